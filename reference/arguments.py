@@ -1,0 +1,206 @@
+"""From what a caller may write to one normal form; every mistake is named here, before anything is allocated.
+
+The functions only compare, add and multiply sizes, so that symbolic integers pass through them as well.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias
+
+BatchOrder: TypeAlias = Literal["block_major", "batch_major"]
+Arrangement: TypeAlias = Literal["interleaved", "contiguous"]
+BlockShape: TypeAlias = "int | SupportsIndex | Sequence[int]"
+Borders: TypeAlias = "int | SupportsIndex | Sequence[int] | Sequence[Sequence[int]]"
+Pair: TypeAlias = tuple[int, int]
+
+BATCH_ORDERS = ("block_major", "batch_major")
+ARRANGEMENTS = ("interleaved", "contiguous")
+INT64_MAX = 2**63 - 1
+
+
+def as_integer(value: Any, what: str) -> int:
+    """`value` as an int; a bool, a float or anything else that is no integer raises TypeError."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        raise TypeError(f"{what} must be an integer, got the bool {value!r}")
+    if isinstance(value, int) or type(value).__name__ == "SymInt":
+        return value  # type: ignore[no-any-return]
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer, got {value!r} of type {type(value).__name__}") from None
+
+
+def _as_sequence(value: Any, what: str) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes, dict, set, frozenset)):
+        raise TypeError(f"{what} must be an integer or a sequence of integers, got {value!r}")
+    if hasattr(value, "tolist") and getattr(value, "ndim", 1) > 0:
+        value = value.tolist()  # numpy arrays and torch tensors
+    try:
+        return tuple(value)
+    except TypeError:
+        raise TypeError(
+            f"{what} must be an integer or a sequence of integers, got {value!r} of type {type(value).__name__}"
+        ) from None
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, (int, float, complex)) or type(value).__name__ == "SymInt":
+        return True
+    return hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+
+
+def normalize_blocks(
+    op: str, ndim: int, block_shape: Any, spatial_dims: Any = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(block sizes, blocked dims), both one int per blocked dim and the dims non-negative."""
+    if ndim < 2:
+        raise ValueError(f"{op}: the input must have a batch dimension and at least one more, got {ndim}-D")
+    scalar = _is_scalar(block_shape)
+    blocks = (block_shape,) if scalar else _as_sequence(block_shape, f"{op}: block_shape")
+    blocks = tuple(as_integer(b, f"{op}: block_shape[{k}]") for k, b in enumerate(blocks))
+    for k, b in enumerate(blocks):
+        if b < 1:
+            raise ValueError(f"{op}: block_shape[{k}] must be at least 1, got {b}")
+    if spatial_dims is None:
+        if scalar:
+            dims = tuple(range(2, ndim))
+            if not dims:
+                raise ValueError(
+                    f"{op}: block_shape={blocks[0]} blocks the dims from 2 on, but the input is {ndim}-D; "
+                    "name the dims with spatial_dims"
+                )
+        else:
+            if len(blocks) > ndim - 1:
+                raise ValueError(
+                    f"{op}: block_shape has {len(blocks)} entries, but a {ndim}-D input has only "
+                    f"{ndim - 1} dims besides the batch"
+                )
+            dims = tuple(range(ndim - len(blocks), ndim))
+    else:
+        dims = normalize_dims(op, ndim, spatial_dims)
+    if scalar:
+        blocks = blocks * len(dims)
+    if not blocks:
+        raise ValueError(f"{op}: block_shape is empty; give one block size per blocked dim")
+    if len(blocks) != len(dims):
+        raise ValueError(f"{op}: block_shape has {len(blocks)} entries for {len(dims)} spatial_dims {dims}")
+    return blocks, dims
+
+
+def normalize_dims(op: str, ndim: int, spatial_dims: Any) -> tuple[int, ...]:
+    """The blocked dims, counted from 0, in the caller's order."""
+    entries = (spatial_dims,) if _is_scalar(spatial_dims) else _as_sequence(spatial_dims, f"{op}: spatial_dims")
+    dims: list[int] = []
+    for k, entry in enumerate(entries):
+        dim = as_integer(entry, f"{op}: spatial_dims[{k}]")
+        if not -ndim <= dim < ndim:
+            raise ValueError(f"{op}: spatial_dims[{k}]={dim} is out of range for a {ndim}-D input")
+        dim = dim + ndim if dim < 0 else dim
+        if dim == 0:
+            raise ValueError(f"{op}: spatial_dims[{k}] names dim 0, which is the batch")
+        if dim in dims:
+            raise ValueError(f"{op}: spatial_dims names dim {dim} twice")
+        dims.append(dim)
+    if not dims:
+        raise ValueError(f"{op}: spatial_dims is empty; name at least one dim")
+    return tuple(dims)
+
+
+def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> tuple[Pair, ...] | None:
+    """One (before, after) pair per blocked dim, or None for "auto", which only paddings may be."""
+    if isinstance(borders, str):
+        if borders == "auto" and name == "paddings":
+            return None
+        allowed = ' or "auto"' if name == "paddings" else ""
+        raise ValueError(f"{op}: {name} must be integers{allowed}, got {borders!r}")
+    if _is_scalar(borders):
+        value = _border(op, f"{name}", borders)
+        return ((value, value),) * len(dims)
+    entries = _as_sequence(borders, f"{op}: {name}")
+    if len(entries) != len(dims):
+        raise ValueError(
+            f"{op}: {name} has {len(entries)} entries for {len(dims)} blocked dims {tuple(dims)}; "
+            "give an int, one int per blocked dim, or one (before, after) pair per blocked dim"
+        )
+    scalars = [_is_scalar(entry) for entry in entries]
+    if all(scalars):
+        values = tuple(_border(op, f"{name}[{k}]", entry) for k, entry in enumerate(entries))
+        return tuple((value, value) for value in values)
+    if any(scalars):
+        raise ValueError(f"{op}: {name} mixes ints and pairs: {borders!r}")
+    pairs = []
+    for k, entry in enumerate(entries):
+        pair = _as_sequence(entry, f"{op}: {name}[{k}]")
+        if len(pair) != 2:
+            raise ValueError(f"{op}: {name}[{k}] must be a (before, after) pair, got {len(pair)} entries")
+        before, after = (_border(op, f"{name}[{k}][{side}]", value) for side, value in enumerate(pair))
+        pairs.append((before, after))
+    return tuple(pairs)
+
+
+def _border(op: str, what: str, value: Any) -> int:
+    number = as_integer(value, f"{op}: {what}")
+    if number < 0:
+        raise ValueError(f"{op}: {what} must not be negative, got {number}")
+    return number
+
+
+def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """`value` is one of `choices`, or ValueError (TypeError if it is no string)."""
+    if not isinstance(value, str):
+        raise TypeError(f"{op}: {name} must be one of {choices}, got {value!r} of type {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {choices}, got {value!r}")
+
+
+def blocked_sizes(
+    op: str, shape: Sequence[int], blocks: Sequence[int], dims: Sequence[int], paddings: Sequence[Pair] | None
+) -> tuple[tuple[int, ...], tuple[Pair, ...]]:
+    """Space to batch: (sizes of the blocked dims in the batch tensor, paddings with "auto" worked out)."""
+    if paddings is None:
+        paddings = tuple((0, (-shape[d]) % b) for d, b in zip(dims, blocks, strict=True))
+    sizes = []
+    for d, b, (before, after) in zip(dims, blocks, paddings, strict=True):
+        padded = shape[d] + before + after
+        if padded % b != 0:
+            raise ValueError(
+                f"{op}: dim {d} of size {shape[d]} padded by ({before}, {after}) is {padded}, which is not "
+                f'divisible by its block size {b}; paddings="auto" pads the end as needed'
+            )
+        sizes.append(padded // b)
+    return tuple(sizes), tuple(paddings)
+
+
+def cropped_sizes(
+    op: str, shape: Sequence[int], blocks: Sequence[int], dims: Sequence[int], crops: Sequence[Pair]
+) -> tuple[int, ...]:
+    """Batch to space: sizes of the blocked dims in the space tensor."""
+    sizes = []
+    for d, b, (before, after) in zip(dims, blocks, crops, strict=True):
+        size = shape[d] * b - before - after
+        if size < 0:
+            raise ValueError(
+                f"{op}: crops ({before}, {after}) exceed dim {d}, which has {shape[d]} blocks of {b}, "
+                f"{shape[d] * b} elements in space"
+            )
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def check_divisible_batch(op: str, batch: int, phases: int) -> None:
+    """The batch of a batch tensor holds every phase of every sample."""
+    if batch % phases != 0:
+        raise ValueError(
+            f"{op}: the batch size {batch} is not divisible by the {phases} positions of a block (product of block_shape)"
+        )
+
+
+def check_int64(op: str, shape: Sequence[int], what: str) -> None:
+    """The number of elements fits a signed 64-bit integer, counting zero sizes as one."""
+    total = 1
+    for size in shape:
+        total *= max(size, 1)
+    if total > INT64_MAX:
+        raise ValueError(f"{op}: the {what} shape {tuple(shape)} has more than 2**63 - 1 elements")

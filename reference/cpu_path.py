@@ -1,0 +1,142 @@
+"""The CPU path in NumPy: every element is read once and written once, and only the border is filled.
+
+The padded coordinate of a blocked dim, u = before + coordinate, splits into u = outer * extent + inner. What the input
+covers, [before, before + size), is at most three rectangles of (outer, inner): the rest of a first row, whole rows, the
+start of a last one. Each product of such rectangles over the dims is one strided copy between two views, and the
+complement is the border. With no padding that is a single copy.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .geometry import Axis, BlockGeometry
+
+Array = npt.NDArray[Any]
+
+
+class Rectangle(NamedTuple):
+    """A part of one blocked dim: `start` and `stop` count padded coordinates, the slices outer and inner indices."""
+
+    start: int
+    stop: int
+    outer: slice
+    inner: slice
+
+
+def covered(axis: Axis) -> list[Rectangle]:
+    """The rectangles of (outer, inner) that the input covers, in order of the coordinate.
+
+    >>> [tuple(r)[:2] for r in covered(Axis(dim=2, size=7, block=3, before=1, after=1, blocks=3, extent=3))]
+    [(1, 3), (3, 6), (6, 8)]
+    """
+    start, stop = axis.before, axis.before + axis.size
+    if start == stop:
+        return []
+    extent = axis.extent
+    first, skipped = divmod(start, extent)
+    last, reached = divmod(stop, extent)
+    if first == last:
+        return [Rectangle(start, stop, slice(first, first + 1), slice(skipped, reached))]
+    parts = []
+    if skipped:
+        parts.append(Rectangle(start, (first + 1) * extent, slice(first, first + 1), slice(skipped, extent)))
+        first += 1
+    if first < last:
+        parts.append(Rectangle(first * extent, last * extent, slice(first, last), slice(0, extent)))
+    if reached:
+        parts.append(Rectangle(last * extent, stop, slice(last, last + 1), slice(0, reached)))
+    return parts
+
+
+def border(axis: Axis) -> list[tuple[slice, slice]]:
+    """The rectangles of (outer, inner) that are padding: the complement of `covered`."""
+    total, extent = axis.blocks * axis.block, axis.extent
+    start, stop = axis.before, axis.before + axis.size
+    if start == stop:
+        return [(slice(None), slice(None))]
+    parts = []
+    rows, rest = divmod(start, extent)
+    if rows:
+        parts.append((slice(0, rows), slice(None)))
+    if rest:
+        parts.append((slice(rows, rows + 1), slice(0, rest)))
+    rows, rest = divmod(stop, extent)
+    if rest:
+        parts.append((slice(rows, rows + 1), slice(rest, None)))
+        rows += 1
+    if rows * extent < total:
+        parts.append((slice(rows, None), slice(None)))
+    return parts
+
+
+def _split_batch_view(geometry: BlockGeometry, y: Array) -> tuple[Array, list[int]]:
+    """y as (phase_1 … phase_M, sample, rest): its phase dims come first, the rest keep their order; a view."""
+    blocks, rest = geometry.block_shape, geometry.batch_shape[1:]
+    m = len(blocks)
+    if geometry.batch_order == "block_major":
+        return y.reshape((*blocks, geometry.samples, *rest)), list(range(m))
+    view = y.reshape((geometry.samples, *blocks, *rest))
+    return np.moveaxis(view, 0, m), list(range(m))
+
+
+def _paired_views(geometry: BlockGeometry, x: Array, y: Array) -> Iterator[tuple[Array, Array]]:
+    """(view of x, view of y) for every product of covered rectangles; together they hold every element of x once."""
+    batch, _ = _split_batch_view(geometry, y)
+    m = len(geometry.axes)
+    interleaved = geometry.arrangement == "interleaved"
+    for parts in itertools.product(*(covered(axis) for axis in geometry.axes)):
+        space_index = [slice(None)] * x.ndim
+        batch_index = [slice(None)] * batch.ndim
+        split: dict[int, tuple[int, int]] = {}
+        for k, (axis, part) in enumerate(zip(geometry.axes, parts, strict=True)):
+            space_index[axis.dim] = slice(part.start - axis.before, part.stop - axis.before)
+            position, phase = (part.outer, part.inner) if interleaved else (part.inner, part.outer)
+            batch_index[k], batch_index[m + axis.dim] = phase, position
+            split[axis.dim] = (part.outer.stop - part.outer.start, part.inner.stop - part.inner.start)
+        source = x[tuple(space_index)]
+        sizes = [size for d in range(x.ndim) for size in split.get(d, (source.shape[d],))]
+        source = source.reshape(sizes)  # splits single dims, hence a view
+        where, position = {}, 0
+        for d in range(x.ndim):
+            where[d] = position
+            position += 2 if d in split else 1
+        phase_offset, position_offset = (1, 0) if interleaved else (0, 1)
+        permutation = [where[axis.dim] + phase_offset for axis in geometry.axes]
+        permutation += [where[d] + (position_offset if d in split else 0) for d in range(x.ndim)]
+        yield source.transpose(permutation), batch[tuple(batch_index)]
+
+
+def fill_border(geometry: BlockGeometry, y: Array, pad_value: Any) -> None:
+    """Write the pad value where the batch tensor holds no element of space, and nowhere else."""
+    batch, _ = _split_batch_view(geometry, y)
+    m = len(geometry.axes)
+    for k, axis in enumerate(geometry.axes):
+        for outer, inner in border(axis):
+            index = [slice(None)] * batch.ndim
+            position, phase = (outer, inner) if geometry.arrangement == "interleaved" else (inner, outer)
+            index[k], index[m + axis.dim] = phase, position
+            batch[tuple(index)] = pad_value
+
+
+def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any) -> None:
+    """Fill y, of the geometry's batch shape, from x."""
+    if y.size == 0:
+        return
+    if geometry.padded:
+        fill_border(geometry, y, pad_value)
+    for source, target in _paired_views(geometry, x, y):
+        np.copyto(target, source)
+
+
+def copy_to_space(geometry: BlockGeometry, y: Array, x: Array) -> None:
+    """Fill x, of the geometry's space shape, from y; what lies in the cropped border is not read."""
+    if x.size == 0:
+        return
+    for target, source in _paired_views(geometry, x, y):
+        np.copyto(target, source)

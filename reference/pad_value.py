@@ -1,0 +1,60 @@
+"""The pad value: one rule for what may stand in which kind of dtype."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+OP = "space_to_batch"
+
+
+def check_pad_value(value: Any, kind: str, low: float, high: float, name: str) -> bool | int | float | complex:
+    """`value` as a Python number that a dtype of the given kind holds; nothing is cut off, wrapped or made infinite.
+
+    Args:
+        value: a Python number, or a NumPy or PyTorch scalar.
+        kind: "b", "i", "u", "f" or "c", as NumPy's dtype.kind.
+        low, high: smallest and largest finite value of the dtype (of its real part).
+        name: the dtype's name, for the message.
+
+    Raises:
+        TypeError: no number, or complex for a real dtype.
+        ValueError: not representable: out of range, or a fraction for an integer dtype. Rounding of floats is fine.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if not isinstance(value, (bool, int, float, complex)):
+        raise TypeError(f"{OP}: pad_value must be a number, got {value!r} of type {type(value).__name__}")
+    if kind == "c":
+        parts = (value.real, value.imag)
+    elif isinstance(value, complex):
+        raise TypeError(f"{OP}: pad_value {value!r} is complex, but the input's dtype is {name}")
+    else:
+        parts = (value,)
+    for part in parts:
+        if kind in "biu" and (not math.isfinite(part) or part != int(part)):
+            raise ValueError(f"{OP}: pad_value {value!r} is not an integer, but the input's dtype is {name}")
+        if math.isfinite(part) and not low <= part <= high:
+            raise ValueError(f"{OP}: pad_value {value!r} is out of range for {name}, [{low}, {high}]")
+    if kind == "b":
+        return bool(value)
+    return int(value.real) if kind in "iu" else value
+
+
+def numpy_pad_value(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """`value` as a 0-d array of `dtype`, checked; dtypes that are not numeric take what NumPy can convert."""
+    if dtype.kind == "b":
+        value = check_pad_value(value, "b", 0, 1, str(dtype))
+    elif dtype.kind in "iu":
+        integers = np.iinfo(dtype)
+        value = check_pad_value(value, dtype.kind, int(integers.min), int(integers.max), str(dtype))
+    elif dtype.kind in "fc":
+        floats = np.finfo(dtype)
+        value = check_pad_value(value, dtype.kind, float(floats.min), float(floats.max), str(dtype))
+    try:
+        return np.full((), value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{OP}: pad_value {value!r} does not convert to the input's dtype {dtype}: {error}") from None
