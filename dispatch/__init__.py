@@ -1,0 +1,74 @@
+"""Space-to-Batch and Batch-to-Space for PyTorch: Triton kernels on the GPU, NumPy on the CPU, gradients of every order.
+
+>>> import torch, spacebatch
+>>> x = torch.rand(1, 3, 5, 5)
+>>> g = spacebatch.BlockGeometry(x.shape, 2, "auto")
+>>> y = spacebatch.space_to_batch(x, **g.arguments)
+>>> y.shape, torch.equal(spacebatch.batch_to_space(y, **g.inverse), x)
+(torch.Size([4, 3, 3, 3]), True)
+
+torch is imported when the first name that needs it is used, unless it is there already; `spacebatch.reference` works
+without it, on NumPy alone.
+"""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .reference.geometry import BlockGeometry, required_paddings
+
+if TYPE_CHECKING:
+    from . import caffe2, nn, reference, tensorflow
+    from .backends import use_backend
+    from .explain import Explanation, explain
+    from .functions import batch_to_space, space_to_batch
+
+__version__ = "0.1.0"
+__all__ = [
+    "BlockGeometry",
+    "Explanation",
+    "batch_to_space",
+    "caffe2",
+    "explain",
+    "nn",
+    "reference",
+    "required_paddings",
+    "space_to_batch",
+    "tensorflow",
+    "use_backend",
+]
+
+_SUBMODULES = ("caffe2", "nn", "reference", "tensorflow")
+_HOME = {
+    "batch_to_space": "functions",
+    "space_to_batch": "functions",
+    "use_backend": "backends",
+    "Explanation": "explain",
+    "explain": "explain",
+}
+
+
+def _load() -> None:
+    """Bring in everything that needs torch."""
+    import_module(".operators", __name__)
+    for name, module in _HOME.items():
+        globals()[name] = getattr(import_module(f".{module}", __name__), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        if name != "reference":
+            _load()
+        return import_module(f".{name}", __name__)
+    if name in _HOME:
+        _load()
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if "torch" in sys.modules:
+    _load()

@@ -1,0 +1,208 @@
+"""Who does the work: small records that answer "can you run this?" with None or a reason, and one loop that asks them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spacebatch.reference.cpu_path import copy_to_batch, copy_to_space
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.memory_order import dense_strides
+
+from . import aten
+
+Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
+PadValue: TypeAlias = "bool | int | float | complex"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute both operators on plain, strided, resolved tensors.
+
+    Attributes:
+        name: what `use_backend` and `explain` call it.
+        can_run: (direction, geometry, input) → None, or the reason why not.
+        run: (direction, geometry, input, pad value, out or None) → result.
+    """
+
+    name: str
+    can_run: Callable[[Direction, BlockGeometry, Tensor], str | None]
+    run: Callable[[Direction, BlockGeometry, Tensor, PadValue, Tensor | None], Tensor]
+
+
+def empty_result(source: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An uninitialised tensor of `shape` in the memory order of `source`."""
+    if source.is_contiguous():
+        return torch.empty(shape, dtype=source.dtype, device=source.device)
+    strides = dense_strides(shape, aten.output_order(source))
+    return torch.empty_strided(shape, strides, dtype=source.dtype, device=source.device)
+
+
+# ---- torch: the aten spelling, anywhere
+
+
+def _torch_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+    return None
+
+
+def _torch_run(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
+) -> Tensor:
+    batch_major, contiguous = geometry.batch_order == "batch_major", geometry.arrangement == "contiguous"
+    if direction == "space_to_batch":
+        sizes = tuple(axis.blocks for axis in geometry.axes)
+        result = aten.space_to_batch(
+            source, geometry.block_shape, geometry.paddings, geometry.spatial_dims, sizes, pad_value, batch_major, contiguous
+        )
+    else:
+        sizes = tuple(axis.size for axis in geometry.axes)
+        result = aten.batch_to_space(
+            source, geometry.block_shape, geometry.paddings, geometry.spatial_dims, sizes, batch_major, contiguous
+        )
+    return result if out is None else out.copy_(result)
+
+
+# ---- numpy: the CPU path of the reference
+
+# dtypes that NumPy lacks travel as integers of the same width
+_AS_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_NUMPY_DTYPES = frozenset(
+    getattr(torch, name)
+    for name in (
+        "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64 complex128".split()
+    )
+)
+
+
+def _numpy_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+    if source.device.type != "cpu":
+        return f"the tensor is on {source.device}, not on the CPU"
+    if source.dtype not in _NUMPY_DTYPES and source.element_size() not in _AS_BITS:
+        return f"no NumPy integer has the {source.element_size()} bytes of {source.dtype}"
+    return None
+
+
+def _numpy_run(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
+) -> Tensor:
+    to_batch = direction == "space_to_batch"
+    result = empty_result(source, geometry.batch_shape if to_batch else geometry.space_shape) if out is None else out
+    read, write = source.detach(), result.detach()
+    if source.dtype not in _NUMPY_DTYPES:
+        bits = _AS_BITS[source.element_size()]
+        if to_batch and geometry.padded:
+            pad_value = int(torch.tensor(pad_value, dtype=source.dtype).view(bits).item())
+        read, write = read.view(bits), write.view(bits)
+    if to_batch:
+        copy_to_batch(geometry, read.numpy(), write.numpy(), pad_value)
+    else:
+        copy_to_space(geometry, read.numpy(), write.numpy())
+    return result
+
+
+# ---- triton: the GPU kernels, imported when the first call needs them
+
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+def _triton_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+    if not _HAS_TRITON:
+        return "triton is not installed"
+    from spacebatch.tl_kernels import launch
+
+    return launch.can_run(direction, geometry, source)
+
+
+def _triton_run(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
+) -> Tensor:
+    from spacebatch.tl_kernels import launch
+
+    if direction == "space_to_batch":
+        result = empty_result(source, geometry.batch_shape) if out is None else out
+        launch.space_to_batch(geometry, source, result, pad_value)
+    else:
+        result = empty_result(source, geometry.space_shape) if out is None else out
+        launch.batch_to_space(geometry, source, result)
+    return result
+
+
+TORCH = Backend("torch", _torch_can_run, _torch_run)
+NUMPY = Backend("numpy", _numpy_can_run, _numpy_run)
+TRITON = Backend("triton", _triton_can_run, _triton_run)
+BACKENDS = {backend.name: backend for backend in (TRITON, NUMPY, TORCH)}
+_BY_DEVICE = {"cuda": (TRITON, TORCH), "cpu": (NUMPY, TORCH)}
+_ANYWHERE = (TORCH,)
+
+
+def candidates(device_type: str) -> tuple[Backend, ...]:
+    """The backends to ask for a device, best first; the aten spelling serves every one."""
+    return _BY_DEVICE.get(device_type, _ANYWHERE)
+
+
+def _named(name: str, where: str) -> Backend:
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: the backend must be a name, got {name!r} of type {type(name).__name__}")
+    if name not in BACKENDS:
+        raise ValueError(f"{where}: no backend is called {name!r}; there are {', '.join(sorted(BACKENDS))}")
+    return BACKENDS[name]
+
+
+_forced: Backend | None = None
+if os.environ.get("SPACEBATCH_BACKEND"):
+    _forced = _named(os.environ["SPACEBATCH_BACKEND"], "SPACEBATCH_BACKEND")
+
+
+@contextmanager
+def use_backend(name: Literal["triton", "numpy", "torch"]) -> Iterator[None]:
+    """Have every eager call inside the block computed by the named backend, or fail with its reason.
+
+    >>> import torch, spacebatch
+    >>> with spacebatch.use_backend("torch"):
+    ...     spacebatch.space_to_batch(torch.arange(4).view(1, 4), (2,))
+    tensor([[0, 2],
+            [1, 3]])
+
+    The choice holds for the whole process while the block runs, gradients in autograd's own threads included.
+    `SPACEBATCH_BACKEND` in the environment makes it from the start. Compiled graphs, functorch transforms and NumPy
+    arrays have only one way and do not ask.
+
+    Args:
+        name: "triton" (GPU; on the CPU only under Triton's interpreter), "numpy" (CPU) or "torch" (anywhere).
+
+    Raises:
+        ValueError: no backend of that name. TypeError: no name.
+    """
+    global _forced
+    before, _forced = _forced, _named(name, "use_backend")
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def forced_backend() -> Backend | None:
+    """The backend that `use_backend` or the environment demands, if any."""
+    return _forced
+
+
+def run(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None = None
+) -> Tensor:
+    """Compute by the first backend that can, or by the forced one or not at all."""
+    if _forced is not None:
+        reason = _forced.can_run(direction, geometry, source)
+        if reason is not None:
+            raise RuntimeError(f"{direction}: the backend {_forced.name!r} was asked for, but {reason}")
+        return _forced.run(direction, geometry, source, pad_value, out)
+    for backend in _BY_DEVICE.get(source.device.type, _ANYWHERE):
+        if backend.can_run(direction, geometry, source) is None:
+            return backend.run(direction, geometry, source, pad_value, out)
+    raise AssertionError("the aten spelling runs everywhere")

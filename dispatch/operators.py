@@ -1,0 +1,183 @@
+"""The registered operators `torch.ops.spacebatch.space_to_batch` and `batch_to_space`.
+
+Arguments come in normal form (one block size per dim, borders as a flat list of before, after, …). They serve tensor
+subclasses and dispatch modes, and whoever wants an opaque operator in a graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spacebatch.reference.arguments import (
+    ARRANGEMENTS,
+    BATCH_ORDERS,
+    Pair,
+    blocked_sizes,
+    check_choice,
+    check_divisible_batch,
+    cropped_sizes,
+    normalize_blocks,
+    normalize_borders,
+)
+from spacebatch.reference.geometry import BlockGeometry
+
+from . import aten, backends, front_door, functions
+
+_library = torch.library.Library("spacebatch", "DEF")
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+_library.define(
+    "space_to_batch(Tensor x, int[] block_shape, SymInt[] paddings, int[] spatial_dims, Scalar pad_value=0, "
+    'str batch_order="block_major", str arrangement="interleaved") -> Tensor',
+    tags=_TAGS,
+)
+_library.define(
+    "batch_to_space(Tensor y, int[] block_shape, SymInt[] crops, int[] spatial_dims, "
+    'str batch_order="block_major", str arrangement="interleaved") -> Tensor',
+    tags=_TAGS,
+)
+_S2B = "spacebatch::space_to_batch"
+_B2S = "spacebatch::batch_to_space"
+
+
+def _pairs(op: str, name: str, flat: Sequence[int], dims: Sequence[int]) -> tuple[Pair, ...]:
+    if len(flat) != 2 * len(dims):
+        raise ValueError(f"{op}: {name} has {len(flat)} entries for {len(dims)} blocked dims; two each are needed")
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+
+# The implementations call a backend, without looking for gradients: autograd has been here before.
+
+
+def _space_to_batch(
+    x: Tensor,
+    block_shape: Sequence[int],
+    paddings: Sequence[int],
+    spatial_dims: Sequence[int],
+    pad_value: Any = 0,
+    batch_order: Any = "block_major",
+    arrangement: Any = "interleaved",
+) -> Tensor:
+    pairs = _pairs("space_to_batch", "paddings", paddings, spatial_dims)
+    geometry = BlockGeometry(
+        x.shape,
+        tuple(block_shape),
+        pairs,
+        spatial_dims=tuple(spatial_dims),
+        batch_order=batch_order,
+        arrangement=arrangement,
+    )
+    functions.check_tensor("space_to_batch", x)
+    number = functions.torch_pad_value(pad_value, x.dtype)
+    return backends.run("space_to_batch", geometry, front_door.resolved(x), number)
+
+
+def _batch_to_space(
+    y: Tensor,
+    block_shape: Sequence[int],
+    crops: Sequence[int],
+    spatial_dims: Sequence[int],
+    batch_order: Any = "block_major",
+    arrangement: Any = "interleaved",
+) -> Tensor:
+    pairs = _pairs("batch_to_space", "crops", crops, spatial_dims)
+    geometry = BlockGeometry.from_batch(
+        y.shape,
+        tuple(block_shape),
+        pairs,
+        spatial_dims=tuple(spatial_dims),
+        batch_order=batch_order,
+        arrangement=arrangement,
+    )
+    functions.check_tensor("batch_to_space", y)
+    return backends.run("batch_to_space", geometry, front_door.resolved(y), 0)
+
+
+_library.impl("space_to_batch", _space_to_batch, "CompositeExplicitAutograd")
+_library.impl("batch_to_space", _batch_to_space, "CompositeExplicitAutograd")
+
+
+def _like(source: Tensor, shape: Sequence[int]) -> Tensor:
+    order = aten.output_order(source)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return source.new_empty([shape[d] for d in order]).permute(inverse)
+
+
+@torch.library.register_fake(_S2B, lib=_library)
+def _space_to_batch_fake(
+    x: Tensor,
+    block_shape: Sequence[int],
+    paddings: Sequence[int],
+    spatial_dims: Sequence[int],
+    pad_value: Any = 0,
+    batch_order: str = "block_major",
+    arrangement: str = "interleaved",
+) -> Tensor:
+    op = "space_to_batch"
+    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
+    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
+    functions.torch_pad_value(pad_value, x.dtype)
+    blocks, dims = normalize_blocks(op, x.dim(), tuple(block_shape), tuple(spatial_dims))
+    pairs = normalize_borders(op, "paddings", _pairs(op, "paddings", paddings, dims), dims)
+    sizes, _ = blocked_sizes(op, x.shape, blocks, dims, pairs)
+    shape = [x.shape[0] * math.prod(blocks), *x.shape[1:]]
+    for d, size in zip(dims, sizes, strict=True):
+        shape[d] = size
+    return _like(x, shape)
+
+
+@torch.library.register_fake(_B2S, lib=_library)
+def _batch_to_space_fake(
+    y: Tensor,
+    block_shape: Sequence[int],
+    crops: Sequence[int],
+    spatial_dims: Sequence[int],
+    batch_order: str = "block_major",
+    arrangement: str = "interleaved",
+) -> Tensor:
+    op = "batch_to_space"
+    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
+    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
+    blocks, dims = normalize_blocks(op, y.dim(), tuple(block_shape), tuple(spatial_dims))
+    pairs = normalize_borders(op, "crops", _pairs(op, "crops", crops, dims), dims)
+    assert pairs is not None
+    check_divisible_batch(op, y.shape[0], math.prod(blocks))
+    shape = [y.shape[0] // math.prod(blocks), *y.shape[1:]]
+    for d, size in zip(dims, cropped_sizes(op, y.shape, blocks, dims, pairs), strict=True):
+        shape[d] = size
+    return _like(y, shape)
+
+
+def _keep_arguments(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, ctx.blocks, ctx.borders, ctx.dims, *_, ctx.batch_order, ctx.arrangement = inputs
+
+
+def _space_to_batch_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    arguments = (ctx.blocks, ctx.borders, ctx.dims, ctx.batch_order, ctx.arrangement)
+    return (torch.ops.spacebatch.batch_to_space(grad, *arguments), *(None,) * 6)
+
+
+def _batch_to_space_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    arguments = (ctx.blocks, ctx.borders, ctx.dims, 0, ctx.batch_order, ctx.arrangement)
+    return (torch.ops.spacebatch.space_to_batch(grad, *arguments), *(None,) * 5)
+
+
+torch.library.register_autograd(_S2B, _space_to_batch_backward, setup_context=_keep_arguments, lib=_library)
+torch.library.register_autograd(_B2S, _batch_to_space_backward, setup_context=_keep_arguments, lib=_library)
+
+
+# Under vmap the mapped dim becomes one more dim that is not blocked: last, so that no other dim changes its number.
+
+
+@torch.library.register_vmap(_S2B, lib=_library)
+def _space_to_batch_vmap(info: Any, in_dims: Any, x: Tensor, *arguments: Any) -> tuple[Tensor, int]:
+    return torch.ops.spacebatch.space_to_batch(x.movedim(in_dims[0], -1), *arguments), x.dim() - 1
+
+
+@torch.library.register_vmap(_B2S, lib=_library)
+def _batch_to_space_vmap(info: Any, in_dims: Any, y: Tensor, *arguments: Any) -> tuple[Tensor, int]:
+    return torch.ops.spacebatch.batch_to_space(y.movedim(in_dims[0], -1), *arguments), y.dim() - 1
