@@ -66,7 +66,7 @@ def batch_to_space(
     contiguous: bool,
 ) -> Tensor:
     """`spacebatch.batch_to_space` on arguments in normal form; `sizes` are the blocked dims' sizes in the result."""
-    ndim, m = y.dim(), len(dims)
+    m = len(dims)
     order = output_order(y)
     samples = y.shape[0] // math.prod(blocks)
     split_batch = [samples, *blocks] if batch_major else [*blocks, samples]
@@ -86,7 +86,9 @@ def batch_to_space(
     for k, d in enumerate(dims):
         full[d] = y.shape[d] * blocks[k]
     if not cropped:
-        return _from_memory_order(y_split.clone(memory_format=torch.contiguous_format).view([full[d] for d in order]), order)
+        return _from_memory_order(
+            y_split.clone(memory_format=torch.contiguous_format).view([full[d] for d in order]), order
+        )
     x = _from_memory_order(y_split.reshape([full[d] for d in order]), order)
     for k, d in enumerate(dims):
         x = x.narrow(d, crops[k][0], sizes[k])

@@ -59,7 +59,14 @@ def _torch_run(
     if direction == "space_to_batch":
         sizes = tuple(axis.blocks for axis in geometry.axes)
         result = aten.space_to_batch(
-            source, geometry.block_shape, geometry.paddings, geometry.spatial_dims, sizes, pad_value, batch_major, contiguous
+            source,
+            geometry.block_shape,
+            geometry.paddings,
+            geometry.spatial_dims,
+            sizes,
+            pad_value,
+            batch_major,
+            contiguous,
         )
     else:
         sizes = tuple(axis.size for axis in geometry.axes)
@@ -76,7 +83,22 @@ _AS_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NUMPY_DTYPES = frozenset(
     getattr(torch, name)
     for name in (
-        "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64 complex128".split()
+        [
+            "bool",
+            "uint8",
+            "int8",
+            "uint16",
+            "int16",
+            "uint32",
+            "int32",
+            "uint64",
+            "int64",
+            "float16",
+            "float32",
+            "float64",
+            "complex64",
+            "complex128",
+        ]
     )
 )
 

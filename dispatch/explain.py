@@ -58,7 +58,9 @@ _WAYS = {
 }
 
 
-def explain(operation: str | Callable[..., Any], x: Any, block_shape: Any, *borders: Any, **options: Any) -> Explanation:
+def explain(
+    operation: str | Callable[..., Any], x: Any, block_shape: Any, *borders: Any, **options: Any
+) -> Explanation:
     """Tell which way, backend and kernel a call takes, and why; the arguments are those of the call.
 
     >>> import torch, spacebatch
@@ -102,7 +104,9 @@ def explain(operation: str | Callable[..., Any], x: Any, block_shape: Any, *bord
     for backend in backends.candidates(x.device.type) if forced is None else (forced,):
         reasons[backend.name] = reason = backend.can_run(direction, geometry, x)
         if reason is None:
-            return Explanation(name, geometry, way, backend.name, _kernel(backend.name, direction, geometry, x), reasons)
+            return Explanation(
+                name, geometry, way, backend.name, _kernel(backend.name, direction, geometry, x), reasons
+            )
     return Explanation(name, geometry, way, None, "none: the call fails", reasons)
 
 

@@ -1,6 +1,7 @@
 """The way of one call on torch tensors: which of four ways it takes, and its gradients.
 
-1. Compiling, or inside a functorch transform or autograd's batching of gradients: the pure aten spelling, which the compiler fuses and transforms take apart.
+1. Compiling, or inside a functorch transform or autograd's batching of gradients: the pure aten spelling, which the
+   compiler fuses and transforms take apart.
 2. A tensor subclass or a dispatch mode: the registered `torch.ops.spacebatch` operator.
 3. A gradient is wanted, or forward-mode AD is on: an `autograd.Function`, whose gradient is the other operator.
 4. Otherwise: the backend, directly.
@@ -33,11 +34,11 @@ def way(x: Tensor) -> Way:
         if _is_compiling() or _functorch_level() is not None or not _has_storage(x):
             return "aten"
         if hooks.mode_active():
-            return "operator"
+            return "aten" if hooks.forward_ad_active() else "operator"  # the operator would lose tangents
         if (x.requires_grad and torch.is_grad_enabled()) or hooks.forward_ad_active():
             return "autograd"
         return "backend"
-    return "aten" if _is_compiling() else "operator"
+    return "aten" if _is_compiling() or hooks.forward_ad_active() else "operator"
 
 
 def symbolic(x: Tensor) -> bool:
@@ -50,20 +51,25 @@ def resolved(x: Tensor) -> Tensor:
     return x.resolve_conj().resolve_neg() if x.is_complex() or x.is_neg() else x
 
 
+def _not_a_view(result: Tensor) -> Tensor:
+    """The aten spelling ends in a view of its own copy; autograd would not let its users write to that in place."""
+    return result if result._base is None else result.data
+
+
 class SpaceToBatch(torch.autograd.Function):
     """Gradient and tangent of space_to_batch; the padding is a constant."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
         ctx.geometry = geometry
-        return backends.run("space_to_batch", geometry, resolved(x), pad_value)
+        return _not_a_view(backends.run("space_to_batch", geometry, resolved(x), pad_value))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return batch_to_space(grad, ctx.geometry), None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return space_to_batch(tangent, ctx.geometry, 0)
 
 
@@ -73,14 +79,14 @@ class BatchToSpace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, geometry: BlockGeometry) -> Tensor:
         ctx.geometry = geometry
-        return backends.run("batch_to_space", geometry, resolved(y), 0)
+        return _not_a_view(backends.run("batch_to_space", geometry, resolved(y), 0))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return space_to_batch(grad, ctx.geometry, 0), None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return batch_to_space(tangent, ctx.geometry)
 
 
@@ -111,7 +117,14 @@ def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
 def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[Any, ...]:
     """What `torch.ops.spacebatch.*` takes after the tensor; borders travel as a flat list."""
     borders = [side for pair in geometry.paddings for side in pair]
-    return (geometry.block_shape, borders, geometry.spatial_dims, *pad_value, geometry.batch_order, geometry.arrangement)
+    return (
+        geometry.block_shape,
+        borders,
+        geometry.spatial_dims,
+        *pad_value,
+        geometry.batch_order,
+        geometry.arrangement,
+    )
 
 
 class _NoKeyError(Exception):

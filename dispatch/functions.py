@@ -87,13 +87,15 @@ def space_to_batch(
         way = front_door.way(x)
         if way == "aten" or (way == "operator" and front_door.symbolic(x)):
             result = _traced_space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
-            return result if out is None else out.copy_(result)
+            return result if out is None else _traced_out("space_to_batch", x, result, out)
         geometry = front_door.geometry_of(
             "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
         )
         if out is None:
             return front_door.space_to_batch(x, geometry, number)
         _check_out("space_to_batch", x, geometry.batch_shape, out)
+        if way != "operator":
+            _check_apart("space_to_batch", x, out)
         if way == "backend":
             return backends.run("space_to_batch", geometry, front_door.resolved(x), number, out)
         return out.copy_(front_door.space_to_batch(x, geometry, number))
@@ -151,13 +153,15 @@ def batch_to_space(
         way = front_door.way(y)
         if way == "aten" or (way == "operator" and front_door.symbolic(y)):
             result = _traced_batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
-            return result if out is None else out.copy_(result)
+            return result if out is None else _traced_out("batch_to_space", y, result, out)
         geometry = front_door.geometry_of(
             "batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement
         )
         if out is None:
             return front_door.batch_to_space(y, geometry)
         _check_out("batch_to_space", y, geometry.space_shape, out)
+        if way != "operator":
+            _check_apart("batch_to_space", y, out)
         if way == "backend":
             return backends.run("batch_to_space", geometry, front_door.resolved(y), 0, out)
         return out.copy_(front_door.batch_to_space(y, geometry))
@@ -225,7 +229,10 @@ def torch_pad_value(value: Any, dtype: torch.dtype) -> PadValue:
         return check_pad_value(value, "b", 0, 1, name)
     if dtype.is_floating_point or dtype.is_complex:
         limits = torch.finfo(dtype)
-        return check_pad_value(value, "c" if dtype.is_complex else "f", limits.min, limits.max, name)
+        number = check_pad_value(value, "c" if dtype.is_complex else "f", limits.min, limits.max, name)
+        if number in (math.inf, -math.inf) and dtype.itemsize == 1 and dtype is not torch.float8_e5m2:
+            raise ValueError(f"space_to_batch: pad_value {value!r} is out of range for {name}, which has no infinity")
+        return number
     integers = torch.iinfo(dtype)
     return check_pad_value(value, "i", integers.min, integers.max, name)
 
@@ -250,10 +257,19 @@ def _check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) 
         raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
     if out.is_conj() or out.is_neg():
         raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
+    if out.numel() and any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
+
+
+def _check_apart(op: Direction, source: Tensor, out: Tensor) -> None:
     if _overlap(source, out):
         raise ValueError(f"{op}: out overlaps the input in memory")
+
+
+def _traced_out(op: Direction, source: Tensor, result: Tensor, out: Tensor) -> Tensor:
+    """`result`, copied to `out`; addresses are unknown here, and need not be known: the result has memory of its own."""
+    _check_out(op, source, tuple(result.shape), out)
+    return out.copy_(result)
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:

@@ -22,7 +22,7 @@ def _find(*names: str) -> Callable[..., object] | None:
         for part in name.split("."):
             found = getattr(found, part, None)
         if callable(found):
-            return found  # type: ignore[no-any-return]
+            return found
     return None
 
 
@@ -38,6 +38,7 @@ def _unknown_transform() -> bool:
 functorch_level: Callable[[], object] = (
     _find("_C._functorch.maybe_current_level", "_C._functorch.peek_interpreter_stack") or _unknown_transform
 )
+
 
 def _reads_storage(x: torch.Tensor) -> bool:
     try:

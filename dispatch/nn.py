@@ -70,7 +70,8 @@ class SpaceToBatch(_Move):
 
     def forward(self, x: Tensor) -> Tensor:
         """The batch tensor of x."""
-        return functions.space_to_batch(x, **self.arguments)
+        result: Tensor = functions.space_to_batch(x, **self.arguments)
+        return result
 
 
 class BatchToSpace(_Move):
@@ -109,4 +110,5 @@ class BatchToSpace(_Move):
 
     def forward(self, y: Tensor) -> Tensor:
         """The space tensor of y."""
-        return functions.batch_to_space(y, **self.arguments)
+        result: Tensor = functions.batch_to_space(y, **self.arguments)
+        return result

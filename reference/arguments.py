@@ -32,23 +32,22 @@ def as_integer(value: Any, what: str) -> int:
         raise TypeError(f"{what} must be an integer, got {value!r} of type {type(value).__name__}") from None
 
 
-def _as_sequence(value: Any, what: str) -> tuple[Any, ...]:
+def as_sequence(value: Any, what: str, kind: str = "an integer or a sequence of integers") -> tuple[Any, ...]:
+    """`value`, a list, tuple, array or tensor, as a tuple; a string, a mapping, a set or a number raises TypeError."""
     if isinstance(value, (str, bytes, dict, set, frozenset)):
-        raise TypeError(f"{what} must be an integer or a sequence of integers, got {value!r}")
+        raise TypeError(f"{what} must be {kind}, got {value!r}")
     if hasattr(value, "tolist") and getattr(value, "ndim", 1) > 0:
         value = value.tolist()  # numpy arrays and torch tensors
     try:
         return tuple(value)
     except TypeError:
-        raise TypeError(
-            f"{what} must be an integer or a sequence of integers, got {value!r} of type {type(value).__name__}"
-        ) from None
+        raise TypeError(f"{what} must be {kind}, got {value!r} of type {type(value).__name__}") from None
 
 
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, (int, float, complex)) or type(value).__name__ == "SymInt":
         return True
-    return hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
+    return bool(getattr(value, "ndim", None if not hasattr(value, "__index__") else 0) == 0)
 
 
 def normalize_blocks(
@@ -58,7 +57,7 @@ def normalize_blocks(
     if ndim < 2:
         raise ValueError(f"{op}: the input must have a batch dimension and at least one more, got {ndim}-D")
     scalar = _is_scalar(block_shape)
-    blocks = (block_shape,) if scalar else _as_sequence(block_shape, f"{op}: block_shape")
+    blocks = (block_shape,) if scalar else as_sequence(block_shape, f"{op}: block_shape")
     blocks = tuple(as_integer(b, f"{op}: block_shape[{k}]") for k, b in enumerate(blocks))
     for k, b in enumerate(blocks):
         if b < 1:
@@ -91,7 +90,7 @@ def normalize_blocks(
 
 def normalize_dims(op: str, ndim: int, spatial_dims: Any) -> tuple[int, ...]:
     """The blocked dims, counted from 0, in the caller's order."""
-    entries = (spatial_dims,) if _is_scalar(spatial_dims) else _as_sequence(spatial_dims, f"{op}: spatial_dims")
+    entries = (spatial_dims,) if _is_scalar(spatial_dims) else as_sequence(spatial_dims, f"{op}: spatial_dims")
     dims: list[int] = []
     for k, entry in enumerate(entries):
         dim = as_integer(entry, f"{op}: spatial_dims[{k}]")
@@ -118,7 +117,7 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
     if _is_scalar(borders):
         value = _border(op, f"{name}", borders)
         return ((value, value),) * len(dims)
-    entries = _as_sequence(borders, f"{op}: {name}")
+    entries = as_sequence(borders, f"{op}: {name}")
     if len(entries) != len(dims):
         raise ValueError(
             f"{op}: {name} has {len(entries)} entries for {len(dims)} blocked dims {tuple(dims)}; "
@@ -132,7 +131,7 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
         raise ValueError(f"{op}: {name} mixes ints and pairs: {borders!r}")
     pairs = []
     for k, entry in enumerate(entries):
-        pair = _as_sequence(entry, f"{op}: {name}[{k}]")
+        pair = as_sequence(entry, f"{op}: {name}[{k}]")
         if len(pair) != 2:
             raise ValueError(f"{op}: {name}[{k}] must be a (before, after) pair, got {len(pair)} entries")
         before, after = (_border(op, f"{name}[{k}][{side}]", value) for side, value in enumerate(pair))

@@ -102,10 +102,10 @@ def _paired_views(geometry: BlockGeometry, x: Array, y: Array) -> Iterator[tuple
         source = x[tuple(space_index)]
         sizes = [size for d in range(x.ndim) for size in split.get(d, (source.shape[d],))]
         source = source.reshape(sizes)  # splits single dims, hence a view
-        where, position = {}, 0
+        where, dims = {}, 0  # of each dim, after the blocked ones were split
         for d in range(x.ndim):
-            where[d] = position
-            position += 2 if d in split else 1
+            where[d] = dims
+            dims += 2 if d in split else 1
         phase_offset, position_offset = (1, 0) if interleaved else (0, 1)
         permutation = [where[axis.dim] + phase_offset for axis in geometry.axes]
         permutation += [where[d] + (position_offset if d in split else 0) for d in range(x.ndim)]

@@ -53,7 +53,7 @@ def space_to_batch(
     )
     pad = numpy_pad_value(pad_value, x.dtype)
     y = _output("space_to_batch", x, geometry.batch_shape, out)
-    copy_to_batch(geometry, np.asarray(x), y, pad)
+    copy_to_batch(geometry, np.asarray(x), np.asarray(y), pad)
     return y
 
 
@@ -91,7 +91,7 @@ def batch_to_space(
         y.shape, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
     )
     x = _output("batch_to_space", y, geometry.space_shape, out)
-    copy_to_space(geometry, np.asarray(y), x)
+    copy_to_space(geometry, np.asarray(y), np.asarray(x))
     return x
 
 
@@ -109,13 +109,15 @@ def _output(op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.
         return np.empty([shape[d] for d in order], dtype=source.dtype).transpose(inverse)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{op}: out is a masked array, whose mask would not be written")
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {out.shape}, the result has {shape}")
     if out.dtype != source.dtype:
         raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+    if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
     if np.may_share_memory(source, out):
         raise ValueError(f"{op}: out overlaps the input in memory")

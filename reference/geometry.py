@@ -19,6 +19,7 @@ from .arguments import (
     Borders,
     Pair,
     as_integer,
+    as_sequence,
     blocked_sizes,
     check_choice,
     check_divisible_batch,
@@ -161,7 +162,7 @@ class BlockGeometry:
         arrangement: Arrangement,
     ) -> None:
         check_int64(op, space_shape, "space")
-        check_int64(op, batch_shape, "batch")
+        check_int64(op, (math.prod(blocks) * max(space_shape[0], 1), *batch_shape[1:]), "batch")
         put = self.__dict__.__setitem__  # frozen for everybody else
         put("space_shape", space_shape)
         put("batch_shape", batch_shape)
@@ -292,7 +293,7 @@ class BlockGeometry:
         total = along(0, sample * strides[0])
         valid = np.ones([self.batch_shape[0] if d == 0 else 1 for d in range(ndim)], dtype=bool)
         for d in range(1, ndim):
-            if d not in self.spatial_dims:
+            if d not in self.spatial_dims and strides[d]:
                 total = total + along(d, np.arange(space_shape[d]) * strides[d])
         remaining = self.phases
         for axis in self.axes:
@@ -367,13 +368,11 @@ def required_paddings(
     Source: TensorFlow's `required_space_to_batch_paddings`.
     """
     op = "required_paddings"
-    sizes = tuple(as_integer(size, f"{op}: input_shape[{k}]") for k, size in enumerate(input_shape))
-    for k, size in enumerate(sizes):
-        if size < 0:
-            raise ValueError(f"{op}: input_shape[{k}] must not be negative, got {size}")
+    sizes = _checked_shape(op, input_shape, "input_shape")
+    block_shape = as_sequence(block_shape, f"{op}: block_shape", "a sequence of integers")
     if len(sizes) != len(block_shape):
         raise ValueError(f"{op}: input_shape has {len(sizes)} entries and block_shape {len(block_shape)}")
-    blocks, dims = normalize_blocks(op, len(sizes) + 1, tuple(block_shape))
+    blocks, dims = normalize_blocks(op, len(sizes) + 1, block_shape)
     base = normalize_borders(op, "base_paddings", 0 if base_paddings is None else base_paddings, dims)
     assert base is not None
     paddings, crops = [], []
@@ -384,11 +383,12 @@ def required_paddings(
     return tuple(paddings), tuple(crops)
 
 
-def _checked_shape(op: str, shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(as_integer(size, f"{op}: shape[{d}]") for d, size in enumerate(shape))
+def _checked_shape(op: str, shape: Sequence[int], name: str = "shape") -> tuple[int, ...]:
+    entries = as_sequence(shape, f"{op}: {name}", "a sequence of integers")
+    sizes = tuple(as_integer(size, f"{op}: {name}[{d}]") for d, size in enumerate(entries))
     for d, size in enumerate(sizes):
         if size < 0:
-            raise ValueError(f"{op}: shape[{d}] must not be negative, got {size}")
+            raise ValueError(f"{op}: {name}[{d}] must not be negative, got {size}")
     return sizes
 
 

@@ -28,6 +28,7 @@ def check_pad_value(value: Any, kind: str, low: float, high: float, name: str) -
         value = value.item()
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"{OP}: pad_value must be a number, got {value!r} of type {type(value).__name__}")
+    parts: tuple[int | float, ...]
     if kind == "c":
         parts = (value.real, value.imag)
     elif isinstance(value, complex):
@@ -35,9 +36,10 @@ def check_pad_value(value: Any, kind: str, low: float, high: float, name: str) -
     else:
         parts = (value,)
     for part in parts:
-        if kind in "biu" and (not math.isfinite(part) or part != int(part)):
+        finite = isinstance(part, int) or math.isfinite(part)  # isfinite would overflow on huge ints
+        if kind in "biu" and (not finite or part != int(part)):
             raise ValueError(f"{OP}: pad_value {value!r} is not an integer, but the input's dtype is {name}")
-        if math.isfinite(part) and not low <= part <= high:
+        if finite and not low <= part <= high:
             raise ValueError(f"{OP}: pad_value {value!r} is out of range for {name}, [{low}, {high}]")
     if kind == "b":
         return bool(value)
@@ -55,6 +57,9 @@ def numpy_pad_value(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         floats = np.finfo(dtype)
         value = check_pad_value(value, dtype.kind, float(floats.min), float(floats.max), str(dtype))
     try:
-        return np.full((), value, dtype=dtype)
-    except (TypeError, ValueError) as error:
+        pad = np.full((), value, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{OP}: pad_value {value!r} does not convert to the input's dtype {dtype}: {error}") from None
+    if isinstance(value, (str, bytes)) and dtype.kind in "SU" and pad[()] != value:
+        raise ValueError(f"{OP}: pad_value {value!r} does not fit the input's dtype {dtype}")
+    return pad

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -89,7 +89,9 @@ def pad_words(value: bool | int | float | complex, dtype: torch.dtype) -> tuple[
     return words[0], words[-1]
 
 
-def _launch(direction: Direction, geometry: BlockGeometry, source: Tensor, result: Tensor, pad: tuple[int, int]) -> None:
+def _launch(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, result: Tensor, pad: tuple[int, int]
+) -> None:
     plan = plan_of(direction, geometry, source, result)
     assert plan is not None  # can_run has said so
     if source.dtype.is_complex:
@@ -133,7 +135,7 @@ def _start(plan: Plan, config: tune.Config, source: Tensor, result: Tensor, numb
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _autotuners(words: int) -> Any:
     """Triton's autotuner over the space of `tune`, whose tiles count bytes; the kernel's count elements."""
     configs = [triton.Config({"TILE": c.tile_bytes // words}, num_warps=c.warps) for c in tune.SPACE]

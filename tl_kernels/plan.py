@@ -31,7 +31,9 @@ INT32_MAX = 2**31 - 1
 class LoopDim:
     """One loop over padded space; strides in elements."""
 
-    kind: int  # PLAIN: no border, no split. SHIFTED: a border. SPLIT: split into outer and inner, with or without border
+    kind: (
+        int  # PLAIN: no border, no split. SHIFTED: a border. SPLIT: split into outer and inner, with or without border
+    )
     size: int
     space_stride: int
     outer_stride: int
@@ -220,8 +222,12 @@ def _unit(values: Sequence[int], most: int) -> int:
 def _reach(dims: Sequence[LoopDim], inner: LoopDim, side: str) -> int:
     """An upper bound of the offsets, padding included, that a tensor is addressed with."""
     if side == "space":
-        return sum(d.size * abs(d.space_stride) for d in (*dims, inner))
-    return sum(d.size * max(abs(d.outer_stride), abs(d.inner_stride)) for d in (*dims, inner))
+        return sum((d.size - 1 + d.before) * d.space_stride for d in (*dims, inner))
+    total = 0
+    for d in (*dims, inner):
+        outers, inners = (-(-d.size // d.extent), d.extent) if d.kind == SPLIT else (d.size, 1)
+        total += (outers - 1) * d.outer_stride + (inners - 1) * d.inner_stride
+    return total
 
 
 def magic(divisor: int) -> int:

@@ -20,10 +20,9 @@ def _divide(n, divisor, code, LONG: tl.constexpr):
     """n // divisor, by multiplication while n fits 31 bits."""
     if LONG:
         return n // tl.cast(divisor >> 2, tl.int64)
-    else:
-        multiplier = tl.cast(code >> 8, tl.uint32)
-        shift = tl.cast((code >> 2) & 63, tl.uint32)
-        return (tl.umulhi(n.to(tl.uint32), multiplier) >> shift).to(tl.int32)
+    multiplier = tl.cast(code >> 8, tl.uint32)
+    shift = tl.cast((code >> 2) & 63, tl.uint32)
+    return (tl.umulhi(n.to(tl.uint32), multiplier) >> shift).to(tl.int32)
 
 
 @triton.jit(do_not_specialize=["rows", "pad_low", "pad_high", "bucket"])

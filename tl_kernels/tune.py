@@ -13,7 +13,7 @@ import sys
 import tempfile
 import warnings
 import zlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,12 +57,17 @@ def bucket_number(key: str) -> int:
 
 
 def rule(plan: Plan) -> Config:
-    """Where nothing was measured: 8 KiB and 4 warps, less where that would leave most of a GPU idle."""
+    """Where nothing was measured: 8 KiB and 4 warps, less where that would leave most of a GPU idle.
+
+    Scalar accesses keep a register or two per element, so a thread gets at most 16 elements with narrow stores and 32
+    with wide ones: more made the compiler spill.
+    """
     total = plan.rows * plan.length * plan.words
-    tile = 8192
+    wide = (plan.batch_unit if plan.direction == "space_to_batch" else plan.space_unit) * plan.words >= 16
+    tile = min(8192, 128 * plan.words * (32 if wide else 16))
     while tile > 1024 and total // tile < 512:
         tile //= 2
-    return Config(tile, 4 if tile >= 4096 else 2 if tile >= 2048 else 1)
+    return Config(tile, 4 if tile >= 4096 or not wide else 2 if tile >= 2048 else 1)
 
 
 def cache_folder() -> Path:
@@ -141,7 +146,7 @@ class Table:
             warnings.warn(f"spacebatch: tuning table: {message}", stacklevel=2)
 
 
-@lru_cache(maxsize=None)
+@cache
 def table(device: str) -> Table:
     """The table of a device, by its name."""
     return Table(device)

@@ -1,0 +1,231 @@
+"""Kernel quality without a GPU: compile ahead of time and read the machine code.
+
+For every kernel, kind of access and element size: the widest loads and stores, instructions per payload byte, registers,
+spills and shared memory. NVIDIA code is disassembled with the tools that Triton ships; AMD code is read as text.
+`python -m spacebatch.perf static` prints the table.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.memory_order import dense_strides
+from spacebatch.tl_kernels import tune
+from spacebatch.tl_kernels.plan import Direction, Plan, make_plan
+
+TARGETS = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "sm_100": ("cuda", 100, 32),
+    "gfx942": ("hip", "gfx942", 64),
+}
+WORD_TYPES = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
+
+
+class KernelCase(NamedTuple):
+    """A call whose kernel is looked at: (N, C, *spatial) sizes, block, paddings and options, and the memory order."""
+
+    name: str
+    shape: tuple[int, ...]
+    block: Any
+    paddings: Any = 0
+    channels_last: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def plan(self, direction: Direction, element_bytes: int) -> Plan:
+        """The launch plan of the call on dense, aligned tensors."""
+        geometry = BlockGeometry(self.shape, self.block, self.paddings, **dict(self.options))
+        rank = len(self.shape)
+        order = (0, *range(2, rank), 1) if self.channels_last else tuple(range(rank))
+        space, batch = (dense_strides(shape, order) for shape in (geometry.space_shape, geometry.batch_shape))
+        plan = make_plan(direction, geometry, space, batch, element_bytes)
+        assert plan is not None
+        return plan
+
+
+WINDOWS = (("batch_order", "batch_major"), ("arrangement", "contiguous"))
+CASES = (
+    KernelCase("aligned", (8, 64, 128, 128), 2),
+    KernelCase("aligned, padded", (8, 64, 126, 126), 2, 1),
+    KernelCase("odd width", (8, 64, 65, 65), 6, "auto"),
+    KernelCase("channels_last", (8, 64, 128, 128), 2, 0, True),
+    KernelCase("channels_last, padded", (8, 64, 126, 126), 2, 1, True),
+    KernelCase("windows of 16", (8, 96, 128, 128), 8, 0, False, WINDOWS),
+    KernelCase("windows of 7", (8, 96, 56, 56), 8, 0, False, WINDOWS),
+    KernelCase("windows, channels_last", (8, 96, 56, 56), 8, 0, True, WINDOWS),
+    KernelCase("1-D, rate 512", (4, 64, 16384), 512),
+    KernelCase("3-D", (2, 16, 16, 64, 64), 2),
+    KernelCase("3-D, padded", (2, 16, 15, 63, 63), 2, "auto"),
+)
+DIRECTIONS: tuple[Direction, ...] = ("space_to_batch", "batch_to_space")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one compiled kernel is made of.
+
+    Attributes:
+        case, direction, element_bytes, target: which kernel.
+        load_bits, store_bits: the widest access to global memory of one thread.
+        instructions_per_byte: thread instructions per byte of the tile's payload.
+        registers: per thread. spills: bytes of local memory per thread. shared: bytes of shared memory per program.
+    """
+
+    case: str
+    direction: str
+    element_bytes: int
+    target: str
+    load_bits: int
+    store_bits: int
+    instructions_per_byte: float
+    registers: int
+    spills: int
+    shared: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def compile_plan(plan: Plan, target: str, config: tune.Config | None = None) -> Any:
+    """Triton's compiled kernel for a plan, with no GPU; the tile is the rule's unless given."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from spacebatch.tl_kernels import launch
+    from spacebatch.tl_kernels.rows import move_rows
+
+    if launch.INTERPRETED:
+        raise RuntimeError("static: TRITON_INTERPRET is set, so there is nothing to compile; unset it")
+    config = config or tune.rule(plan)
+    (dims, inner), flags, _ = launch.arguments(plan)
+    constants = {**flags, "TILE": config.tile_bytes // plan.words}
+    signature: dict[str, Any] = {}
+    constexprs: dict[tuple[int, ...], Any] = {}
+    attributes: dict[tuple[int, ...], Any] = {}
+    for position, name in enumerate(move_rows.arg_names):
+        if name.endswith("_pointer"):
+            signature[name] = "*" + WORD_TYPES[plan.words]
+            attributes[(position,)] = [["tt.divisibility", 16]]
+        elif name in constants:
+            signature[name] = "constexpr"
+            constexprs[(position,)] = constants[name]
+        elif name == "dims":
+            signature[name] = tuple(tuple(_integer_type(v) for v in dim) for dim in dims)
+        elif name == "inner":
+            signature[name] = tuple(_integer_type(v) for v in inner)
+        else:
+            signature[name] = "i32"
+    source = ASTSource(fn=move_rows, signature=signature, constexprs=constexprs, attrs=attributes)
+    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": config.warps})
+
+
+def _integer_type(value: int) -> str:
+    return "i32" if -(2**31) <= value < 2**31 else "i64"
+
+
+def report(case: KernelCase, direction: Direction, element_bytes: int, target: str) -> Report:
+    """Compile one kernel and read its machine code."""
+    plan = case.plan(direction, element_bytes)
+    config = tune.rule(plan)
+    kernel = compile_plan(plan, target, config)
+    threads = config.warps * TARGETS[target][2]
+    read = _read_amd if target.startswith("gfx") else _read_nvidia
+    load, store, instructions, registers, spills = read(kernel)
+    return Report(
+        case.name,
+        direction,
+        element_bytes,
+        target,
+        load,
+        store,
+        round(instructions * threads / config.tile_bytes, 2),
+        registers,
+        spills,
+        int(kernel.metadata.shared),
+    )
+
+
+def _read_nvidia(kernel: Any) -> tuple[int, int, int, int, int]:
+    from triton.backends import nvidia
+
+    tools = Path(nvidia.__file__).parent / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder, "kernel.cubin")
+        cubin.write_bytes(kernel.asm["cubin"])
+        text = subprocess.run(
+            [str(tools / "cuobjdump"), "-sass", str(cubin)], capture_output=True, text=True, check=True
+        ).stdout
+        usage = subprocess.run(
+            [str(tools / "cuobjdump"), "-res-usage", str(cubin)], capture_output=True, text=True, check=True
+        )
+    names = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, flags=re.MULTILINE)
+    names = [name for name in names if name != "NOP"]
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
+    if not names or found is None:
+        raise RuntimeError("static: the disassembly holds no instructions or no register count")
+    local = 4 * sum(name.startswith(("LDL", "STL")) for name in names)
+    return (
+        _widest(names, "LDG"),
+        _widest(names, "STG"),
+        len(names),
+        int(found.group(1)),
+        max(int(found.group(2)), local),
+    )
+
+
+def _widest(names: Iterable[str], stem: str) -> int:
+    bits = 0
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == stem:
+            sizes = {"U8": 8, "S8": 8, "U16": 16, "S16": 16, "64": 64, "128": 128, "256": 256}
+            bits = max(bits, next((sizes[part] for part in parts if part in sizes), 32))
+    return bits
+
+
+def _read_amd(kernel: Any) -> tuple[int, int, int, int, int]:
+    text = kernel.asm["amdgcn"]
+    sizes = {"ubyte": 8, "sbyte": 8, "byte": 8, "ushort": 16, "sshort": 16, "short": 16, "dword": 32}
+    sizes |= {"dwordx2": 64, "dwordx3": 96, "dwordx4": 128}
+
+    def widest(stem: str) -> int:
+        found = re.findall(rf"(?:global|buffer)_{stem}_(\w+?)(?:_d16\w*)?\s", text)
+        return max((sizes[name] for name in found if name in sizes), default=0)
+
+    instructions = len(re.findall(r"^\t[svbdg]\w*_\w+", text, flags=re.MULTILINE))
+    registers = int(re.findall(r"\.vgpr_count:\s*(\d+)", text)[0])
+    spills = int(re.findall(r"\.vgpr_spill_count:\s*(\d+)", text)[0])
+    return widest("load"), widest("store"), instructions, registers, spills
+
+
+def reports(targets: Iterable[str], element_sizes: Iterable[int]) -> Iterator[Report]:
+    """Every case, both directions, compiled for each target and element size, one by one."""
+    sizes = tuple(element_sizes)
+    for target in targets:
+        for case in CASES:
+            for direction in DIRECTIONS:
+                for element_bytes in sizes:
+                    yield report(case, direction, element_bytes, target)
+
+
+def table(rows: Iterable[Report]) -> str:
+    """Reports as aligned text."""
+    lines = [
+        f"{'case':<24}{'direction':<16}{'bytes':>6}  {'target':<8}{'load':>5}{'store':>6}{'instr/B':>9}{'regs':>6}"
+        f"{'spills':>8}{'shared':>8}"
+    ]
+    lines += [
+        f"{r.case:<24}{r.direction:<16}{r.element_bytes:>6}  {r.target:<8}{r.load_bits:>5}{r.store_bits:>6}"
+        f"{r.instructions_per_byte:>9.2f}{r.registers:>6}{r.spills:>8}{r.shared:>8}"
+        for r in rows
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,24 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+# Without a GPU the Triton kernels run under its interpreter, which has to be chosen before they are defined.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+import spacebatch
+
+CPU_BACKENDS = ("numpy", "torch")
+
+
+@pytest.fixture(params=CPU_BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of each backend that runs on the CPU, forced while the test runs."""
+    with spacebatch.use_backend(request.param):
+        yield request.param

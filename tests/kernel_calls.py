@@ -1,0 +1,72 @@
+"""Calls of the Triton kernels whose results are compared, bit by bit, with the definition's gather map.
+
+Under Triton's interpreter they run on the CPU; on a machine with a GPU, there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacebatch import BlockGeometry
+from spacebatch.tl_kernels import launch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def random_bits(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    """A tensor of random bytes of any dtype, NaNs of every payload among them; bools hold 0 and 1."""
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype)
+    generator = np.random.default_rng(seed)
+    if dtype is torch.bool:
+        return torch.from_numpy(generator.integers(0, 2, shape).astype(np.bool_))
+    data = generator.integers(0, 256, math.prod(shape) * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(data).view(dtype).reshape(shape)
+
+
+def as_bytes(x: torch.Tensor) -> np.ndarray[Any, Any]:
+    """The elements' bytes, one more dim."""
+    x = x.detach().cpu().contiguous()
+    if x.numel() == 0:
+        return np.empty((*x.shape, x.element_size()), np.uint8)
+    return x.reshape(-1).view(torch.uint8).numpy().reshape(*x.shape, x.element_size())
+
+
+def expected_batch(x: torch.Tensor, geometry: BlockGeometry, pad_value: Any) -> np.ndarray[Any, Any]:
+    """Bytes of space_to_batch of x by the geometry's index map, which the tests of the geometry hold to the definition."""
+    source = geometry.space_indices()
+    pad = as_bytes(torch.tensor([pad_value], dtype=x.dtype))[0]
+    if x.numel() == 0:
+        return np.broadcast_to(pad, (*source.shape, pad.size))
+    elements = as_bytes(x).reshape(-1, x.element_size())
+    return np.where((source >= 0)[..., None], elements[np.maximum(source, 0)], pad)
+
+
+def check_both_ways(x: torch.Tensor, geometry: BlockGeometry, pad_value: Any = 0) -> None:
+    """Both kernels on x and on its batch tensor, into poisoned outputs, equal the definition."""
+    x = x.to(DEVICE)
+    wanted = expected_batch(x, geometry, pad_value)
+    y = poisoned(geometry.batch_shape, x)
+    reason = launch.can_run("space_to_batch", geometry, x)
+    assert reason is None, reason
+    launch.space_to_batch(geometry, x, y, pad_value)
+    np.testing.assert_array_equal(as_bytes(y), wanted)
+    back = poisoned(geometry.space_shape, x)
+    launch.batch_to_space(geometry, y, back)
+    np.testing.assert_array_equal(as_bytes(back), as_bytes(x))
+
+
+def poisoned(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """A tensor whose every byte is 0xA5 (True, for bools), in the memory order of `like`."""
+    from spacebatch.backends import empty_result
+
+    result = empty_result(like, shape)
+    if like.dtype is torch.bool:
+        return result.fill_(True)
+    storage = torch.empty(0, dtype=torch.uint8, device=result.device).set_(result.untyped_storage())
+    storage.fill_(0xA5)
+    return result

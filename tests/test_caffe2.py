@@ -1,0 +1,586 @@
+"""Caffe2's operators: literals worked out by hand, the NumPy definition, and autograd as the judge of the gradients."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spacebatch import caffe2, caffe2_registry
+from spacebatch.reference import definition
+
+ARRAY_KINDS = {"numpy": np.array, "torch": torch.tensor}
+
+# 4 x 4 in row-major order, and its four phases for blocks of 2 x 2
+GRID = [[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]]]
+PHASES = [[[[0, 2], [8, 10]]], [[[1, 3], [9, 11]]], [[[4, 6], [12, 14]]], [[[5, 7], [13, 15]]]]
+
+# name: (arguments, space tensor, batch tensor); each undoes the other
+WORKED = {
+    "defaults": ({}, GRID, PHASES),
+    "block of one": ({"block_size": 1}, GRID, GRID),
+    "the sample is innermost in the batch": (
+        {},
+        [[[[1, 2], [3, 4]]], [[[5, 6], [7, 8]]]],
+        [[[[1]]], [[[5]]], [[[2]]], [[[6]]], [[[3]]], [[[7]]], [[[4]]], [[[8]]]],
+    ),
+    "channels stay where they are": (
+        {},
+        [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]],
+        [[[[1]], [[5]]], [[[2]], [[6]]], [[[3]], [[7]]], [[[4]], [[8]]]],
+    ),
+    "block of three, not square": (
+        {"block_size": 3},
+        [[[[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], [13, 14, 15, 16, 17, 18]]]],
+        [
+            *([[[[1, 4]]], [[[2, 5]]], [[[3, 6]]]]),
+            *([[[[7, 10]]], [[[8, 11]]], [[[9, 12]]]]),
+            *([[[[13, 16]]], [[[14, 17]]], [[[15, 18]]]]),
+        ],
+    ),
+    "pad on every side": (
+        {"pad": 1},
+        [[[[1, 2], [3, 4]]]],
+        [[[[0, 0], [0, 4]]], [[[0, 0], [3, 0]]], [[[0, 2], [0, 0]]], [[[1, 0], [0, 0]]]],
+    ),
+    # Rows 0 0 0 0 0 0 0 0 / 0 0 1 2 0 0 0 0 / 0 0 3 4 0 0 0 0 / three rows of zeros
+    "four different pads": (
+        {"pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 4},
+        [[[[1, 2], [3, 4]]]],
+        [
+            [[[0, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]]],
+            [[[0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]]],
+            [[[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]],
+            [[[0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]],
+        ],
+    ),
+    "four different pads win over pad": (
+        {"pad": 7, "pad_t": 0, "pad_l": 2, "pad_b": 4, "pad_r": 6},
+        [[[[1, 2], [3, 4]]]],
+        [
+            [[[0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
+            [[[0, 2, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
+            [[[0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
+            [[[0, 4, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
+        ],
+    ),
+    "pad where nothing else is given": (
+        {"pad": 1, "pad_t": 2, "pad_r": 3},
+        [[[[1, 2]], [[3, 4]]]],
+        [
+            [[[0, 0, 0], [0, 2, 0]], [[0, 0, 0], [0, 4, 0]]],
+            [[[0, 0, 0], [1, 0, 0]], [[0, 0, 0], [3, 0, 0]]],
+            [[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],
+            [[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],
+        ],
+    ),
+}
+
+
+@pytest.fixture(params=list(ARRAY_KINDS))
+def make(request: pytest.FixtureRequest) -> Any:
+    return ARRAY_KINDS[request.param]
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of the registries, so that a test leaves nothing behind."""
+    monkeypatch.setattr(caffe2_registry, "_operators", dict(caffe2_registry._operators))
+    monkeypatch.setattr(caffe2_registry, "_gradients", dict(caffe2_registry._gradients))
+
+
+def assert_holds(result: Any, like: Any, expected: Any) -> None:
+    assert type(result) is type(like)
+    assert result.dtype == like.dtype
+    assert result.tolist() == expected
+
+
+@pytest.mark.parametrize("name", WORKED)
+class TestWorkedByHand:
+    def test_functions(self, make: Any, name: str) -> None:
+        arguments, space, batch = WORKED[name]
+        x, y = make(space), make(batch)
+        assert_holds(caffe2.space_to_batch(x, **arguments), x, batch)
+        assert_holds(caffe2.batch_to_space(y, **arguments), y, space)
+
+    def test_operators(self, make: Any, name: str) -> None:
+        arguments, space, batch = WORKED[name]
+        x, y = make(space), make(batch)
+        assert_holds(caffe2.SpaceToBatchOp(**arguments).run_on_device(x), x, batch)
+        assert_holds(caffe2.BatchToSpaceOp(**arguments).run_on_device(y), y, space)
+
+    def test_definitions(self, make: Any, name: str) -> None:
+        arguments, space, batch = WORKED[name]
+        x, y = make(space), make(batch)
+        assert_holds(caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], **arguments).run(x), x, batch)
+        assert_holds(caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments).run(y), y, space)
+
+
+@pytest.mark.parametrize(
+    ("crops", "expected"),
+    [
+        ({"pad": 1}, [[[[5, 6], [9, 10]]]]),
+        ({"pad_t": 3}, [[[[12, 13, 14, 15]]]]),
+        ({"pad_l": 3}, [[[[3], [7], [11], [15]]]]),
+        ({"pad_b": 3}, [[[[0, 1, 2, 3]]]]),
+        ({"pad_r": 3}, [[[[0], [4], [8], [12]]]]),
+        ({"pad_t": 1, "pad_l": 0, "pad_b": 2, "pad_r": 3}, [[[[4]]]]),
+        ({"pad": 1, "pad_r": 0}, [[[[5, 6, 7], [9, 10, 11]]]]),
+    ],
+    ids=str,
+)
+def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
+    y = make(PHASES)
+    assert_holds(caffe2.batch_to_space(y, **crops), y, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "paddings"),
+    [
+        ({}, ((0, 0), (0, 0))),
+        ({"pad": 1}, ((1, 1), (1, 1))),
+        ({"pad": 1, "pad_t": 0}, ((0, 1), (1, 1))),  # a zero that is given is no reason to fall back
+        ({"pad": 1, "pad_t": 5}, ((5, 1), (1, 1))),
+        ({"pad": 1, "pad_l": 5}, ((1, 1), (5, 1))),
+        ({"pad": 1, "pad_b": 5}, ((1, 5), (1, 1))),
+        ({"pad": 1, "pad_r": 5}, ((1, 1), (1, 5))),
+        ({"pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 4}, ((1, 3), (2, 4))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cls", [caffe2.SpaceToBatchOp, caffe2.BatchToSpaceOp])
+def test_each_pad_counts_for_its_own_side(cls: Any, arguments: Any, paddings: Any) -> None:
+    assert cls(**arguments).paddings == paddings
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", "complex64"])
+def test_against_the_definition(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 100, (2, 3, 5, 4)).astype(dtype)
+    y = rng.integers(0, 100, (18, 2, 3, 4)).astype(dtype)
+    arguments = {"block_size": 3, "pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 0}
+    expected = {
+        "batch": definition.space_to_batch(x, (3, 3), ((1, 3), (2, 0))),
+        "space": definition.batch_to_space(y, (3, 3), ((1, 3), (2, 0))),
+    }
+    for as_input in (np.asarray, torch.from_numpy):
+        batch = np.asarray(caffe2.space_to_batch(as_input(x), **arguments))
+        space = np.asarray(caffe2.batch_to_space(as_input(y), **arguments))
+        assert batch.dtype == space.dtype == x.dtype
+        assert batch.shape == expected["batch"].shape
+        assert space.shape == expected["space"].shape
+        assert batch.tobytes() == expected["batch"].tobytes()
+        assert space.tobytes() == expected["space"].tobytes()
+
+
+def test_positional_arguments_stand_in_caffe2_order() -> None:
+    x = np.arange(35.0).reshape(1, 1, 5, 7)
+    named = {"block_size": 3, "pad": 9, "pad_t": 0, "pad_l": 1, "pad_b": 4, "pad_r": 7, "order": "NCHW"}
+    positional = caffe2.space_to_batch(x, *named.values())
+    assert np.array_equal(positional, caffe2.space_to_batch(x, **named))
+    assert positional.shape == (9, 1, 3, 5)
+    y = np.arange(81.0).reshape(9, 1, 3, 3)
+    cropped = caffe2.batch_to_space(y, 3, 9, 0, 1, 4, 7, "NCHW")
+    assert np.array_equal(cropped, caffe2.batch_to_space(y, 3, pad_l=1, pad_b=4, pad_r=7))
+    assert cropped.shape == (1, 1, 5, 1)
+
+
+def test_the_result_is_a_copy(make: Any) -> None:
+    x = make(GRID)
+    for result in (caffe2.space_to_batch(x, block_size=1), caffe2.batch_to_space(x, block_size=1)):
+        result[...] = -1
+    assert x.tolist() == GRID
+
+
+GRADIENT_CASES = {
+    "defaults": ({}, (2, 3, 4, 6)),
+    "pad": ({"pad": 1}, (1, 2, 4, 4)),
+    "four different pads": ({"block_size": 3, "pad_t": 1, "pad_l": 2, "pad_b": 4, "pad_r": 6}, (2, 1, 4, 7)),
+    "pad and one of the four": ({"pad": 1, "pad_b": 2}, (1, 2, 5, 4)),
+    "a block of padding alone": ({"pad": 2}, (1, 1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENT_CASES)
+class TestGradients:
+    """The gradient's definition, run, and autograd through the operator: the same bits."""
+
+    @staticmethod
+    def check(definition: Any, x: Any) -> None:
+        y = definition.run(x)
+        grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+        (expected,) = torch.autograd.grad(y, x, grad)
+        (gradient,) = caffe2.get_gradient_defs(definition)
+        assert torch.equal(gradient.run(grad), expected)
+        assert gradient.run(grad.numpy()).tobytes() == expected.numpy().tobytes()
+
+    def test_space_to_batch(self, name: str) -> None:
+        arguments, shape = GRADIENT_CASES[name]
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        self.check(caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], **arguments), x)
+
+    def test_batch_to_space(self, name: str) -> None:
+        arguments, shape = GRADIENT_CASES[name]
+        batch = caffe2.space_to_batch(torch.zeros(shape), **arguments).shape
+        y = torch.randn(batch, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        self.check(caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments), y)
+
+
+class TestGradientMakers:
+    @pytest.mark.parametrize(
+        ("maker", "operator_type", "gradient_type"),
+        [
+            (caffe2.GetSpaceToBatchGradient, "SpaceToBatch", "BatchToSpace"),
+            (caffe2.GetBatchToSpaceGradient, "BatchToSpace", "SpaceToBatch"),
+        ],
+    )
+    def test_definition(self, maker: Any, operator_type: str, gradient_type: str) -> None:
+        arguments = {"block_size": 3, "pad": 1, "pad_t": 0, "pad_l": 2, "pad_b": 4, "pad_r": 6, "order": "NCHW"}
+        operator = caffe2.create_operator(operator_type, ["X"], ["Y"], **arguments)
+        expected = caffe2.OperatorDef(gradient_type, ["Y_grad"], ["X_grad"], arguments)
+        assert maker(operator).get_gradient_defs() == [expected]
+        assert caffe2.get_gradient_defs(operator) == [expected]
+        assert dict(expected.arguments) == arguments
+
+    def test_of_the_gradient_it_is_the_operator_again(self) -> None:
+        operator = caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], pad_r=2)
+        (gradient,) = caffe2.get_gradient_defs(operator)
+        (second,) = caffe2.get_gradient_defs(gradient)
+        assert second == caffe2.create_operator("SpaceToBatch", ["X_grad_grad"], ["Y_grad_grad"], pad_r=2)
+
+    def test_worked_by_hand(self, make: Any) -> None:
+        arguments = {"pad_t": 1, "pad_l": 0, "pad_b": 2, "pad_r": 3}
+        operator = caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments)
+        (gradient,) = caffe2.GetBatchToSpaceGradient(operator).get_gradient_defs()
+        grad = make([[[[5]]]])  # of the element in row 1, column 0
+        zeros = [[[0, 0], [0, 0]]]
+        assert_holds(gradient.run(grad), grad, [zeros, zeros, [[[5, 0], [0, 0]]], zeros])
+
+    def test_only_of_definitions(self) -> None:
+        with pytest.raises(TypeError, match=r"GetSpaceToBatchGradient: definition must be an OperatorDef, got 'X'"):
+            caffe2.GetSpaceToBatchGradient("X")
+        with pytest.raises(TypeError, match=r"get_gradient_defs: definition must be an OperatorDef, got None"):
+            caffe2.get_gradient_defs(None)
+
+
+class TestDefinition:
+    def test_frozen_and_hashable(self) -> None:
+        a = caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, block_size=2)
+        b = caffe2.OperatorDef("SpaceToBatch", ("X",), ["Y"], (("block_size", np.int64(2)), ("pad", torch.tensor(1))))
+        assert a == b
+        assert hash(a) == hash(b)
+        assert a.arguments == (("block_size", 2), ("pad", 1))
+        assert (a.type, a.inputs, a.outputs) == ("SpaceToBatch", ("X",), ("Y",))
+        with pytest.raises(AttributeError, match="cannot assign to field 'type'"):
+            a.type = "BatchToSpace"
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            caffe2.create_operator("BatchToSpace", "X", "Y", pad=1),
+            caffe2.create_operator("SpaceToBatch", "A", "Y", pad=1),
+            caffe2.create_operator("SpaceToBatch", "X", "B", pad=1),
+            caffe2.create_operator("SpaceToBatch", "X", "Y", pad=2),
+        ],
+        ids=["type", "inputs", "outputs", "arguments"],
+    )
+    def test_differs_in_each_field(self, other: Any) -> None:
+        assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1) != other
+
+    def test_none_is_not_given(self) -> None:
+        assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, pad_t=None).arguments == (("pad", 1),)
+
+    def test_repr_makes_it_again(self) -> None:
+        operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, order="NCHW")
+        assert eval(repr(operator), {"OperatorDef": caffe2.OperatorDef}) == operator
+
+    def test_pickle(self) -> None:
+        operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad_l=2)
+        copy = pickle.loads(pickle.dumps(operator))
+        x = np.array([[[[1, 2], [3, 4]]]])
+        assert copy == operator
+        assert copy.run(x).tolist() == operator.run(x).tolist()
+
+    def test_operators_are_frozen_and_hashable_too(self) -> None:
+        assert hash(caffe2.SpaceToBatchOp(pad=torch.tensor(1))) == hash(caffe2.SpaceToBatchOp(pad=1))
+        assert caffe2.SpaceToBatchOp(pad=1) == caffe2.SpaceToBatchOp(pad=1)
+        assert caffe2.SpaceToBatchOp(pad=1) != caffe2.SpaceToBatchOp(pad=2)
+        assert caffe2.SpaceToBatchOp(pad=1) != caffe2.BatchToSpaceOp(pad=1)
+        with pytest.raises(AttributeError, match="cannot assign to field 'pad'"):
+            caffe2.SpaceToBatchOp().pad = 3
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ((3, "X", "Y"), TypeError, r"OperatorDef: type must be a string, got 3"),
+            (
+                ("SpaceToDepth", "X", "Y"),
+                ValueError,
+                r"OperatorDef: type 'SpaceToDepth' is not .*; known are 'BatchToSpace', 'SpaceToBatch'$",
+            ),
+            (("SpaceToBatch", 1, "Y"), TypeError, r"SpaceToBatch: inputs must be a string or .*, got 1"),
+            (("SpaceToBatch", "X", [1]), TypeError, r"SpaceToBatch: outputs must be a string or .*, got \[1\]"),
+            (("SpaceToBatch", ["X", "Z"], "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got \['X', "),
+            (("SpaceToBatch", "X", []), ValueError, r"SpaceToBatch: outputs must name one blob, got \[\]"),
+            (("SpaceToBatch", "X", "Y", 3), TypeError, r"SpaceToBatch: arguments must map names to values, got 3"),
+            (
+                ("SpaceToBatch", "X", "Y", ["pad"]),
+                TypeError,
+                r"SpaceToBatch: arguments must map names .*, got \['pad'\]",
+            ),
+            (("SpaceToBatch", "X", "Y", {1: 2}), TypeError, r"SpaceToBatch: arguments must map names .*, got \{1: 2\}"),
+        ],
+    )
+    def test_bad_definitions(self, arguments: Any, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            caffe2.OperatorDef(*arguments)
+
+    def test_unknown_arguments(self) -> None:
+        known = r"known are 'block_size', 'order', 'pad', 'pad_b', 'pad_l', 'pad_r', 'pad_t'$"
+        with pytest.raises(TypeError, match=r"^BatchToSpace: unknown arguments 'blocksize', 'padding'; " + known):
+            caffe2.create_operator("BatchToSpace", "X", "Y", padding=1, pad=2, blocksize=3)
+
+    def test_bad_values_are_found_when_it_is_made(self) -> None:
+        with pytest.raises(ValueError, match=r"SpaceToBatch: pad_t must not be negative, got -1"):
+            caffe2.create_operator("SpaceToBatch", "X", "Y", pad_t=-1)
+
+
+@pytest.mark.usefixtures("registries")
+class TestRegistries:
+    def test_an_operator_of_ones_own(self) -> None:
+        class NegateOp:
+            def __init__(self, *, scale: int = 1) -> None:
+                self.scale = scale
+
+            def run_on_device(self, input: Any) -> Any:
+                return -self.scale * input
+
+        assert caffe2.register_cpu_operator("Negate", NegateOp) is NegateOp
+        assert caffe2.create_operator("Negate", "X", "Y", scale=3).run(np.array([1, 2])).tolist() == [-3, -6]
+        with pytest.raises(TypeError, match=r"Negate: unknown arguments 'pad'; known are 'scale'"):
+            caffe2.create_operator("Negate", "X", "Y", pad=3)
+
+    def test_operator_with_any_arguments(self) -> None:
+        @caffe2.register_cpu_operator("Any")
+        class AnyOp:
+            def __init__(self, **arguments: Any) -> None:
+                self.arguments = arguments
+
+            def run_on_device(self, input: Any) -> Any:
+                return self.arguments
+
+        assert caffe2.create_operator("Any", "X", "Y", what=1).run(None) == {"what": 1}
+
+    def test_decorators_return_the_class(self) -> None:
+        @caffe2.register_cpu_operator("Mine")
+        class MyOp(caffe2.SpaceToBatchOp):
+            type = "Mine"
+
+        @caffe2.register_gradient("Mine")
+        class GetMyGradient(caffe2.GetSpaceToBatchGradient):
+            pass
+
+        definition = caffe2.create_operator("Mine", "X", "Y", pad=1)
+        assert isinstance(definition.operator, MyOp)
+        assert GetMyGradient(definition).get_gradient_defs() == caffe2.get_gradient_defs(definition)
+        expected = caffe2.OperatorDef("BatchToSpace", "Y_grad", "X_grad", {"pad": 1})
+        assert caffe2.get_gradient_defs(definition) == [expected]
+
+    @pytest.mark.parametrize(
+        ("register", "cls"),
+        [
+            (caffe2.register_cpu_operator, caffe2.SpaceToBatchOp),
+            (caffe2.register_gradient, caffe2.GetSpaceToBatchGradient),
+        ],
+    )
+    def test_no_name_twice(self, register: Any, cls: Any) -> None:
+        message = rf"{register.__name__}: 'SpaceToBatch' is already registered, as <class '.*{cls.__name__}'>"
+        with pytest.raises(ValueError, match=message):
+            register("SpaceToBatch", cls)
+        with pytest.raises(ValueError, match=message):
+            register("SpaceToBatch")  # as a decorator, before there is a class to decorate
+        first, second = register("New"), register("New")
+        first(cls)
+        with pytest.raises(ValueError, match=r"'New' is already registered"):
+            second(cls)
+
+    @pytest.mark.parametrize(
+        ("register", "method"),
+        [(caffe2.register_cpu_operator, "run_on_device"), (caffe2.register_gradient, "get_gradient_defs")],
+    )
+    def test_bad_registrations(self, register: Any, method: str) -> None:
+        with pytest.raises(TypeError, match=rf"{register.__name__}: name must be a string, got 3 of type int"):
+            register(3, caffe2.SpaceToBatchOp)
+        with pytest.raises(TypeError, match=rf"{register.__name__}: cls must be a class with a method {method}, got"):
+            register("New", int)
+
+    def test_operator_without_a_gradient(self) -> None:
+        caffe2.register_cpu_operator("Mine", caffe2.SpaceToBatchOp)
+        message = r"get_gradient_defs: no gradient is registered for 'Mine'; known are 'BatchToSpace', 'SpaceToBatch'$"
+        with pytest.raises(ValueError, match=message):
+            caffe2.get_gradient_defs(caffe2.create_operator("Mine", "X", "Y"))
+
+
+def test_the_base_cannot_be_run() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        caffe2.SpaceBatchOpBase()
+    with pytest.raises(TypeError, match="abstract"):
+        caffe2_registry.GradientMakerBase(caffe2.create_operator("SpaceToBatch", "X", "Y"))
+
+
+# (arguments, error, message after the operator's name)
+BAD_ARGUMENTS = [
+    ({"block_size": 0}, ValueError, r"block_size must be at least 1, got 0"),
+    ({"block_size": -2}, ValueError, r"block_size must be at least 1, got -2"),
+    ({"block_size": 2.0}, TypeError, r"block_size must be an integer, got 2\.0 of type float"),
+    ({"block_size": True}, TypeError, r"block_size must be an integer, got the bool True"),
+    ({"block_size": (2, 2)}, TypeError, r"block_size must be an integer, got \(2, 2\) of type tuple"),
+    ({"block_size": "2"}, TypeError, r"block_size must be an integer, got '2' of type str"),
+    ({"pad": None}, TypeError, r"pad must be an integer, got None of type NoneType"),
+    *(
+        case
+        for name in ("pad", "pad_t", "pad_l", "pad_b", "pad_r")
+        for case in (
+            ({name: -1}, ValueError, rf"{name} must not be negative, got -1"),
+            ({name: 1.5}, TypeError, rf"{name} must be an integer, got 1\.5 of type float"),
+            ({name: False}, TypeError, rf"{name} must be an integer, got the bool False"),
+        )
+    ),
+    ({"order": "NHWC"}, ValueError, r"order must be one of \('NCHW',\), got 'NHWC'"),
+    ({"order": "nchw"}, ValueError, r"order must be one of \('NCHW',\), got 'nchw'"),
+    ({"order": 0}, TypeError, r"order must be one of \('NCHW',\), got 0 of type int"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_ARGUMENTS, ids=lambda value: str(value)[:40])
+def test_bad_arguments(make: Any, arguments: Any, error: type[Exception], message: str) -> None:
+    x = make(GRID)
+    with pytest.raises(error, match="^SpaceToBatch: " + message):
+        caffe2.space_to_batch(x, **arguments)
+    with pytest.raises(error, match="^BatchToSpace: " + message):
+        caffe2.batch_to_space(x, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("SpaceToBatch", caffe2.space_to_batch), ("BatchToSpace", caffe2.batch_to_space)]
+)
+class TestBadInputs:
+    @pytest.mark.parametrize("shape", [(), (4,), (4, 4), (4, 4, 4), (4, 1, 4, 4, 4)])
+    def test_four_dimensions_only(self, make: Any, name: str, call: Any, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=rf"^{name}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
+            call(make(np.zeros(shape)))
+
+    @pytest.mark.parametrize("value", [GRID, None, 3])
+    def test_arrays_and_tensors_only(self, name: str, call: Any, value: Any) -> None:
+        kind = type(value).__name__
+        message = rf"^{name}: the input must be a torch.Tensor or a numpy.ndarray, got {kind}$"
+        with pytest.raises(TypeError, match=message):
+            call(value)
+
+
+def test_a_size_that_is_not_divisible(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"space_to_batch: dim 3 of size 3 padded by \(0, 0\) is 3, .* block size 2"):
+        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 3))))
+    with pytest.raises(ValueError, match=r"space_to_batch: dim 2 of size 4 padded by \(0, 1\) is 5, .* block size 2"):
+        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 4))), pad_b=1)
+
+
+def test_crops_beyond_the_size(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"batch_to_space: crops \(2, 3\) exceed dim 3"):
+        caffe2.batch_to_space(make(PHASES), pad_l=2, pad_r=3)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 10])
+def test_a_batch_that_is_not_divisible(make: Any, batch: int) -> None:
+    """10 is the batch of the documentation's own BatchToSpace example, whose last two samples overwrite the others."""
+    with pytest.raises(ValueError, match=rf"batch_to_space: the batch size {batch} is not divisible by the 4 "):
+        caffe2.batch_to_space(make(np.zeros((batch, 3, 32, 32), dtype=np.float32)), pad=3)
+
+
+class TestDocumentationExamples:
+    # Row and column 3 * i + p - 2 for i = 0, 1, 2: p = 0 reads (-, 1, 4), p = 1 (-, 2, -), p = 2 (0, 3, -).
+    FIRST_CHANNEL = (
+        [[0, 0, 0], [0, 6, 9], [0, 21, 24]],
+        [[0, 0, 0], [0, 7, 0], [0, 22, 0]],
+        [[0, 0, 0], [5, 8, 0], [20, 23, 0]],
+        [[0, 0, 0], [0, 11, 14], [0, 0, 0]],
+        [[0, 0, 0], [0, 12, 0], [0, 0, 0]],
+        [[0, 0, 0], [10, 13, 0], [0, 0, 0]],
+        [[0, 1, 4], [0, 16, 19], [0, 0, 0]],
+        [[0, 2, 0], [0, 17, 0], [0, 0, 0]],
+        [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
+    )
+    PRINTED_SPACE = """\
+[[[[ 0.  1.  2.  3.  4.]
+   [ 5.  6.  7.  8.  9.]
+   [10. 11. 12. 13. 14.]
+   [15. 16. 17. 18. 19.]
+   [20. 21. 22. 23. 24.]]
+
+  [[25. 26. 27. 28. 29.]
+   [30. 31. 32. 33. 34.]
+   [35. 36. 37. 38. 39.]
+   [40. 41. 42. 43. 44.]
+   [45. 46. 47. 48. 49.]]
+
+  [[50. 51. 52. 53. 54.]
+   [55. 56. 57. 58. 59.]
+   [60. 61. 62. 63. 64.]
+   [65. 66. 67. 68. 69.]
+   [70. 71. 72. 73. 74.]]]]
+"""
+    PRINTED_BATCH = """\
+[[[[ 0.  0.  0.]
+   [ 0.  6.  9.]
+   [ 0. 21. 24.]]
+
+  [[ 0.  0.  0.]
+   [ 0. 31. 34.]
+   [ 0. 46. 49.]]
+
+  [[ 0.  0.  0.]
+   [ 0. 56. 59.]
+   [ 0. 71. 74.]]]
+
+
+ [[[ 0.  0.  0.]
+   [ 0.  7.  0.]
+   [ 0. 22.  0.]]
+"""
+
+    @staticmethod
+    def check_space(space: Any) -> None:
+        assert space.dtype == np.float32
+        assert space.shape == (1, 3, 5, 5)
+        assert space.ravel().tolist() == [float(i) for i in range(75)]
+
+    def check_batch(self, batch: Any) -> None:
+        assert batch.dtype == np.float32
+        assert batch.shape == (9, 3, 3, 3)
+        assert batch[:, 0].tolist() == list(self.FIRST_CHANNEL)
+        # The other channels hold 25 and 50 more, and their element 0 is a value, which it is not in the first.
+        assert batch[8].tolist() == [
+            [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
+            [[25, 28, 0], [40, 43, 0], [0, 0, 0]],
+            [[50, 53, 0], [65, 68, 0], [0, 0, 0]],
+        ]
+
+    def test_space_to_batch(self, capsys: pytest.CaptureFixture[str]) -> None:
+        x, y = caffe2.space_to_batch_op_example()
+        printed = capsys.readouterr().out
+        self.check_space(x)
+        self.check_batch(y)
+        assert printed.startswith("X: " + self.PRINTED_SPACE + "X.shape: (1, 3, 5, 5)\nY: " + self.PRINTED_BATCH)
+        assert printed.endswith("\n  [[50. 53.  0.]\n   [65. 68.  0.]\n   [ 0.  0.  0.]]]]\nY.shape: (9, 3, 3, 3)\n")
+        assert printed == f"X: {x}\nX.shape: (1, 3, 5, 5)\nY: {y}\nY.shape: (9, 3, 3, 3)\n"
+
+    def test_batch_to_space(self, capsys: pytest.CaptureFixture[str]) -> None:
+        x, y = caffe2.batch_to_space_op_example()
+        printed = capsys.readouterr().out
+        self.check_batch(x)
+        self.check_space(y)
+        assert printed.startswith("X: " + self.PRINTED_BATCH)
+        assert printed.endswith("X.shape: (9, 3, 3, 3)\nY: " + self.PRINTED_SPACE + "Y.shape: (1, 3, 5, 5)\n")

@@ -1,0 +1,159 @@
+"""The Triton kernels against the definition: every case, dtype size, layout, arrangement and batch order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import BlockGeometry
+from spacebatch.tl_kernels import launch
+from tests.cases import OPTIONS, Case, each_case, each_of, each_option
+from tests.kernel_calls import DEVICE, as_bytes, check_both_ways, expected_batch, random_bits
+
+pytestmark = pytest.mark.skipif(
+    DEVICE == "cpu" and not launch.INTERPRETED, reason="no GPU, and Triton's interpreter is off"
+)
+
+DTYPES = (
+    torch.bool,
+    torch.uint8,
+    torch.float8_e4m3fn,
+    torch.int16,
+    torch.bfloat16,
+    torch.float32,
+    torch.int64,
+    torch.complex64,
+    torch.complex128,
+)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).split(".")[1])
+
+
+@each_option
+@each_case
+def test_every_case(case: Case, options: dict[str, str]) -> None:
+    check_both_ways(random_bits(case.shape, torch.float32), case.geometry(**options), 1.5)
+
+
+@each_dtype
+@each_of("symmetric_border", "dims_unordered_padded", "2d_blocks_differ", "wide_row")
+def test_every_dtype(case: Case, dtype: torch.dtype) -> None:
+    check_both_ways(random_bits(case.shape, dtype), case.geometry(), 1)
+    check_both_ways(random_bits(case.shape, dtype), case.geometry(**OPTIONS[3]), 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float32, float("nan")),
+        (torch.float32, -0.0),
+        (torch.float16, float("-inf")),
+        (torch.int64, 2**63 - 1),
+        (torch.int64, -(2**63)),
+        (torch.uint8, 255),
+        (torch.float8_e5m2, 0.75),
+        (torch.complex64, 1 - 2j),
+        (torch.complex128, 1 - 2j),
+    ],
+    ids=str,
+)
+def test_pad_values(dtype: torch.dtype, value: complex) -> None:
+    check_both_ways(random_bits((1, 2, 3, 5), dtype), BlockGeometry((1, 2, 3, 5), (2, 4), ((1, 2), (3, 4))), value)
+
+
+def _layouts(x: torch.Tensor) -> dict[str, torch.Tensor]:
+    n, c, h, w = x.shape
+    wide = torch.cat([x, x], dim=3)
+    return {
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
+        "batch_innermost": x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+        "sliced": wide[..., :w],
+        "every_other": torch.stack([x, x], dim=-1).reshape(n, c, h, 2 * w)[..., ::2],
+        "offset": torch.cat([x.reshape(-1)[:1], x.reshape(-1)])[1:].view(x.shape),
+        "expanded_channels": x[:, :1].expand(n, c, h, w),
+        "expanded_width": x[..., :1].expand(n, c, h, w),
+    }
+
+
+LAYOUTS = tuple(_layouts(torch.zeros(2, 3, 4, 6)))
+
+
+@each_option
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.complex128], ids=["1", "4", "16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout: str, dtype: torch.dtype, options: dict[str, str]) -> None:
+    x = _layouts(random_bits((2, 3, 4, 6), dtype))[layout]
+    check_both_ways(x, BlockGeometry(x.shape, (2, 3), ((1, 1), (1, 2)), **options), 1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8, 16, 40])
+def test_channels_last_of_every_width(channels: int) -> None:
+    x = random_bits((2, channels, 4, 6), torch.float16).contiguous(memory_format=torch.channels_last)
+    check_both_ways(x, BlockGeometry(x.shape, 2, "auto"))
+    check_both_ways(x, BlockGeometry(x.shape, 3, ((1, 1), (2, 1)), arrangement="contiguous"))
+
+
+@pytest.mark.parametrize("width", [16, 32, 48, 64])
+@pytest.mark.parametrize("padding", [0, 8, (1, 7), (16, 0)], ids=str)
+@each_option
+def test_aligned_rows(width: int, padding: object, options: dict[str, str]) -> None:
+    # where loads, stores or both are vectors: units above one
+    pads = ((0, 0), padding if isinstance(padding, tuple) else (padding, padding))
+    geometry = BlockGeometry((1, 2, 2, width), (1, 2), pads, **options)
+    check_both_ways(random_bits((1, 2, 2, width), torch.int16), geometry, 3)
+
+
+def test_rows_longer_than_a_tile() -> None:
+    check_both_ways(random_bits((1, 1, 9001), torch.uint8), BlockGeometry((1, 1, 9001), (2,), "auto"), 7)
+    check_both_ways(random_bits((1, 9001, 2), torch.uint8), BlockGeometry((1, 9001, 2), (2,), spatial_dims=(2,)), 7)
+
+
+def test_rate_512() -> None:
+    check_both_ways(random_bits((1, 2, 1500), torch.float32), BlockGeometry((1, 2, 1500), (512,), "auto"))
+
+
+def test_non_contiguous_out() -> None:
+    x = random_bits((1, 2, 4, 6), torch.float32).to(DEVICE)
+    geometry = BlockGeometry(x.shape, 2, ((1, 1), (0, 0)))
+    storage = torch.zeros(*geometry.batch_shape[:3], 2 * geometry.batch_shape[3], device=DEVICE)
+    y = storage[..., ::2]
+    launch.space_to_batch(geometry, x, y, 0)
+    np.testing.assert_array_equal(as_bytes(y), expected_batch(x, geometry, 0))
+    assert not storage[..., 1::2].any()
+
+
+def test_64_bit_offsets_and_row_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the same kernels with the flags that tensors of 2**31 elements set
+    from dataclasses import replace
+
+    plan_of = launch.plan_of
+
+    def wide(*arguments: object) -> object:
+        plan = plan_of(*arguments)  # type: ignore[arg-type]
+        return replace(plan, wide=True, long_rows=True) if plan is not None else None
+
+    monkeypatch.setattr(launch, "plan_of", wide)
+    for options in OPTIONS:
+        geometry = BlockGeometry((2, 3, 5, 7), (2, 3), ((1, 2), (2, 3)), **options)
+        check_both_ways(random_bits((2, 3, 5, 7), torch.float32), geometry, 1)
+
+
+def test_more_loops_than_the_kernels_take() -> None:
+    shape = (1, *(4,) * 10)
+    x = torch.zeros(shape, device=DEVICE)
+    geometry = BlockGeometry(shape, (2,) * 10)
+    assert "nested loops" in str(launch.can_run("space_to_batch", geometry, x))
+    told = spacebatch.explain("space_to_batch", x, (2,) * 10)
+    assert told.backend != "triton"
+
+
+def test_through_the_front_door() -> None:
+    x = random_bits((2, 3, 5, 7), torch.float32).nan_to_num().to(DEVICE).requires_grad_()
+    with spacebatch.use_backend("triton"):
+        y = spacebatch.space_to_batch(x, 2, "auto")
+        y.backward(torch.ones_like(y))
+        assert spacebatch.explain("space_to_batch", x, 2, "auto").kernel.startswith("move_rows")
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.ones_like(x))

@@ -1,0 +1,386 @@
+"""TensorFlow's spellings: the examples of its documentation, worked out by hand, and the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spacebatch import tensorflow
+from spacebatch.reference import definition
+
+ARRAY_KINDS = {"numpy": np.array, "torch": torch.tensor}
+
+NO_BORDER = [[0, 0], [0, 0]]
+GRID = [
+    [
+        [[1], [2], [3], [4]],
+        [[5], [6], [7], [8]],
+        [[9], [10], [11], [12]],
+        [[13], [14], [15], [16]],
+    ]
+]
+TWO_SAMPLES = [
+    [[[1], [2], [3], [4]], [[5], [6], [7], [8]]],
+    [[[9], [10], [11], [12]], [[13], [14], [15], [16]]],
+]
+
+# The examples of space_to_batch_nd and batch_to_space_nd: (block_shape, borders, space tensor, batch tensor).
+DOCUMENTED = {
+    "1: one channel": ([2, 2], NO_BORDER, [[[[1], [2]], [[3], [4]]]], [[[[1]]], [[[2]]], [[[3]]], [[[4]]]]),
+    "2: three channels": (
+        [2, 2],
+        NO_BORDER,
+        [[[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]],
+        [[[[1, 2, 3]]], [[[4, 5, 6]]], [[[7, 8, 9]]], [[[10, 11, 12]]]],
+    ),
+    "3: four by four": (
+        [2, 2],
+        NO_BORDER,
+        GRID,
+        [
+            [[[1], [3]], [[9], [11]]],
+            [[[2], [4]], [[10], [12]]],
+            [[[5], [7]], [[13], [15]]],
+            [[[6], [8]], [[14], [16]]],
+        ],
+    ),
+    "4: two samples and a border": (
+        [2, 2],
+        [[0, 0], [2, 0]],
+        TWO_SAMPLES,
+        [
+            [[[0], [1], [3]]],
+            [[[0], [9], [11]]],
+            [[[0], [2], [4]]],
+            [[[0], [10], [12]]],
+            [[[0], [5], [7]]],
+            [[[0], [13], [15]]],
+            [[[0], [6], [8]]],
+            [[[0], [14], [16]]],
+        ],
+    ),
+}
+
+# The fourth example of the legacy operators has no border. What TensorFlow's documentation of batch_to_space prints as
+# its result is of another shape than it says; the result is the tensor that space_to_batch took.
+LEGACY_FOURTH = [
+    [[[1], [3]]],
+    [[[9], [11]]],
+    [[[2], [4]]],
+    [[[10], [12]]],
+    [[[5], [7]]],
+    [[[13], [15]]],
+    [[[6], [8]]],
+    [[[14], [16]]],
+]
+
+# More, worked out by hand; each undoes the other.
+WORKED = {
+    "one spatial dim, nothing after it": ([3], [[1, 0]], [[1, 2, 3, 4, 5]], [[0, 3], [1, 4], [2, 5]]),
+    "one spatial dim, two after it": (
+        [2],
+        [[0, 0]],
+        [[[[1, 2]], [[3, 4]]]],
+        [[[[1, 2]]], [[[3, 4]]]],
+    ),
+    "different blocks": (
+        [1, 3],
+        NO_BORDER,
+        [[[1, 2, 3], [4, 5, 6]]],
+        [[[1], [4]], [[2], [5]], [[3], [6]]],
+    ),
+    "three spatial dims": (
+        [2, 1, 2],
+        [[0, 0], [0, 0], [0, 0]],
+        [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]],
+        [[[[1], [3]]], [[[2], [4]]], [[[5], [7]]], [[[6], [8]]]],
+    ),
+    # Rows 0 0 0 0 0 0 0 0 / 0 0 1 2 0 0 0 0 / 0 0 3 4 0 0 0 0 / three rows of zeros
+    "four different borders": (
+        [2, 2],
+        [[1, 3], [2, 4]],
+        [[[1, 2], [3, 4]]],
+        [
+            [[0, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]],
+            [[0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]],
+            [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+            [[0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+        ],
+    ),
+}
+
+
+@pytest.fixture(params=list(ARRAY_KINDS))
+def make(request: pytest.FixtureRequest) -> Any:
+    return ARRAY_KINDS[request.param]
+
+
+def assert_holds(result: Any, like: Any, expected: Any) -> None:
+    assert type(result) is type(like)
+    assert result.dtype == like.dtype
+    assert result.tolist() == expected
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTED, *WORKED])
+def test_nd(make: Any, name: str) -> None:
+    block_shape, borders, space, batch = {**DOCUMENTED, **WORKED}[name]
+    x, y = make(space), make(batch)
+    assert_holds(tensorflow.space_to_batch_nd(x, block_shape, borders), x, batch)
+    assert_holds(tensorflow.batch_to_space_nd(y, block_shape, borders), y, space)
+
+
+@pytest.mark.parametrize(
+    ("borders", "space", "batch"),
+    [
+        *((borders, space, batch) for _, borders, space, batch in list(DOCUMENTED.values())[:3]),
+        (NO_BORDER, TWO_SAMPLES, LEGACY_FOURTH),
+        ([[0, 0], [2, 0]], TWO_SAMPLES, DOCUMENTED["4: two samples and a border"][3]),
+    ],
+    ids=["documented 1", "documented 2", "documented 3", "documented 4", "with a border"],
+)
+def test_legacy(make: Any, borders: Any, space: Any, batch: Any) -> None:
+    x, y = make(space), make(batch)
+    assert_holds(tensorflow.space_to_batch(x, borders, 2), x, batch)
+    assert_holds(tensorflow.space_to_batch(x, block_size=2, paddings=borders), x, batch)
+    assert_holds(tensorflow.batch_to_space(y, borders, 2), y, space)
+    assert_holds(tensorflow.batch_to_space(y, block_size=2, crops=borders), y, space)
+
+
+def test_legacy_block_of_three(make: Any) -> None:
+    x = make([[[[1], [2], [3]], [[4], [5], [6]], [[7], [8], [9]]]])
+    batch = [[[[n]]] for n in range(1, 10)]
+    assert_holds(tensorflow.space_to_batch(x, NO_BORDER, 3), x, batch)
+    assert_holds(tensorflow.batch_to_space(make(batch), NO_BORDER, 3), x, x.tolist())
+
+
+@pytest.mark.parametrize(
+    ("crops", "expected"),
+    [
+        ([[3, 0], [0, 0]], [[[[13], [14], [15], [16]]]]),
+        ([[0, 3], [0, 0]], [[[[1], [2], [3], [4]]]]),
+        ([[0, 0], [3, 0]], [[[[4]], [[8]], [[12]], [[16]]]]),
+        ([[0, 0], [0, 3]], [[[[1]], [[5]], [[9]], [[13]]]]),
+        ([[1, 2], [0, 3]], [[[[5]]]]),
+    ],
+    ids=str,
+)
+def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
+    y = make(DOCUMENTED["3: four by four"][3])
+    assert_holds(tensorflow.batch_to_space_nd(y, [2, 2], crops), y, expected)
+    assert_holds(tensorflow.batch_to_space(y, crops, 2), y, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float64", "complex64"])
+def test_against_the_definition(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 100, (2, 5, 3, 4)).astype(dtype)
+    y = rng.integers(0, 100, (12, 2, 3, 4)).astype(dtype)
+    blocks, borders = (2, 3), ((0, 1), (2, 1))
+    batch = definition.space_to_batch(x, blocks, borders, spatial_dims=(1, 2))
+    space = definition.batch_to_space(y, blocks, borders, spatial_dims=(1, 2))
+    for as_input in (np.asarray, torch.from_numpy):
+        got_batch = np.asarray(tensorflow.space_to_batch_nd(as_input(x), blocks, borders))
+        got_space = np.asarray(tensorflow.batch_to_space_nd(as_input(y), blocks, borders))
+        assert got_batch.dtype == got_space.dtype == x.dtype
+        assert got_batch.shape == batch.shape
+        assert got_space.shape == space.shape
+        assert got_batch.tobytes() == batch.tobytes()
+        assert got_space.tobytes() == space.tobytes()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [list, tuple, np.array, torch.tensor, lambda values: np.array(values, dtype=np.int32)],
+    ids=["list", "tuple", "array", "tensor", "int32 array"],
+)
+def test_integers_in_any_container(make: Any, write: Any) -> None:
+    block_shape, borders, space, batch = DOCUMENTED["4: two samples and a border"]
+    x, y = make(space), make(batch)
+    assert_holds(tensorflow.space_to_batch_nd(x, write(block_shape), write(borders)), x, batch)
+    assert_holds(tensorflow.batch_to_space_nd(y, write(block_shape), write(borders)), y, space)
+    assert_holds(tensorflow.space_to_batch(x, write(borders), np.int64(2)), x, batch)
+    assert_holds(tensorflow.batch_to_space(y, write(borders), torch.tensor(2)), y, space)
+    assert tensorflow.required_space_to_batch_paddings(write([5, 7]), write([2, 4]), write([[1, 0], [0, 0]])) == (
+        ((1, 0), (0, 1)),
+        ((0, 0), (0, 1)),
+    )
+
+
+def test_rows_may_be_arrays_of_their_own() -> None:
+    block_shape, _, space, batch = DOCUMENTED["4: two samples and a border"]
+    x = np.array(space)
+    assert_holds(tensorflow.space_to_batch_nd(x, block_shape, [np.array([0, 0]), torch.tensor([2, 0])]), x, batch)
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTED, *WORKED])
+def test_gradients(name: str) -> None:
+    """Of each, the other with the same numbers: autograd gives the same bits."""
+    block_shape, borders, space, batch = {**DOCUMENTED, **WORKED}[name]
+    x = torch.tensor(space, dtype=torch.float64, requires_grad=True)
+    y = torch.tensor(batch, dtype=torch.float64, requires_grad=True)
+    there, back = tensorflow.space_to_batch_nd, tensorflow.batch_to_space_nd
+    for source, operator, inverse in ((x, there, back), (y, back, there)):
+        result = operator(source, block_shape, borders)
+        grad = torch.randn(result.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        (got,) = torch.autograd.grad(result, source, grad)
+        assert torch.equal(got, inverse(grad, block_shape, borders))
+
+
+def test_gradient_worked_by_hand() -> None:
+    y = torch.zeros((4, 1, 1, 1), requires_grad=True)
+    tensorflow.batch_to_space(y, [[1, 0], [0, 1]], 2).backward(torch.tensor([[[[5.0]]]]))  # of row 1, column 0
+    assert y.grad.tolist() == [[[[0.0]]], [[[0.0]]], [[[5.0]]], [[[0.0]]]]
+
+
+# (input_shape, block_shape, base_paddings) → (paddings, crops): the cases that TensorFlow states and tests, and more
+REQUIRED = [
+    (([1], [2], None), ([[0, 1]], [[0, 1]])),
+    (([1], [2], [[1, 0]]), ([[1, 0]], [[0, 0]])),
+    (([3], [1], [[1, 2]]), ([[1, 2]], [[0, 0]])),
+    (([1], [2], [[2, 3]]), ([[2, 3]], [[0, 0]])),
+    (([4, 5], [3, 2], None), ([[0, 2], [0, 1]], [[0, 2], [0, 1]])),
+    (([4, 5], [3, 2], [[0, 0], [0, 1]]), ([[0, 2], [0, 1]], [[0, 2], [0, 0]])),
+    (([5, 7], [2, 4], [[1, 0], [0, 0]]), ([[1, 0], [0, 1]], [[0, 0], [0, 1]])),
+    (([11], [4], [[3, 5]]), ([[3, 6]], [[0, 1]])),
+    (([0], [3], None), ([[0, 0]], [[0, 0]])),
+    (([6, 6], [2, 3], None), ([[0, 0], [0, 0]], [[0, 0], [0, 0]])),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), REQUIRED, ids=str)
+def test_required_paddings(arguments: Any, expected: Any) -> None:
+    paddings, crops = tensorflow.required_space_to_batch_paddings(*arguments)
+    assert ([list(pair) for pair in paddings], [list(pair) for pair in crops]) == expected
+
+
+@pytest.mark.parametrize("arguments", [case[0] for case in REQUIRED], ids=str)
+def test_required_paddings_are_those_that_the_functions_take(arguments: Any) -> None:
+    sizes, blocks, base = arguments
+    paddings, crops = tensorflow.required_space_to_batch_paddings(sizes, blocks, base)
+    x = np.arange(2 * int(np.prod(sizes))).reshape(2, *sizes)
+    y = tensorflow.space_to_batch_nd(x, blocks, paddings)
+    assert np.array_equal(tensorflow.batch_to_space_nd(y, blocks, paddings), x)
+    # The crops leave the base paddings in place.
+    base = NO_BORDER[: len(sizes)] if base is None else base
+    expected = np.pad(x, [(0, 0), *base])
+    assert np.array_equal(tensorflow.batch_to_space_nd(y, blocks, crops), expected)
+
+
+X = np.zeros((2, 4, 6, 3))
+OTHERS = {"space_to_batch_nd": tensorflow.space_to_batch_nd, "batch_to_space_nd": tensorflow.batch_to_space_nd}
+
+# (block_shape, borders, error, message after the operation); {name} is paddings or crops
+BAD_ND = [
+    (2, NO_BORDER, TypeError, r"block_shape must be a sequence, list, tuple, array or tensor, got 2 of type int"),
+    (np.array(2), NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got array\(2\) of type ndarray"),
+    ("22", NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got '22' of type str"),
+    ({2: 2}, NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got \{2: 2\} of type dict"),
+    (np.array([[2, 2]]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got \[2, 2\] of type list"),
+    ([], [], ValueError, r"block_shape is empty"),
+    ([2, 0], NO_BORDER, ValueError, r"block_shape\[1\] must be at least 1, got 0"),
+    ([-2, 2], NO_BORDER, ValueError, r"block_shape\[0\] must be at least 1, got -2"),
+    ([2, 2.0], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got 2\.0 of type float"),
+    (np.array([2.0, 2.0]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got 2\.0 of type float"),
+    ([2, True], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got the bool True"),
+    ([1] * 4, [[0, 0]] * 4, ValueError, r"block_shape has 4 entries, but a 4-D input has only 3 dims"),
+    ([2, 2], 0, TypeError, r"{name} must be a sequence, list, tuple, array or tensor, got 0 of type int"),
+    ([2, 2], "auto", TypeError, r"{name} must be a sequence, .*, got 'auto' of type str"),
+    ([2, 2], None, TypeError, r"{name} must be a sequence, .*, got None of type NoneType"),
+    ([2, 2], [1, 1], TypeError, r"{name}\[0\] must be a sequence, .*, got 1 of type int"),
+    ([2, 2], [[0, 0], 1], TypeError, r"{name}\[1\] must be a sequence, .*, got 1 of type int"),
+    ([2, 2], [[0, 0]], ValueError, r"{name} must hold one pair for each of the 2 blocks, got 1 entries"),
+    ([2, 2], [[0, 0]] * 3, ValueError, r"{name} must hold one pair for each of the 2 blocks, got 3 entries"),
+    ([2, 2], [[0, 0], [1]], ValueError, r"{name}\[1\] must be a \(before, after\) pair, got \[1\]"),
+    ([2, 2], np.zeros((2, 3), int), ValueError, r"{name}\[0\] must be a \(before, after\) pair, got \[0, 0, 0\]"),
+    ([2, 2], [[0, -1], [0, 0]], ValueError, r"{name}\[0\]\[1\] must not be negative, got -1"),
+    ([2, 2], [[0, 0], [1.0, 0]], TypeError, r"{name}\[1\]\[0\] must be an integer, got 1\.0 of type float"),
+    ([2, 2], [[0, 0], [0, False]], TypeError, r"{name}\[1\]\[1\] must be an integer, got the bool False"),
+]
+
+
+@pytest.mark.parametrize(("block_shape", "borders", "error", "message"), BAD_ND, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("op", "name"), [("space_to_batch_nd", "paddings"), ("batch_to_space_nd", "crops")])
+def test_bad_arguments(
+    op: str, name: str, block_shape: Any, borders: Any, error: type[Exception], message: str
+) -> None:
+    for x in (X, torch.from_numpy(X)):
+        with pytest.raises(error, match=rf"^{op}: " + message.replace("{name}", name)):
+            OTHERS[op](x, block_shape, borders)
+
+
+# (shape, borders, block_size, error, message after the operation)
+BAD_LEGACY = [
+    ((4, 4, 4), NO_BORDER, 2, ValueError, r"the input must be 4-D, \(batch, height, width, depth\), got 3-D"),
+    ((4, 4, 4, 4, 4), NO_BORDER, 2, ValueError, r"the input must be 4-D, \(batch, height, width, depth\), got 5-D"),
+    ((4, 4, 4, 4), NO_BORDER, 1, ValueError, r"block_size must be at least 2, got 1"),
+    ((4, 4, 4, 4), NO_BORDER, 0, ValueError, r"block_size must be at least 2, got 0"),
+    ((4, 4, 4, 4), NO_BORDER, 2.0, TypeError, r"block_size must be an integer, got 2\.0 of type float"),
+    ((4, 4, 4, 4), NO_BORDER, True, TypeError, r"block_size must be an integer, got the bool True"),
+    ((4, 4, 4, 4), NO_BORDER, [2, 2], TypeError, r"block_size must be an integer, got \[2, 2\] of type list"),
+    ((4, 4, 4, 4), [[0, 0]], 2, ValueError, r"{name} must hold one pair for each of the 2 blocks, got 1 entries"),
+    ((4, 4, 4, 4), [0, 0], 2, TypeError, r"{name}\[0\] must be a sequence, .*, got 0 of type int"),
+    ((4, 4, 4, 4), [[0, 0], [0, -2]], 2, ValueError, r"{name}\[1\]\[1\] must not be negative, got -2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "borders", "block_size", "error", "message"), BAD_LEGACY, ids=lambda value: str(value)[:40]
+)
+def test_bad_legacy_arguments(
+    make: Any, shape: tuple[int, ...], borders: Any, block_size: Any, error: type[Exception], message: str
+) -> None:
+    x = make(np.zeros(shape))
+    with pytest.raises(error, match=r"^space_to_batch: " + message.replace("{name}", "paddings")):
+        tensorflow.space_to_batch(x, borders, block_size)
+    with pytest.raises(error, match=r"^batch_to_space: " + message.replace("{name}", "crops")):
+        tensorflow.batch_to_space(x, borders, block_size)
+
+
+def test_arrays_and_tensors_only() -> None:
+    message = "the input must be a torch.Tensor or a numpy.ndarray, got list$"
+    for op, call in OTHERS.items():
+        with pytest.raises(TypeError, match=f"^{op}: {message}"):
+            call(GRID, [2, 2], NO_BORDER)
+    with pytest.raises(TypeError, match=f"^space_to_batch: {message}"):
+        tensorflow.space_to_batch(GRID, NO_BORDER, 2)
+    with pytest.raises(TypeError, match=f"^batch_to_space: {message}"):
+        tensorflow.batch_to_space(GRID, NO_BORDER, 2)
+
+
+def test_sizes_that_do_not_fit(make: Any) -> None:
+    x = make(np.zeros((6, 4, 3, 1)))
+    with pytest.raises(ValueError, match=r"dim 2 of size 3 padded by \(0, 0\) is 3, which is not divisible .* size 2"):
+        tensorflow.space_to_batch_nd(x, [2, 2], NO_BORDER)
+    with pytest.raises(ValueError, match=r"dim 1 of size 4 padded by \(1, 0\) is 5, which is not divisible .* size 2"):
+        tensorflow.space_to_batch(x, [[1, 0], [1, 0]], 2)
+    with pytest.raises(ValueError, match=r"the batch size 6 is not divisible by the 4 positions"):
+        tensorflow.batch_to_space_nd(x, [2, 2], NO_BORDER)
+    with pytest.raises(ValueError, match=r"the batch size 6 is not divisible by the 4 positions"):
+        tensorflow.batch_to_space(x, NO_BORDER, 2)
+    with pytest.raises(ValueError, match=r"crops \(4, 3\) exceed dim 2, which has 3 blocks of 2"):
+        tensorflow.batch_to_space_nd(x, [1, 2], [[0, 0], [4, 3]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((4, [2]), TypeError, r"input_shape must be a sequence, .*, got 4 of type int"),
+        (([4.0], [2]), TypeError, r"input_shape\[0\] must be an integer, got 4\.0 of type float"),
+        (([4, -1], [2, 2]), ValueError, r"input_shape\[1\] must not be negative, got -1"),
+        (([4], 2), TypeError, r"block_shape must be a sequence, .*, got 2 of type int"),
+        (([4], [0]), ValueError, r"block_shape\[0\] must be at least 1, got 0"),
+        (([], []), ValueError, r"block_shape is empty"),
+        (([4, 4], [2]), ValueError, r"input_shape has 2 entries and block_shape 1"),
+        (([4], [2], 1), TypeError, r"base_paddings must be a sequence, .*, got 1 of type int"),
+        (([4], [2], [1]), TypeError, r"base_paddings\[0\] must be a sequence, .*, got 1 of type int"),
+        (([4], [2], [[0, 0]] * 2), ValueError, r"base_paddings must hold one pair for each of the 1 blocks, got 2"),
+        (([4], [2], [[0, -3]]), ValueError, r"base_paddings\[0\]\[1\] must not be negative, got -3"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_required_paddings(arguments: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=r"^required_space_to_batch_paddings: " + message):
+        tensorflow.required_space_to_batch_paddings(*arguments)
