@@ -20,7 +20,7 @@ from .reference.geometry import BlockGeometry, required_paddings
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
     from .backends import use_backend
-    from .explain import Explanation, explain
+    from .explanation import Explanation, explain
     from .functions import batch_to_space, space_to_batch
 
 __version__ = "0.1.0"
@@ -43,8 +43,8 @@ _HOME = {
     "batch_to_space": "functions",
     "space_to_batch": "functions",
     "use_backend": "backends",
-    "Explanation": "explain",
-    "explain": "explain",
+    "Explanation": "explanation",
+    "explain": "explanation",
 }
 
 
@@ -70,5 +70,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if "torch" in sys.modules:
+if sys.modules.get("torch") is not None:
     _load()

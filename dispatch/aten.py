@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,83 +18,124 @@ from spacebatch.reference.arguments import Pair
 from spacebatch.reference.memory_order import memory_order
 
 
-def space_to_batch(
-    x: Tensor,
+class Steps(NamedTuple):
+    """The spelling of one call, worked out: what each operator in it is given. None skips an operator."""
+
+    pad: tuple[int, ...] | None  # amounts for PyTorch's pad, which counts dims from the last
+    narrow: tuple[tuple[int, int, int], ...]  # (dim, start, length) in space: the crops, or where x stands in its padding
+    split: list[int]  # every blocked dim, or the batch, in two
+    permutation: list[int]
+    merged: list[int]  # the result's sizes in memory order
+    order: list[int] | None  # from memory order to the result's own, None where they are the same
+    padded: list[int]  # sizes of the padded input
+
+
+def space_to_batch_steps(
+    shape: Sequence[int],
     blocks: Sequence[int],
     paddings: Sequence[Pair],
     dims: Sequence[int],
     sizes: Sequence[int],
-    pad_value: bool | int | float | complex,
     batch_major: bool,
     contiguous: bool,
-) -> Tensor:
-    """`spacebatch.space_to_batch` on arguments in normal form; `sizes` are the blocked dims' sizes in the result."""
-    ndim = x.dim()
-    order = output_order(x)
-    if any(before != 0 or after != 0 for before, after in paddings):
-        x = _pad(x, paddings, dims, pad_value)
-    split = [1 if d not in dims else 2 for d in range(ndim)]
-    where = [sum(split[:d]) for d in range(ndim)]  # of each dim, after every blocked dim was split in two
-    shape: list[int] = []
-    for d in range(ndim):
+    order: Sequence[int],
+) -> Steps:
+    """The steps of `space_to_batch` on arguments in normal form.
+
+    Args:
+        shape: of the input; sizes may be symbols.
+        blocks, paddings, dims: of the blocked dims. sizes: theirs in the result.
+        order: the input's memory order, which the result keeps.
+    """
+    dims = list(dims)
+    split: list[int] = []
+    where: list[int] = []  # of each dim, after every blocked dim was split in two
+    result = [shape[0] * math.prod(blocks), *shape[1:]]
+    padded = list(shape)
+    amounts: list[int] = []
+    for d, size in enumerate(shape):
+        where.append(len(split))
         if d in dims:
-            k = list(dims).index(d)
-            shape += (blocks[k], sizes[k]) if contiguous else (sizes[k], blocks[k])
+            k = dims.index(d)
+            split += (blocks[k], sizes[k]) if contiguous else (sizes[k], blocks[k])
+            result[d] = sizes[k]
+            padded[d] = size + paddings[k][0] + paddings[k][1]
+            amounts = [*paddings[k], *amounts]
         else:
-            shape.append(x.shape[d])
-    phase_dims = [where[d] + (0 if contiguous else 1) for d in dims]
-    kept_dims = [where[d] + (1 if contiguous and d in dims else 0) for d in range(ndim)]
+            split.append(size)
+            amounts = [0, 0, *amounts] if amounts else amounts
+    phases = [where[d] + (0 if contiguous else 1) for d in dims]
     permutation: list[int] = []
     for d in order:
         if d == 0:
-            permutation += [0, *phase_dims] if batch_major else [*phase_dims, 0]
+            permutation += [0, *phases] if batch_major else [*phases, 0]
         else:
-            permutation.append(kept_dims[d])
-    split_x = x.reshape(shape).permute(permutation).clone(memory_format=torch.contiguous_format)
-    result = [x.shape[0] * math.prod(blocks), *x.shape[1:]]
-    for d, size in zip(dims, sizes, strict=True):
-        result[d] = size
-    return _from_memory_order(split_x.view([result[d] for d in order]), order)
+            permutation.append(where[d] + (1 if contiguous and d in dims else 0))
+    pad = tuple(amounts) if any(before != 0 or after != 0 for before, after in paddings) else None
+    inside = tuple((d, paddings[k][0], shape[d]) for k, d in enumerate(dims))
+    return Steps(pad, inside, split, permutation, [result[d] for d in order], _undo(order), padded)
 
 
-def batch_to_space(
-    y: Tensor,
+def batch_to_space_steps(
+    shape: Sequence[int],
     blocks: Sequence[int],
     crops: Sequence[Pair],
     dims: Sequence[int],
     sizes: Sequence[int],
     batch_major: bool,
     contiguous: bool,
-) -> Tensor:
-    """`spacebatch.batch_to_space` on arguments in normal form; `sizes` are the blocked dims' sizes in the result."""
-    m = len(dims)
-    order = output_order(y)
-    samples = y.shape[0] // math.prod(blocks)
-    split_batch = [samples, *blocks] if batch_major else [*blocks, samples]
-    y_split = y.reshape([*split_batch, *y.shape[1:]])
-    sample_dim, first_phase = (0, 1) if batch_major else (m, 0)
+    order: Sequence[int],
+) -> Steps:
+    """The steps of `batch_to_space` on arguments in normal form, as `space_to_batch_steps`."""
+    dims, m = list(dims), len(dims)
+    samples = shape[0] // math.prod(blocks)
+    split = [samples, *blocks, *shape[1:]] if batch_major else [*blocks, samples, *shape[1:]]
+    sample, first_phase = (0, 1) if batch_major else (m, 0)
+    padded = [samples, *shape[1:]]
+    for k, d in enumerate(dims):
+        padded[d] = shape[d] * blocks[k]
     permutation: list[int] = []
     for d in order:
-        position = m + d
         if d in dims:
-            phase = first_phase + list(dims).index(d)
-            permutation += [phase, position] if contiguous else [position, phase]
+            phase = first_phase + dims.index(d)
+            permutation += [phase, m + d] if contiguous else [m + d, phase]
         else:
-            permutation.append(sample_dim if d == 0 else position)
+            permutation.append(sample if d == 0 else m + d)
     cropped = any(before != 0 or after != 0 for before, after in crops)
-    y_split = y_split.permute(permutation)
-    full = [samples, *y.shape[1:]]
-    for k, d in enumerate(dims):
-        full[d] = y.shape[d] * blocks[k]
-    if not cropped:
-        return _from_memory_order(
-            y_split.clone(memory_format=torch.contiguous_format).view([full[d] for d in order]), order
-        )
-    x = _from_memory_order(y_split.reshape([full[d] for d in order]), order)
-    for k, d in enumerate(dims):
-        x = x.narrow(d, crops[k][0], sizes[k])
-    dense = x.permute(order).clone(memory_format=torch.contiguous_format)
-    return _from_memory_order(dense, order)
+    inside = tuple((d, crops[k][0], sizes[k]) for k, d in enumerate(dims)) if cropped else ()
+    return Steps(None, inside, split, permutation, [padded[d] for d in order], _undo(order), padded)
+
+
+def space_to_batch(x: Tensor, steps: Steps, pad_value: bool | int | float | complex) -> Tensor:
+    """`spacebatch.space_to_batch` by its steps."""
+    if steps.pad is not None:
+        if isinstance(pad_value, complex) or 0 in x.shape:
+            padded = x.new_full(steps.padded, pad_value)  # pad refuses empty dims and complex values
+            inner = padded
+            for dim, start, length in steps.narrow:
+                inner = inner.narrow(dim, start, length)
+            inner.copy_(x)
+            x = padded
+        else:
+            x = torch.constant_pad_nd(x, steps.pad, pad_value)
+    y = x.reshape(steps.split).permute(steps.permutation).clone(memory_format=torch.contiguous_format).view(steps.merged)
+    return y if steps.order is None else y.permute(steps.order)
+
+
+def batch_to_space(y: Tensor, steps: Steps) -> Tensor:
+    """`spacebatch.batch_to_space` by its steps."""
+    split = y.reshape(steps.split).permute(steps.permutation)
+    if not steps.narrow:
+        x = split.clone(memory_format=torch.contiguous_format).view(steps.merged)
+        return x if steps.order is None else x.permute(steps.order)
+    x = split.reshape(steps.merged)
+    x = x if steps.order is None else x.permute(steps.order)
+    for dim, start, length in steps.narrow:
+        x = x.narrow(dim, start, length)
+    if steps.order is None:
+        return x.clone(memory_format=torch.contiguous_format)
+    inverse = sorted(range(len(steps.order)), key=steps.order.__getitem__)
+    return x.permute(inverse).clone(memory_format=torch.contiguous_format).permute(steps.order)
 
 
 def output_order(x: Tensor) -> tuple[int, ...]:
@@ -103,25 +145,7 @@ def output_order(x: Tensor) -> tuple[int, ...]:
     return memory_order(x.shape, x.stride())
 
 
-def _from_memory_order(x: Tensor, order: Sequence[int]) -> Tensor:
+def _undo(order: Sequence[int]) -> list[int] | None:
     if list(order) == list(range(len(order))):
-        return x
-    return x.permute(sorted(range(len(order)), key=order.__getitem__))
-
-
-def _pad(x: Tensor, paddings: Sequence[Pair], dims: Sequence[int], value: bool | int | float | complex) -> Tensor:
-    """`x` with borders of `value`; PyTorch's own pad counts dims from the last."""
-    amounts: list[int] = []
-    for d in reversed(range(min(dims), x.dim())):
-        amounts += paddings[list(dims).index(d)] if d in dims else (0, 0)
-    if isinstance(value, complex) or 0 in x.shape:
-        padded_shape = list(x.shape)
-        for d, (before, after) in zip(dims, paddings, strict=True):
-            padded_shape[d] += before + after
-        padded = x.new_full(padded_shape, value)  # pad refuses empty dims and complex values
-        inner = padded
-        for d, (before, _) in zip(dims, paddings, strict=True):
-            inner = inner.narrow(d, before, x.shape[d])
-        inner.copy_(x)
-        return padded
-    return torch.constant_pad_nd(x, amounts, value)
+        return None
+    return sorted(range(len(order)), key=order.__getitem__)

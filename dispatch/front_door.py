@@ -51,18 +51,13 @@ def resolved(x: Tensor) -> Tensor:
     return x.resolve_conj().resolve_neg() if x.is_complex() or x.is_neg() else x
 
 
-def _not_a_view(result: Tensor) -> Tensor:
-    """The aten spelling ends in a view of its own copy; autograd would not let its users write to that in place."""
-    return result if result._base is None else result.data
-
-
 class SpaceToBatch(torch.autograd.Function):
     """Gradient and tangent of space_to_batch; the padding is a constant."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
         ctx.geometry = geometry
-        return _not_a_view(backends.run("space_to_batch", geometry, resolved(x), pad_value))
+        return backends.run("space_to_batch", geometry, resolved(x), pad_value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -79,7 +74,7 @@ class BatchToSpace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, geometry: BlockGeometry) -> Tensor:
         ctx.geometry = geometry
-        return _not_a_view(backends.run("batch_to_space", geometry, resolved(y), 0))
+        return backends.run("batch_to_space", geometry, resolved(y), 0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -99,7 +94,7 @@ def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> T
         return SpaceToBatch.apply(x, geometry, pad_value)  # type: ignore[no-any-return, no-untyped-call]
     if chosen == "operator":
         return torch.ops.spacebatch.space_to_batch(x, *operator_arguments(geometry, pad_value))  # type: ignore[no-any-return]
-    return backends.TORCH.run("space_to_batch", geometry, x, pad_value, None)
+    return backends.run_aten("space_to_batch", geometry, x, pad_value)
 
 
 def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
@@ -111,7 +106,7 @@ def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
         return BatchToSpace.apply(y, geometry)  # type: ignore[no-any-return, no-untyped-call]
     if chosen == "operator":
         return torch.ops.spacebatch.batch_to_space(y, *operator_arguments(geometry))  # type: ignore[no-any-return]
-    return backends.TORCH.run("batch_to_space", geometry, y, 0, None)
+    return backends.run_aten("batch_to_space", geometry, y, 0)
 
 
 def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[Any, ...]:

@@ -186,9 +186,17 @@ def _traced_space_to_batch(
     check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
     blocks, dims = normalize_blocks(op, x.dim(), block_shape, spatial_dims)
     sizes, pairs = blocked_sizes(op, x.shape, blocks, dims, normalize_borders(op, "paddings", paddings, dims))
-    return aten.space_to_batch(
-        x, blocks, pairs, dims, sizes, pad_value, batch_order == "batch_major", arrangement == "contiguous"
+    steps = aten.space_to_batch_steps(
+        x.shape,
+        blocks,
+        pairs,
+        dims,
+        sizes,
+        batch_order == "batch_major",
+        arrangement == "contiguous",
+        aten.output_order(x),
     )
+    return aten.space_to_batch(x, steps, pad_value)
 
 
 def _traced_batch_to_space(
@@ -202,7 +210,17 @@ def _traced_batch_to_space(
     assert pairs is not None  # "auto" is refused for crops
     check_divisible_batch(op, y.shape[0], math.prod(blocks))
     sizes = cropped_sizes(op, y.shape, blocks, dims, pairs)
-    return aten.batch_to_space(y, blocks, pairs, dims, sizes, batch_order == "batch_major", arrangement == "contiguous")
+    steps = aten.batch_to_space_steps(
+        y.shape,
+        blocks,
+        pairs,
+        dims,
+        sizes,
+        batch_order == "batch_major",
+        arrangement == "contiguous",
+        aten.output_order(y),
+    )
+    return aten.batch_to_space(y, steps)
 
 
 def check_tensor(op: str, x: Tensor) -> None:
@@ -255,7 +273,7 @@ def _check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) 
         raise ValueError(f"{op}: out is on {out.device}, the input on {source.device}")
     if torch.is_grad_enabled() and (source.requires_grad or out.requires_grad):
         raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
-    if out.is_conj() or out.is_neg():
+    if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
         raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
     if out.numel() and any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")

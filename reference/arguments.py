@@ -21,7 +21,12 @@ INT64_MAX = 2**63 - 1
 
 
 def as_integer(value: Any, what: str) -> int:
-    """`value` as an int; a bool, a float or anything else that is no integer raises TypeError."""
+    """`value` as an int; a bool, a float or anything else that is no integer raises TypeError.
+
+    >>> as_integer(True, "block_shape[0]")
+    Traceback (most recent call last):
+    TypeError: block_shape[0] must be an integer, got the bool True
+    """
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         raise TypeError(f"{what} must be an integer, got the bool {value!r}")
     if isinstance(value, int) or type(value).__name__ == "SymInt":
@@ -53,7 +58,11 @@ def _is_scalar(value: Any) -> bool:
 def normalize_blocks(
     op: str, ndim: int, block_shape: Any, spatial_dims: Any = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(block sizes, blocked dims), both one int per blocked dim and the dims non-negative."""
+    """(block sizes, blocked dims), both one int per blocked dim and the dims non-negative.
+
+    >>> normalize_blocks("space_to_batch", 4, 2)
+    ((2, 2), (2, 3))
+    """
     if ndim < 2:
         raise ValueError(f"{op}: the input must have a batch dimension and at least one more, got {ndim}-D")
     scalar = _is_scalar(block_shape)
@@ -108,7 +117,11 @@ def normalize_dims(op: str, ndim: int, spatial_dims: Any) -> tuple[int, ...]:
 
 
 def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> tuple[Pair, ...] | None:
-    """One (before, after) pair per blocked dim, or None for "auto", which only paddings may be."""
+    """One (before, after) pair per blocked dim, or None for "auto", which only paddings may be.
+
+    >>> normalize_borders("space_to_batch", "paddings", (0, 1), (2, 3))
+    ((0, 0), (1, 1))
+    """
     if isinstance(borders, str):
         if borders == "auto" and name == "paddings":
             return None

@@ -14,6 +14,9 @@ OP = "space_to_batch"
 def check_pad_value(value: Any, kind: str, low: float, high: float, name: str) -> bool | int | float | complex:
     """`value` as a Python number that a dtype of the given kind holds; nothing is cut off, wrapped or made infinite.
 
+    >>> check_pad_value(3.0, "u", 0, 255, "uint8")
+    3
+
     Args:
         value: a Python number, or a NumPy or PyTorch scalar.
         kind: "b", "i", "u", "f" or "c", as NumPy's dtype.kind.

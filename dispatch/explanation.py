@@ -66,7 +66,7 @@ def explain(
     >>> import torch, spacebatch
     >>> told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto")
     >>> told.way, told.backend
-    ('backend', 'numpy')
+    ('backend', 'torch')
     >>> print(told)  # doctest: +ELLIPSIS
     space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)
       blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, interleaved
@@ -101,7 +101,7 @@ def explain(
         return Explanation(name, geometry, way, "torch", _TORCH_KERNEL, {})
     forced = backends.forced_backend()
     reasons: dict[str, str | None] = {}
-    for backend in backends.candidates(x.device.type) if forced is None else (forced,):
+    for backend in backends.candidates(x) if forced is None else (forced,):
         reasons[backend.name] = reason = backend.can_run(direction, geometry, x)
         if reason is None:
             return Explanation(
@@ -112,6 +112,7 @@ def explain(
 
 _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
 _TORCH_KERNEL = "pad, reshape, permute, clone, view"
+_COPY_KERNEL = "one strided copy, border padded before or cropped after"
 
 
 def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry, x: Tensor) -> str:
@@ -119,4 +120,6 @@ def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry
         from spacebatch.tl_kernels import launch
 
         return launch.describe(direction, geometry, x)
-    return _NUMPY_KERNEL if backend == "numpy" else _TORCH_KERNEL
+    if backend == "numpy":
+        return _NUMPY_KERNEL
+    return _COPY_KERNEL if x.device.type == "cpu" else _TORCH_KERNEL

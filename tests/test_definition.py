@@ -1,0 +1,260 @@
+"""Every function on every CPU backend equals the definition, bit by bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import reference
+from spacebatch.reference import definition
+from tests.bits import define_batch, define_space, poisoned, random_tensor, same
+from tests.cases import Case, each_case, each_of, each_option, named
+
+FEW = ("2d_blocks_differ", "asymmetric_border", "first_whole_last", "dims_unordered_padded", "space_all_border")
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "complex32",
+    "complex64",
+    "complex128",
+]
+ARRAY_DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    ">i2",
+    ">u4",
+    ">f8",
+    ">c8",
+    "M8[s]",
+    "m8[D]",
+    "V3",
+    "S5",
+    "U2",
+    "i1,>f4,(2,)u2",
+]
+
+
+@each_case
+@each_option
+def test_tensors(backend: str, case: Case, options: dict[str, Any]) -> None:
+    geometry = case.geometry(**options)
+    x = random_tensor(case.shape, torch.int16)
+    y = spacebatch.space_to_batch(x, **case.arguments, pad_value=-7, **options)
+    assert same(y, define_batch(x, **case.arguments, pad_value=-7, **options))
+    z = random_tensor(geometry.batch_shape, torch.int16, seed=1)
+    assert same(spacebatch.batch_to_space(z, **geometry.inverse), define_space(z, **geometry.inverse))
+    assert same(spacebatch.batch_to_space(y, **geometry.inverse), x)
+
+
+@each_case
+@each_option
+def test_arrays(case: Case, options: dict[str, Any]) -> None:
+    geometry = case.geometry(**options)
+    x = random_tensor(case.shape, torch.int64).numpy()
+    z = random_tensor(geometry.batch_shape, torch.int64, seed=1).numpy()
+    for functions in (spacebatch, reference):
+        y = functions.space_to_batch(x, **case.arguments, pad_value=-7, **options)
+        assert same(y, definition.space_to_batch(x, **case.arguments, pad_value=-7, **options))
+        assert same(functions.batch_to_space(z, **geometry.inverse), definition.batch_to_space(z, **geometry.inverse))
+        assert same(functions.batch_to_space(y, **geometry.inverse), x)
+
+
+@each_of(*FEW)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tensor_dtypes(backend: str, case: Case, dtype: str) -> None:
+    """Random bits: for floats these hold NaNs of every payload, and -0.0."""
+    x = random_tensor(case.shape, getattr(torch, dtype))
+    geometry = case.geometry()
+    y = spacebatch.space_to_batch(x, **case.arguments, pad_value=1)
+    assert same(y, define_batch(x, **case.arguments, pad_value=1))
+    z = random_tensor(geometry.batch_shape, x.dtype, seed=1)
+    assert same(spacebatch.batch_to_space(z, **geometry.inverse), define_space(z, **geometry.inverse))
+
+
+def random_array(shape: tuple[int, ...], name: str) -> np.ndarray:
+    if name == "U2":
+        return np.array([chr(65 + k % 50) * (k % 3) for k in range(int(np.prod(shape)))], dtype=name).reshape(shape)
+    dtype = np.dtype(name)
+    bits = random_tensor((int(np.prod(shape)) * dtype.itemsize,), torch.uint8).numpy()
+    return (bits % 2 if name == "bool" else bits).view(dtype).reshape(shape)
+
+
+@each_of(*FEW)
+@pytest.mark.parametrize("name", ARRAY_DTYPES)
+def test_array_dtypes(case: Case, name: str) -> None:
+    x = random_array(case.shape, name)
+    geometry = case.geometry()
+    pad = np.zeros((), x.dtype)[()] if name.startswith(("V", "i1,")) else 0
+    y = spacebatch.space_to_batch(x, **case.arguments, pad_value=pad)
+    assert same(y, definition.space_to_batch(x, **case.arguments, pad_value=pad))
+    z = random_array(geometry.batch_shape, name)
+    assert same(spacebatch.batch_to_space(z, **geometry.inverse), definition.batch_to_space(z, **geometry.inverse))
+
+
+@each_of(*FEW)
+def test_arrays_of_objects(case: Case) -> None:
+    """The very objects move; the border holds the very pad value."""
+    pad = object()
+    x = np.empty(case.shape, dtype=object)
+    x.reshape(-1)[:] = [object() for _ in range(x.size)]
+    y = spacebatch.space_to_batch(x, **case.arguments, pad_value=pad)
+    assert same(y, definition.space_to_batch(x, **case.arguments, pad_value=pad))
+    assert same(spacebatch.batch_to_space(y, **case.geometry().inverse), x)
+
+
+PADS = {
+    "bool-true": ("bool", True),
+    "bool-one": ("bool", 1),
+    "uint8-max": ("uint8", 255),
+    "int8-min": ("int8", -128),
+    "int64-max": ("int64", 2**63 - 1),
+    "int64-min": ("int64", -(2**63)),
+    "uint64-max": ("uint64", 2**64 - 1),
+    "int32-whole-float": ("int32", 3.0),
+    "float16-max": ("float16", 65504.0),
+    "float32-nan": ("float32", float("nan")),
+    "float32-inf": ("float32", float("inf")),
+    "float64-minus-inf": ("float64", float("-inf")),
+    "float32-minus-zero": ("float32", -0.0),
+    "bfloat16-minus-zero": ("bfloat16", -0.0),
+    "float32-rounded": ("float32", 0.1),
+    "float64-int": ("float64", 2**60),
+    "float8_e5m2-inf": ("float8_e5m2", float("inf")),
+    "float8_e4m3fn-nan": ("float8_e4m3fn", float("nan")),
+    "complex64-complex": ("complex64", 1.5 - 2j),
+    "complex64-real": ("complex64", 1.5),
+    "complex128-parts": ("complex128", complex(float("nan"), -0.0)),
+    "numpy-scalar": ("int16", np.int8(-3)),
+    "torch-scalar": ("float32", torch.tensor(2.5)),
+}
+
+
+@pytest.mark.parametrize("name", PADS)
+def test_pad_values(backend: str, name: str) -> None:
+    dtype, value = PADS[name]
+    number = value.item() if hasattr(value, "item") else value
+    for case in named("each_dim_its_border", "space_all_border", "border_wider_than_the_tensor"):
+        x = random_tensor(case.shape, getattr(torch, dtype))
+        result = spacebatch.space_to_batch(x, **case.arguments, pad_value=value)
+        assert same(result, define_batch(x, **case.arguments, pad_value=number))
+
+
+@pytest.mark.parametrize("name", [name for name in PADS if "bfloat" not in name and "float8" not in name])
+def test_pad_values_of_arrays(name: str) -> None:
+    dtype, value = PADS[name]
+    number = value.item() if hasattr(value, "item") else value
+    for case in named("each_dim_its_border", "space_all_border", "border_wider_than_the_tensor"):
+        x = random_tensor(case.shape, getattr(torch, dtype)).numpy()
+        result = spacebatch.space_to_batch(x, **case.arguments, pad_value=value)
+        assert same(result, definition.space_to_batch(x, **case.arguments, pad_value=number))
+
+
+@each_of(*FEW, "1d", "wide_row")
+@each_option
+def test_every_element_of_out_is_written(backend: str, case: Case, options: dict[str, Any]) -> None:
+    geometry = case.geometry(**options)
+    for dtype in (torch.bool, torch.bfloat16, torch.int32):
+        x = random_tensor(case.shape, dtype)
+        expected = define_batch(x, **case.arguments, **options)
+        out = poisoned(torch.empty(geometry.batch_shape, dtype=dtype))
+        assert spacebatch.space_to_batch(x, **case.arguments, **options, out=out) is out
+        assert same(out, expected)
+        z = random_tensor(geometry.batch_shape, dtype, seed=1)
+        out = poisoned(torch.empty(geometry.space_shape, dtype=dtype))
+        assert spacebatch.batch_to_space(z, **geometry.inverse, out=out) is out
+        assert same(out, define_space(z, **geometry.inverse))
+
+
+def inside(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """(a poisoned, padded and transposed store, a view of `shape` in the middle of it)."""
+    store = poisoned(torch.empty([size + 2 for size in reversed(shape)], dtype=dtype))
+    return store, store[tuple(slice(1, 1 + size) for size in reversed(shape))].permute(*reversed(range(len(shape))))
+
+
+@each_of(*FEW)
+@each_option
+def test_out_of_any_strides(backend: str, case: Case, options: dict[str, Any]) -> None:
+    """`out` is filled and nothing around it is touched."""
+    geometry = case.geometry(**options)
+    x = random_tensor(case.shape, torch.int32)
+    expected = spacebatch.space_to_batch(x, **case.arguments, **options)
+    for source, shape, expected in (
+        (x, geometry.batch_shape, expected),
+        (expected, geometry.space_shape, x),
+    ):
+        store, out = inside(shape, torch.int32)
+        should, at = inside(shape, torch.int32)
+        at.copy_(expected)
+        if source is x:
+            spacebatch.space_to_batch(x, **case.arguments, **options, out=out)
+        else:
+            spacebatch.batch_to_space(source, **geometry.inverse, out=out)
+        assert same(store, should)
+
+
+@each_of(*FEW)
+def test_out_of_any_strides_in_arrays(case: Case) -> None:
+    geometry = case.geometry()
+    x = random_tensor(case.shape, torch.int32).numpy()
+    y = definition.space_to_batch(x, **case.arguments)
+    out = poisoned(np.empty([2 * size for size in geometry.batch_shape], dtype=np.int32))[
+        tuple(slice(None, None, -2) for _ in geometry.batch_shape)
+    ]
+    assert spacebatch.space_to_batch(x, **case.arguments, out=out) is out
+    assert same(out, y)
+    assert (out.base[tuple(slice(0, None, 2) for _ in geometry.batch_shape)].view(np.uint32) == 0xA5A5A5A5).all()
+    out = poisoned(np.asfortranarray(np.empty(case.shape, dtype=np.int32)))
+    assert spacebatch.batch_to_space(y, **geometry.inverse, out=out) is out
+    assert same(out, x)
+
+
+@each_case
+def test_the_output_is_no_view(backend: str, case: Case) -> None:
+    x = random_tensor(case.shape, torch.int32)
+    before = x.clone()
+    y = spacebatch.space_to_batch(x, **case.arguments)
+    kept = y.clone()
+    x.zero_()
+    assert same(y, kept)
+    z = spacebatch.batch_to_space(y, **case.geometry().inverse)
+    y.zero_()
+    assert same(z, before)
+    stores = {t.untyped_storage().data_ptr() for t in (x, y, z) if t.numel()}
+    assert len(stores) == sum(t.numel() > 0 for t in (x, y, z))
+
+
+@each_case
+def test_the_output_array_is_no_view(case: Case) -> None:
+    x = random_tensor(case.shape, torch.int32).numpy().copy()
+    y = spacebatch.space_to_batch(x, **case.arguments)
+    assert not np.shares_memory(x, y)
+    assert not np.shares_memory(y, spacebatch.batch_to_space(y, **case.geometry().inverse))

@@ -1,0 +1,109 @@
+"""spacebatch.explain: the way, the backend, the reasons, and the text it prints; the hooks it rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import backends, hooks
+
+
+def way(*args: Any) -> str:
+    return spacebatch.explain("space_to_batch", *args).way
+
+
+def test_the_whole_text() -> None:
+    told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto", arrangement="contiguous")
+    assert str(told) == (
+        "space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)\n"
+        "  blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, contiguous\n"
+        "  way      backend: eager, straight to the backend\n"
+        "  backend  numpy\n"
+        "  kernel   strided copies of whole rectangles, border filled apart"
+    )
+
+
+def test_reasons_are_told() -> None:
+    x = torch.ones(9, 3, 3, 3, device="meta")
+    with spacebatch.use_backend("numpy"):
+        told = spacebatch.explain(spacebatch.batch_to_space, x, 3, crops=2, out=None)
+    assert told.reasons == {"numpy": "the tensor is on meta, not on the CPU"}
+    lines = str(told).splitlines()
+    assert lines[0] == "batch_to_space: (9, 3, 3, 3) -> (1, 3, 5, 5)"
+    assert lines[-3:] == [
+        "  backend  None",
+        "  kernel   none: the call fails",
+        "  not numpy: the tensor is on meta, not on the CPU",
+    ]
+
+
+def test_ways() -> None:
+    x = torch.ones(1, 4)
+    assert way(x, (2,)) == "backend"
+    assert way(torch.nn.Parameter(x), (2,)) == way(x.clone().requires_grad_(), (2,)) == "autograd"
+    with torch.no_grad():
+        assert way(torch.nn.Parameter(x), (2,)) == "backend"
+    with torch.autograd.forward_ad.dual_level():
+        assert way(x, (2,)) == "autograd"
+    ways = []
+    torch.vmap(lambda row: ways.append(way(row, (2,))) or row)(torch.ones(2, 1, 4))
+    torch.func.grad(lambda row: ways.append(way(row, (2,))) or row.sum())(x)
+    assert ways == ["aten", "aten"]
+    assert way(np.ones((1, 4)), (2,)) == "reference"
+
+
+def test_backends_and_kernels() -> None:
+    x = torch.ones(1, 4)
+    assert spacebatch.explain("space_to_batch", x, (2,)).backend == "numpy"
+    assert spacebatch.explain("space_to_batch", x.to("meta"), (2,)).backend == "torch"
+    assert spacebatch.explain("space_to_batch", np.ones((1, 4)), (2,)).backend == "numpy"
+    with spacebatch.use_backend("torch"):
+        told = spacebatch.explain("space_to_batch", x, (2,), pad_value="not looked at")
+    assert (told.backend, told.kernel) == ("torch", "pad, reshape, permute, clone, view")
+    assert [b.name for b in backends.candidates("cuda")] == ["triton", "torch"]
+    assert [b.name for b in backends.candidates("cpu")] == ["numpy", "torch"]
+    assert [b.name for b in backends.candidates("mps")] == ["torch"]
+
+
+def test_an_explanation_is_frozen_and_hashable() -> None:
+    told = spacebatch.explain("space_to_batch", torch.ones(1, 4), (2,))
+    assert hash(told) == hash(spacebatch.explain("space_to_batch", torch.ones(1, 4), (2,)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        told.way = "other"  # type: ignore[misc]
+
+
+def test_nothing_is_computed() -> None:
+    huge = torch.empty(1, 2**20, 2**20, device="meta")
+    assert spacebatch.explain("space_to_batch", huge, (2, 2)).geometry.batch_shape == (4, 2**19, 2**19)
+
+
+def test_private_hooks_are_found() -> None:
+    """A release of PyTorch without them would take the careful way, right but slower; this says so."""
+    if not hooks.PRIVATE:
+        pytest.skip("SPACEBATCH_PUBLIC_HOOKS=1")
+    assert hooks.functorch_level is not hooks._unknown_transform
+    assert hooks.functorch_level() is None
+    assert hooks.has_storage is not hooks._reads_storage
+    assert hooks.dispatch_modes is not None
+    assert not hooks.mode_active()
+    assert not hooks.forward_ad_active()
+    assert not hooks.is_compiling()
+
+
+def test_public_hooks_answer_the_same() -> None:
+    seen = []
+
+    def look(x: torch.Tensor) -> torch.Tensor:
+        seen.append((bool(hooks.has_storage(x)), hooks._reads_storage(x)))
+        return x.sum()
+
+    torch.vmap(look)(torch.ones(2, 3))
+    look(torch.ones(2))
+    assert seen == [(False, False), (True, True)]
+    assert hooks._find("no_such_thing", "_C.no_such_thing") is None
+    assert hooks._unknown_transform()

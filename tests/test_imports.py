@@ -1,0 +1,183 @@
+"""What an import brings in, and what the environment changes: each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPACEBATCH_", "TRITON_", "COV_"))}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def succeeds(code: str, **environment: str) -> str:
+    finished = run(code, **environment)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_the_import_is_light() -> None:
+    """Neither torch nor triton until a name needs it; the modules in between stay out, too."""
+    out = succeeds("""
+        import sys
+        import spacebatch
+        from spacebatch import BlockGeometry, required_paddings, reference
+        print([name for name in ("torch", "triton", "spacebatch.functions") if name in sys.modules])
+        assert "space_to_batch" in dir(spacebatch)
+        spacebatch.space_to_batch
+        print([name for name in ("torch", "spacebatch.functions", "spacebatch.operators") if name in sys.modules])
+        import torch
+        torch.ops.spacebatch.space_to_batch
+    """)
+    assert out.splitlines() == ["[]", "['torch', 'spacebatch.functions', 'spacebatch.operators']"]
+
+
+def test_operators_are_there_when_torch_came_first() -> None:
+    succeeds("""
+        import torch
+        import spacebatch
+        assert torch.ops.spacebatch.space_to_batch(torch.zeros(1, 4), [2], [0, 0], [1]).shape == (2, 2)
+        import sys
+        assert "spacebatch.tl_kernels.launch" not in sys.modules
+    """)
+
+
+def test_the_reference_needs_only_numpy() -> None:
+    out = succeeds("""
+        import sys
+        sys.modules["torch"] = sys.modules["triton"] = None
+        before = set(sys.modules)
+        import numpy
+        numpys = {name.partition(".")[0] for name in set(sys.modules) - before}
+        from spacebatch import reference
+        y = reference.space_to_batch(numpy.arange(5).reshape(1, 5), 2, "auto", spatial_dims=1)
+        assert y.tolist() == [[0, 2, 4], [1, 3, 0]]
+        assert reference.batch_to_space(y, (2,), ((0, 1),)).tolist() == [[0, 1, 2, 3, 4]]
+        roots = {name.partition(".")[0] for name in set(sys.modules) - before} - numpys
+        print(sorted(roots - sys.stdlib_module_names))
+        import spacebatch
+        try:
+            spacebatch.space_to_batch
+        except ImportError as error:
+            print(error.name)
+    """)
+    assert out.splitlines() == ["['spacebatch']", "torch"]
+
+
+def test_without_triton() -> None:
+    out = succeeds("""
+        import sys
+        sys.modules["triton"] = None
+        import torch, spacebatch
+        x = torch.arange(16).view(1, 1, 4, 4)
+        assert torch.equal(spacebatch.batch_to_space(spacebatch.space_to_batch(x, 2), 2), x)
+        with spacebatch.use_backend("triton"):
+            print(spacebatch.explain("space_to_batch", x, 2).reasons["triton"])
+            try:
+                spacebatch.space_to_batch(x, 2)
+            except RuntimeError as error:
+                print(error)
+    """)
+    reason = "triton is not installed"
+    assert out.splitlines() == [reason, f"space_to_batch: the backend 'triton' was asked for, but {reason}"]
+
+
+def test_triton_without_a_gpu() -> None:
+    pytest.importorskip("triton")
+    pytest.importorskip("spacebatch.tl_kernels.launch")
+    out = succeeds("""
+        import torch, spacebatch
+        with spacebatch.use_backend("triton"):
+            try:
+                spacebatch.space_to_batch(torch.zeros(1, 1, 4, 4), 2)
+            except RuntimeError as error:
+                print(error)
+    """)
+    assert out.startswith("space_to_batch: the backend 'triton' was asked for, but ")
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_the_backend_of_the_environment(name: str) -> None:
+    out = succeeds(
+        """
+        import torch, spacebatch
+        x = torch.zeros(1, 4)
+        print(spacebatch.explain("space_to_batch", x, (2,)).backend)
+        with spacebatch.use_backend("torch"):
+            print(spacebatch.explain("space_to_batch", x, (2,)).backend)
+        print(spacebatch.explain("space_to_batch", x, (2,)).backend, spacebatch.space_to_batch(x, (2,)).shape)
+        """,
+        SPACEBATCH_BACKEND=name,
+    )
+    assert out.splitlines() == [name, "torch", f"{name} torch.Size([2, 2])"]
+
+
+def test_an_unknown_backend_of_the_environment() -> None:
+    finished = run("import torch, spacebatch", SPACEBATCH_BACKEND="cuda")
+    assert finished.returncode == 1
+    assert (
+        "ValueError: SPACEBATCH_BACKEND: no backend is called 'cuda'; there are numpy, torch, triton" in finished.stderr
+    )
+
+
+def test_an_empty_backend_of_the_environment_is_none() -> None:
+    code = "import torch, spacebatch; print(spacebatch.explain('space_to_batch', torch.zeros(1, 4), (2,)).backend)"
+    assert succeeds(code, SPACEBATCH_BACKEND="") == "numpy\n"
+
+
+def test_public_hooks() -> None:
+    """With no private hook of PyTorch, all calls go the careful way and give the same bits and gradients."""
+    out = succeeds(
+        """
+        import numpy as np
+        import torch, spacebatch
+        from spacebatch import hooks
+        assert not hooks.PRIVATE
+        assert hooks.functorch_level() and hooks.mode_active() and hooks.forward_ad_active()
+        assert hooks.dispatch_modes is None and hooks.has_storage is hooks._reads_storage
+        for order in ("block_major", "batch_major"):
+            for arrangement in ("interleaved", "contiguous"):
+                options = {"batch_order": order, "arrangement": arrangement}
+                for dtype in (torch.int32, torch.bfloat16, torch.complex64, torch.bool):
+                    x = torch.arange(60).view(2, 2, 3, 5).to(dtype)
+                    for z in (x, x.to(memory_format=torch.channels_last), x.conj()):
+                        g = spacebatch.BlockGeometry(z.shape, 2, ((1, 0), (0, 1)), **options)
+                        y = spacebatch.space_to_batch(z, **g.arguments, pad_value=1)
+                        expected = torch.where(
+                            torch.from_numpy(g.space_indices()) < 0,
+                            torch.ones((), dtype=dtype),
+                            z.reshape(-1)[torch.from_numpy(g.space_indices()).clamp(min=0)],
+                        )
+                        assert torch.equal(y, expected)
+                        assert torch.equal(spacebatch.batch_to_space(y, **g.inverse), z)
+                x = torch.randn(2, 1, 4, 4, dtype=torch.double, requires_grad=True)
+                f = lambda t: spacebatch.space_to_batch(t, 2, 1, **options)
+                torch.autograd.gradcheck(f, x, check_forward_ad=True, check_batched_grad=True)
+                torch.autograd.gradgradcheck(f, x)
+                torch.func.jacfwd(torch.func.grad(lambda t: f(t).sin().sum()))(x.detach())
+        out = torch.empty(4, 1, 2, 2)
+        assert spacebatch.space_to_batch(torch.ones(1, 1, 4, 4), 2, out=out) is out and out.eq(1).all()
+        try:
+            spacebatch.space_to_batch(torch.ones(1, 1, 4, 4), 2, out=torch.empty(5, 4, 1, 2, 2))
+        except ValueError as error:
+            print(error)
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        with FakeTensorMode():
+            assert spacebatch.space_to_batch(torch.ones(1, 3, 4, 4), 2).shape == (4, 3, 2, 2)
+        print(spacebatch.explain("space_to_batch", torch.ones(1, 4), (2,)).way)
+        """,
+        SPACEBATCH_PUBLIC_HOOKS="1",
+    )
+    assert out.splitlines() == ["space_to_batch: out has shape (5, 4, 1, 2, 2), the result has (4, 1, 2, 2)", "aten"]

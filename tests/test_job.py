@@ -1,0 +1,222 @@
+"""The main job, in process, on a small picture: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import job, picture
+from spacebatch.perf import eager, timing
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Arguments for a photograph of 37 x 50 pixels, timed twice on little memory."""
+    monkeypatch.setattr(job, "TIMED_BYTES", {"cpu": 1 << 16, "cuda": 1 << 16})
+    monkeypatch.setattr(job, "ROUNDS", 2)
+    image = tmp_path / "small.png"
+    matplotlib.image.imsave(image, np.random.default_rng(0).random((37, 50, 3)))
+    return ["--device", "cpu", "--image", str(image), "--out", str(tmp_path / "out.png")]
+
+
+def test_everything_passes_and_is_said(small, tmp_path, capsys):
+    assert job.main(small) == 0
+    text, errors = capsys.readouterr()
+    assert errors == ""
+    assert timing.hardware(torch.device("cpu")) in text
+    assert f"torch {torch.__version__}" in text
+    assert f"numpy {np.__version__}" in text
+    assert "1 x 3 x 37 x 50" in text
+    assert "4 x 3 x 20 x 26" in text  # 1 around, and one row more to be even
+    checks = re.findall(r"^ +(space_to_batch|batch_to_space|backward) +equal +equal$", text, re.M)
+    assert checks == ["space_to_batch", "backward", "batch_to_space", "backward"]
+    assert "Dilated convolution, rate 2 x 2" in text
+    assert "DIFFERS" not in text
+    rows = re.findall(r"^ +(\w+) +numpy +[\d.]+ +[\d.]+ +\d+% +[\d.]+ +[\d.]+x$", text, re.M)
+    assert rows == ["space_to_batch", "backward", "batch_to_space", "backward"]
+    assert max(map(len, text.splitlines())) <= 120
+    assert (tmp_path / "out.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "batch"),
+    [
+        (["--block", "1", "--pad", "0"], "1 x 3 x 37 x 50"),  # nothing to do
+        (["--block", "1,2", "--pad", "0"], "2 x 3 x 37 x 25"),  # one dim only
+        (["--block", "2,3", "--pad", "auto"], "6 x 3 x 19 x 17"),
+        (["--block", "3,4", "--pad", "1"], "12 x 3 x 13 x 13"),
+        (["--block", "3", "--pad", "1,2"], "9 x 3 x 13 x 18"),
+        (["--block", "5,4", "--pad", "0,3,2,0"], "20 x 3 x 8 x 13"),
+        (["--block", "6,30", "--pad", "auto"], "180 x 3 x 7 x 2"),  # too many phases to label
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_blocks_and_paddings(small, capsys, arguments, batch):
+    assert job.main([*small, *arguments]) == 0
+    assert f"batch     {batch}, " in capsys.readouterr().out
+
+
+def test_out_may_be_a_folder(small, tmp_path, capsys):
+    assert job.main([*small, "--out", str(tmp_path / "new" / "folder")]) == 0
+    assert (tmp_path / "new" / "folder" / "phases.png").read_bytes().startswith(PNG)
+
+
+def test_the_photograph_of_matplotlib_is_the_default(small, tmp_path, capsys):
+    assert job.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert "grace_hopper.jpg, float32, 1 x 3 x 600 x 512" in capsys.readouterr().out
+
+
+def _one_bit_off(function):
+    def wrong(x, *arguments, **options):
+        result = function(x, *arguments, **options)
+        return result + torch.zeros_like(result).index_fill_(0, torch.tensor([0]), 2.0**-20)
+
+    return wrong
+
+
+@pytest.mark.parametrize("broken", ["space_to_batch", "batch_to_space"])
+def test_a_wrong_value_fails(small, capsys, monkeypatch, broken):
+    monkeypatch.setattr(spacebatch, broken, _one_bit_off(getattr(spacebatch, broken)))
+    assert job.main(small) == 1
+    text, errors = capsys.readouterr()
+    assert re.search(rf"^  {broken} +DIFFERS in \d+ of \d+", text, re.M)
+    assert "DIFFERS by more than the allowed" in text
+    assert "FAILED" in errors
+
+
+def test_a_wrong_gradient_fails(small, capsys, monkeypatch):
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    right = spacebatch.space_to_batch
+    monkeypatch.setattr(spacebatch, "space_to_batch", lambda x, *a, **k: Doubled.apply(right(x, *a, **k)))
+    assert job.main(small) == 1
+    lines = capsys.readouterr().out.splitlines()
+    row = next(k for k, line in enumerate(lines) if line.startswith("  space_to_batch  "))
+    assert lines[row].split() == ["space_to_batch", "equal", "equal"]
+    assert "DIFFERS" in lines[row + 1]
+
+
+def test_comparisons_are_of_bits():
+    zeros = np.zeros((1, 2), np.float32)
+    assert job._compare(zeros, zeros) == "equal"
+    assert job._compare(zeros, -zeros) == "DIFFERS in 2 of 2"
+    assert job._compare(zeros, zeros.T) == "DIFFERS: shape 1 x 2, not 2 x 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--block", "0"], "must be at least 1, got 0"),
+        (["--block", "two"], "'two' is not made of integers"),
+        (["--block", "2,2,2"], "one or two block sizes"),
+        (["--block", "2", "--pad", "0"], "not divisible by its block size 2"),
+        (["--pad", "-1"], "must not be negative"),
+        (["--pad", "1,2,3"], "one, two or four paddings"),
+        (["--pad", "some"], "'some' is not made of integers"),
+        (["--image", "nowhere.jpg"], "nowhere.jpg"),
+        (["--image", __file__], "--image"),
+        (["--out", "picture.gif"], "must be a folder or end in .png"),
+        (["--device", "tpu"], "invalid choice"),
+        (["--what"], "unrecognized arguments"),
+    ],
+    ids=lambda value: " ".join(Path(part).name for part in value) if isinstance(value, list) else None,
+)
+def test_bad_arguments(small, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        job.main([*small, *arguments])
+    assert stopped.value.code == 2
+    text, errors = capsys.readouterr()
+    assert message in errors
+    assert text == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_to_use(small, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        job.main([*small, "--device", "cuda"])
+    assert stopped.value.code == 2
+    assert "no CUDA or ROCm device" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_the_gpu(small, capsys):
+    assert job.main([*small, "--device", "cuda"]) == 0
+    assert torch.cuda.get_device_name() in capsys.readouterr().out
+
+
+def test_without_matplotlib(small, capsys, monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert job.main(small) == 1
+    assert 'pip install "spacebatch[job]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.full((2, 3), 255, np.uint8), 1.0),
+        (np.full((2, 3, 3), 51, np.uint8), 0.2),
+        (np.full((2, 3, 4), 65535, np.uint16), 1.0),  # with transparency, of 16 bits
+        (np.full((2, 3, 2), 0.5, np.float32), 0.5),  # grey with transparency
+    ],
+    ids=["grey", "rgb", "rgba16", "grey alpha"],
+)
+def test_any_kind_of_image(monkeypatch, pixels, expected):
+    monkeypatch.setattr(matplotlib.image, "imread", lambda path: pixels)
+    x = picture.read("any")
+    assert x.shape == (1, 3, 2, 3)
+    assert x.dtype == torch.float32
+    assert torch.equal(x, torch.full_like(x, expected))
+
+
+@pytest.mark.parametrize("paddings", [((0, 0), (0, 0)), ((1, 2), (3, 1))], ids=["plain", "padded"])
+def test_the_yardstick_by_hand_is_the_same_operator(paddings):
+    x = torch.randn(2, 3, 9, 8)
+    block = (3, 4)
+    y = eager.eager_space_to_batch(x, block, paddings)
+    assert torch.equal(y, spacebatch.space_to_batch(x, block, paddings))
+    assert torch.equal(eager.eager_batch_to_space(y, block, paddings), x)
+
+
+def test_interleaved_runs_each_call_in_every_round():
+    counts = {"a": 0, "b": 0}
+
+    def count(name):
+        counts[name] += 1
+
+    calls = {name: lambda name=name: count(name) for name in counts}
+    found = timing.interleaved(calls, torch.device("cpu"), rounds=4, warmup=1)
+    assert counts == {"a": 5, "b": 5}
+    assert list(found) == ["a", "b"]
+    assert all(t.runs == 4 and 0 <= t.lower <= t.median <= t.upper for t in found.values())
+
+
+def test_timing_summary():
+    assert timing.Timing.of([3.0, 1.0, 2.0, 5.0, 4.0]) == timing.Timing(3.0, 2.0, 4.0, 5)
+    assert timing.Timing.of([2.0]) == timing.Timing(2.0, 2.0, 2.0, 1)

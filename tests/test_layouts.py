@@ -1,0 +1,133 @@
+"""Inputs of any strides are read as they are; outputs keep the memory order, the same on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch.reference import definition
+from tests.bits import define_batch, define_space, random_tensor, same
+from tests.cases import each_option
+
+# name: a tensor of N samples in the given layout; (N, 3, 4, 6) unless it says otherwise
+LAYOUTS: dict[str, Callable[[int, torch.dtype], torch.Tensor]] = {
+    "contiguous": lambda N, t: random_tensor((N, 3, 4, 6), t),
+    "channels_last": lambda N, t: random_tensor((N, 3, 4, 6), t).to(memory_format=torch.channels_last),
+    "channels_last_3d": lambda N, t: random_tensor((N, 3, 4, 2, 6), t).to(memory_format=torch.channels_last_3d),
+    "channels_last_one_channel": lambda N, t: random_tensor((N, 1, 4, 6), t).to(memory_format=torch.channels_last),
+    "channels_last_one_row": lambda N, t: (
+        random_tensor((N, 3, 4, 6), t).to(memory_format=torch.channels_last)[:, :, :, :1].expand(N, 3, 4, 6)
+    ),
+    "transposed": lambda N, t: random_tensor((N, 3, 6, 4), t).transpose(2, 3),
+    "batch_innermost": lambda N, t: random_tensor((3, 4, 6, N), t).permute(3, 0, 1, 2),
+    "all_reversed": lambda N, t: random_tensor((6, 4, 3, N), t).permute(3, 2, 1, 0),
+    "sliced": lambda N, t: random_tensor((N, 3, 9, 13), t)[:, :, 1:9:2, ::2][:, :, :, :6],
+    "offset": lambda N, t: random_tensor((N * 72 + 5,), t)[5:].view(N, 3, 4, 6),
+    "every_second_channel": lambda N, t: random_tensor((N, 6, 4, 6), t)[:, ::2],
+    "expanded_batch": lambda N, t: random_tensor((1, 3, 4, 6), t).expand(N, 3, 4, 6),
+    "expanded_space": lambda N, t: random_tensor((N, 3, 1, 6), t).expand(N, 3, 4, 6),
+    "one_element_expanded": lambda N, t: random_tensor((1, 1, 1, 1), t).expand(N, 3, 4, 6),
+    "overlapping": lambda N, t: random_tensor((20 * N + 40,), t).as_strided((N, 3, 4, 6), (20, 7, 3, 1)),
+    "empty_channels_last": lambda N, t: random_tensor((N, 0, 4, 6), t).to(memory_format=torch.channels_last),
+}
+each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+BLOCKS = {"block_shape": (2, 3)}
+BORDERS = {"plain": (0, 0), "padded": ((1, 1), (2, 1))}
+each_border = pytest.mark.parametrize("border", BORDERS)
+
+
+@each_layout
+@each_border
+@each_option
+def test_tensors(backend: str, layout: str, border: str, options: dict[str, Any]) -> None:
+    for dtype in (torch.uint8, torch.bfloat16, torch.float32):
+        x = LAYOUTS[layout](2, dtype)
+        y = spacebatch.space_to_batch(x, **BLOCKS, paddings=BORDERS[border], pad_value=3, **options)
+        assert same(y, define_batch(x, **BLOCKS, paddings=BORDERS[border], pad_value=3, **options))
+
+
+@each_layout
+@each_border
+@each_option
+def test_tensors_back(backend: str, layout: str, border: str, options: dict[str, Any]) -> None:
+    y = LAYOUTS[layout](12, torch.int32)
+    assert same(
+        spacebatch.batch_to_space(y, **BLOCKS, crops=BORDERS[border], **options),
+        define_space(y, **BLOCKS, crops=BORDERS[border], **options),
+    )
+
+
+@each_layout
+@each_border
+def test_arrays(layout: str, border: str) -> None:
+    x = LAYOUTS[layout](2, torch.int32).numpy()
+    for view in (x, x[::-1], x[:, :, ::-1, ::-1], np.flip(x)):
+        y = spacebatch.space_to_batch(view, **BLOCKS, paddings=BORDERS[border])
+        assert same(y, definition.space_to_batch(view, **BLOCKS, paddings=BORDERS[border]))
+    for view in (y, np.flip(y)):
+        z = spacebatch.batch_to_space(view, **BLOCKS, crops=BORDERS[border])
+        assert same(z, definition.batch_to_space(view, **BLOCKS, crops=BORDERS[border]))
+
+
+@each_layout
+@each_border
+@each_option
+def test_strides_are_the_same_everywhere(layout: str, border: str, options: dict[str, Any]) -> None:
+    x = LAYOUTS[layout](2, torch.float32)
+    to_batch = {**BLOCKS, "paddings": BORDERS[border], **options}
+    to_space = {**BLOCKS, "crops": BORDERS[border], **options}
+
+    def strides(tensor: torch.Tensor) -> tuple[Any, ...]:
+        y = spacebatch.space_to_batch(tensor, **to_batch)
+        return y.stride(), spacebatch.batch_to_space(y, **to_space).stride()
+
+    found = {"meta": strides(torch.empty_strided(x.shape, x.stride(), device="meta"))}
+    for name in ("numpy", "torch"):
+        with spacebatch.use_backend(name):
+            found[name] = strides(x)
+    found["vmap"] = tuple(
+        s[1:] for s in (torch.vmap(lambda z: spacebatch.space_to_batch(z, **to_batch))(x[None]).stride(),)
+    ) + (found["meta"][1],)
+    array = spacebatch.space_to_batch(x.numpy(), **to_batch)
+    back = spacebatch.batch_to_space(array, **to_space)
+    if array.size:  # NumPy counts the steps of an empty array in its own way
+        found["array"] = tuple(tuple(s // a.itemsize for s in a.strides) for a in (array, back))
+    assert len(set(found.values())) == 1, found
+
+
+KEPT = ("contiguous", "channels_last", "channels_last_3d", "transposed", "batch_innermost", "all_reversed")
+
+
+@pytest.mark.parametrize("layout", KEPT)
+def test_memory_order_is_kept(backend: str, layout: str) -> None:
+    """The dims sorted by stride come in the same order, and the output is dense."""
+    x = LAYOUTS[layout](2, torch.float32)
+    y = spacebatch.space_to_batch(x, **BLOCKS, paddings=((1, 1), (3, 3)))
+    order = sorted(range(x.dim()), key=lambda d: -x.stride(d))
+    steps, step = [0] * x.dim(), 1
+    for d in reversed(order):
+        steps[d] = step
+        step *= y.shape[d]
+    assert y.stride() == tuple(steps)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_lazy_conjugates_and_negatives(backend: str, border: str) -> None:
+    """Views that hold their sign in a flag move as the numbers they stand for."""
+    x = torch.randn(2, 3, 4, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    for lazy in (x.conj(), x.imag._neg_view(), x.conj().imag):
+        assert lazy.is_conj() or lazy.is_neg()
+        solid = lazy.resolve_conj().resolve_neg().clone()
+        y = spacebatch.space_to_batch(lazy, **BLOCKS, paddings=BORDERS[border], pad_value=2)
+        assert same(y, define_batch(solid, **BLOCKS, paddings=BORDERS[border], pad_value=2))
+        z = torch.cat([solid] * 3)
+        lazy_z = z.conj_physical().conj() if z.is_complex() else z.neg()._neg_view()
+        assert same(
+            spacebatch.batch_to_space(lazy_z, **BLOCKS, crops=BORDERS[border]),
+            define_space(z, **BLOCKS, crops=BORDERS[border]),
+        )

@@ -1,0 +1,116 @@
+"""What users see: names, signatures, docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import spacebatch
+from spacebatch import reference
+
+NAMES = {
+    "spacebatch": [
+        "BlockGeometry",
+        "Explanation",
+        "batch_to_space",
+        "caffe2",
+        "explain",
+        "nn",
+        "reference",
+        "required_paddings",
+        "space_to_batch",
+        "tensorflow",
+        "use_backend",
+    ],
+    "spacebatch.reference": ["BlockGeometry", "batch_to_space", "definition", "required_paddings", "space_to_batch"],
+}
+OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interleaved'"
+PAD = OPTIONS.format("pad_value=0, ")
+NO_PAD = OPTIONS.format("")
+SIGNATURES = {
+    "space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
+    "batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
+    "required_paddings": "(input_shape, block_shape, base_paddings=None)",
+    "use_backend": "(name)",
+    "explain": "(operation, x, block_shape, *borders, **options)",
+    "Explanation": "(operation, geometry, way, backend, kernel, reasons)",
+    "BlockGeometry": f"(shape, block_shape, paddings=0, *, {NO_PAD}, op='space_to_batch')",
+    "BlockGeometry.from_batch": f"(shape, block_shape, crops=0, *, {NO_PAD}, op='batch_to_space')",
+    "BlockGeometry.space_index": "(self, batch_index)",
+    "BlockGeometry.batch_index": "(self, space_index)",
+    "BlockGeometry.space_indices": "(self)",
+    "BlockGeometry.batch_indices": "(self)",
+    "BlockGeometry.valid_mask": "(self)",
+    "nn.SpaceToBatch": f"(block_shape, paddings=0, *, {PAD})",
+    "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",
+    "nn.SpaceToBatch.forward": "(self, x)",
+    "nn.BatchToSpace.forward": "(self, y)",
+    "reference.space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
+    "reference.batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
+    "reference.definition.space_to_batch": "(x, block_shape, paddings=0, *, pad_value=0, **options)",
+    "reference.definition.batch_to_space": "(y, block_shape, crops=0, **options)",
+}
+PROPERTIES = ("divisible", "arguments", "inverse")
+
+
+def found(path: str) -> Any:
+    value: Any = spacebatch
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("module", [spacebatch, reference], ids=lambda module: module.__name__)
+def test_names(module: Any) -> None:
+    assert module.__all__ == NAMES[module.__name__]
+    assert {*module.__all__} <= {*dir(module)}
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_names_of_nn() -> None:
+    modules = [name for name, value in vars(spacebatch.nn).items() if inspect.isclass(value) and name[0] != "_"]
+    mine = [name for name in modules if getattr(spacebatch.nn, name).__module__ == "spacebatch.nn"]
+    assert mine == ["SpaceToBatch", "BatchToSpace"]
+
+
+def test_the_reference_is_the_same_object() -> None:
+    assert spacebatch.BlockGeometry is reference.BlockGeometry
+    assert spacebatch.required_paddings is reference.required_paddings
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signatures(path: str) -> None:
+    signature = inspect.signature(found(path))
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    assert str(signature.replace(parameters=parameters, return_annotation=signature.empty)) == SIGNATURES[path]
+
+
+@pytest.mark.parametrize("path", [*SIGNATURES, *(f"BlockGeometry.{name}" for name in PROPERTIES)])
+def test_docstrings_have_an_example(path: str) -> None:
+    document = found(path).__doc__
+    assert document
+    if path.endswith("forward"):
+        return  # called through the module, whose docstring has it
+    if path == "Explanation":
+        return  # made by explain, whose docstring has it
+    if path == "BlockGeometry.from_batch":
+        document = inspect.getdoc(spacebatch.BlockGeometry.from_batch) or ""
+    assert ">>>" in document
+
+
+def test_public_methods_of_a_geometry() -> None:
+    public = {name for name in vars(spacebatch.BlockGeometry) if not name.startswith("_")}
+    listed = {path.partition(".")[2] for path in SIGNATURES if path.startswith("BlockGeometry.")}
+    assert public - {*spacebatch.BlockGeometry.__dataclass_fields__} == {*listed, *PROPERTIES}
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'spacebatch' has no attribute 'space_to_depth'"):
+        spacebatch.space_to_depth  # noqa: B018
+
+
+def test_the_version() -> None:
+    assert spacebatch.__version__ == "0.1.0"
