@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 
 # Where all 16 bytes of an access are one thread's: by the case's alignment, for every element size.
 WIDE_LOADS = ("channels_last", "channels_last, padded", "windows of 16", "windows, channels_last")
 WIDE_STORES = (*WIDE_LOADS, "aligned", "1-D, rate 512", "3-D")
 
-# The committed table of `python -m spacebatch.perf static`; a tenth more instructions per payload byte is allowed.
-COMMITTED = Path(__file__).parents[1] / "perf" / "results" / "static.json"
+# Committed tables of `python -m spacebatch.perf static`, one per minor version of Triton, whose compilers differ.
+RESULTS = Path(__file__).parents[1] / "perf" / "results"
+COMMITTED = RESULTS / f"static-{'.'.join(triton.__version__.split('.')[:2])}.json"
 
 
 @pytest.fixture(scope="module", params=["sm_80", "sm_90", "sm_100", "gfx942"])
@@ -48,6 +49,9 @@ def test_machine_code(compiled: list[dict[str, Any]]) -> None:
 
 
 def test_no_worse_than_committed(compiled: list[dict[str, Any]]) -> None:
+    # a tenth more instructions per payload byte is allowed, narrower accesses are not
+    if not COMMITTED.exists():
+        pytest.skip(f"no table was committed for Triton {triton.__version__}")
     committed = {_key(report): report for report in json.loads(COMMITTED.read_text())["reports"]}
     for report in compiled:
         if report["target"] != "sm_90":
