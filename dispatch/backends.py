@@ -82,7 +82,7 @@ def run_aten(direction: Direction, geometry: BlockGeometry, source: Tensor, pad_
 def _torch_run(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
 ) -> Tensor:
-    if out is None and source.device.type == "cpu" and not source.dtype.is_complex and 0 not in geometry.space_shape:
+    if out is None and source.is_cpu and not source.dtype.is_complex and not geometry.empty:
         if direction == "space_to_batch":
             return strided_copy.space_to_batch(geometry, source, pad_value)  # type: ignore[arg-type]
         return strided_copy.batch_to_space(geometry, source)
@@ -144,9 +144,9 @@ def _numpy_run(
             pad_value = int(torch.tensor(pad_value, dtype=source.dtype).view(bits).item())
         read, write = read.view(bits), write.view(bits)
     if to_batch:
-        copy_to_batch(geometry, read.numpy(), write.numpy(), pad_value)
+        copy_to_batch(geometry, read.numpy(), write.numpy(), pad_value, torch.get_num_threads())
     else:
-        copy_to_space(geometry, read.numpy(), write.numpy())
+        copy_to_space(geometry, read.numpy(), write.numpy(), torch.get_num_threads())
     return result
 
 
@@ -193,10 +193,9 @@ SMALL_BYTES = 65536
 
 def candidates(source: Tensor) -> tuple[Backend, ...]:
     """The backends to ask for a tensor, best first; the aten spelling serves every one."""
-    device = source.device.type
-    if device == "cpu":
-        return _SMALL_CPU if source.numel() * source.element_size() <= SMALL_BYTES else _CPU
-    return _CUDA if device == "cuda" else _ANYWHERE
+    if source.is_cpu:
+        return _SMALL_CPU if source.nbytes <= SMALL_BYTES else _CPU
+    return _CUDA if source.is_cuda else _ANYWHERE
 
 
 def _named(name: str, where: str) -> Backend:
@@ -255,6 +254,6 @@ def run(
             raise RuntimeError(f"{direction}: the backend {_forced.name!r} was asked for, but {reason}")
         return _forced.run(direction, geometry, source, pad_value, out)
     for backend in candidates(source):
-        if backend.can_run(direction, geometry, source) is None:
+        if backend is TORCH or backend.can_run(direction, geometry, source) is None:
             return backend.run(direction, geometry, source, pad_value, out)
     raise AssertionError("the aten spelling runs everywhere")

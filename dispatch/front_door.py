@@ -85,9 +85,9 @@ class BatchToSpace(torch.autograd.Function):
         return batch_to_space(tangent, ctx.geometry)
 
 
-def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
-    """space_to_batch of a tensor of the geometry's space shape, whichever way it must go."""
-    chosen = way(x)
+def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue, chosen: Way | None = None) -> Tensor:
+    """space_to_batch of a tensor of the geometry's space shape, whichever way it must go, or the one chosen already."""
+    chosen = chosen or way(x)
     if chosen == "backend":
         return backends.run("space_to_batch", geometry, resolved(x), pad_value)
     if chosen == "autograd":
@@ -97,9 +97,9 @@ def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> T
     return backends.run_aten("space_to_batch", geometry, x, pad_value)
 
 
-def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
-    """batch_to_space of a tensor of the geometry's batch shape, whichever way it must go."""
-    chosen = way(y)
+def batch_to_space(y: Tensor, geometry: BlockGeometry, chosen: Way | None = None) -> Tensor:
+    """batch_to_space of a tensor of the geometry's batch shape, whichever way it must go, or the one chosen already."""
+    chosen = chosen or way(y)
     if chosen == "backend":
         return backends.run("batch_to_space", geometry, resolved(y), 0)
     if chosen == "autograd":

@@ -92,13 +92,13 @@ def space_to_batch(
             "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
         )
         if out is None:
-            return front_door.space_to_batch(x, geometry, number)
+            return front_door.space_to_batch(x, geometry, number, way)
         _check_out("space_to_batch", x, geometry.batch_shape, out)
         if way != "operator":
             _check_apart("space_to_batch", x, out)
         if way == "backend":
             return backends.run("space_to_batch", geometry, front_door.resolved(x), number, out)
-        return out.copy_(front_door.space_to_batch(x, geometry, number))
+        return out.copy_(front_door.space_to_batch(x, geometry, number, way))
     _check_array("space_to_batch", x, out)
     return reference.space_to_batch(
         x,
@@ -158,13 +158,13 @@ def batch_to_space(
             "batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement
         )
         if out is None:
-            return front_door.batch_to_space(y, geometry)
+            return front_door.batch_to_space(y, geometry, way)
         _check_out("batch_to_space", y, geometry.space_shape, out)
         if way != "operator":
             _check_apart("batch_to_space", y, out)
         if way == "backend":
             return backends.run("batch_to_space", geometry, front_door.resolved(y), 0, out)
-        return out.copy_(front_door.batch_to_space(y, geometry))
+        return out.copy_(front_door.batch_to_space(y, geometry, way))
     _check_array("batch_to_space", y, out)
     return reference.batch_to_space(
         y,

@@ -74,6 +74,12 @@ def to_space(geometry: BlockGeometry, strides: tuple[int, ...]) -> Copy:
 
 
 @lru_cache(maxsize=4096)
+def _cropped_strides(geometry: BlockGeometry, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the result of `batch_to_space`; a clone would keep what the crops left behind in the stride of a dim of size 1."""
+    return dense_strides(geometry.space_shape, memory_order(geometry.batch_shape, strides))
+
+
+@lru_cache(maxsize=4096)
 def _pad_amounts(geometry: BlockGeometry) -> tuple[int, ...]:
     borders = dict(zip(geometry.spatial_dims, geometry.paddings, strict=True))
     dims = range(len(geometry.space_shape) - 1, min(borders) - 1, -1)
@@ -93,7 +99,7 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor) -> Tensor:
         return x
     for axis in geometry.axes:
         x = x.narrow(axis.dim, axis.before, axis.size)
-    return x.clone(memory_format=torch.preserve_format)
+    return torch.empty_strided(x.shape, _cropped_strides(geometry, y.stride()), dtype=y.dtype).copy_(x)
 
 
 def _copied(copy: Copy, source: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 The padded coordinate of a blocked dim, u = before + coordinate, splits into u = outer * extent + inner. What the input
 covers, [before, before + size), is at most three rectangles of (outer, inner): the rest of a first row, whole rows, the
 start of a last one. Each product of such rectangles over the dims is one strided copy between two views, and the
-complement is the border. With no padding that is a single copy.
+complement is the border. With no padding that is a single copy. NumPy lets go of the interpreter while it copies, so that
+large copies are shared out among threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .geometry import Axis, BlockGeometry
+from .threads import THREADED_BYTES, run_in_threads, thread_limit
 
 Array = npt.NDArray[Any]
 
@@ -124,19 +126,82 @@ def fill_border(geometry: BlockGeometry, y: Array, pad_value: Any) -> None:
             batch[tuple(index)] = pad_value
 
 
-def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any) -> None:
-    """Fill y, of the geometry's batch shape, from x."""
+def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any, threads: int | None = None) -> None:
+    """Fill y, of the geometry's batch shape, from x, with at most `threads` threads (by default `thread_limit()`)."""
     if y.size == 0:
         return
     if geometry.padded:
         fill_border(geometry, y, pad_value)
-    for source, target in _paired_views(geometry, x, y):
-        np.copyto(target, source)
+    _copy_all([(target, source) for source, target in _paired_views(geometry, x, y)], threads)
 
 
-def copy_to_space(geometry: BlockGeometry, y: Array, x: Array) -> None:
+def copy_to_space(geometry: BlockGeometry, y: Array, x: Array, threads: int | None = None) -> None:
     """Fill x, of the geometry's space shape, from y; what lies in the cropped border is not read."""
     if x.size == 0:
         return
-    for target, source in _paired_views(geometry, x, y):
-        np.copyto(target, source)
+    _copy_all(list(_paired_views(geometry, x, y)), threads)
+
+
+# A tile stays in the cache until every phase of it was read or written. 8x64x128x128 float16 in blocks of 4, one thread:
+# 3.8 ms instead of 7.7 to the batch, and 4.4 instead of 8.5 back.
+TILE_BYTES = 1 << 17
+
+
+def _copy_all(pairs: list[tuple[Array, Array]], threads: int | None) -> None:
+    """Copy the second view of each pair to the first, tile by tile; large ones are shared out among threads."""
+    tiles: list[tuple[Array, Array]] = []
+    total = 0
+    for target, source in pairs:
+        total += target.nbytes
+        tiles += _tiles(target, source)
+    count = 1
+    if total >= THREADED_BYTES and not pairs[0][0].dtype.hasobject:
+        count = min(thread_limit() if threads is None else threads, len(tiles))
+    if count <= 1:
+        _copy_tiles(tiles)
+    else:
+        bounds = [len(tiles) * part // count for part in range(count + 1)]
+        run_in_threads([(_copy_tiles, (tiles[a:b],)) for a, b in itertools.pairwise(bounds)])
+
+
+def _tiles(target: Array, source: Array) -> Iterator[tuple[Array, Array]]:
+    """The pair in parts of about TILE_BYTES, cut along the dims that are outermost in the memory of both."""
+    if target.nbytes <= TILE_BYTES:
+        yield target, source
+        return
+    steps = [
+        min(abs(a), abs(b)) if size > 1 else -1
+        for a, b, size in zip(target.strides, source.strides, target.shape, strict=True)
+    ]
+    dim = max(range(target.ndim), key=steps.__getitem__)
+    size = target.shape[dim]
+    if steps[dim] <= target.itemsize:  # a single run, as good as any tile
+        yield target, source
+        return
+    length = max(1, size * TILE_BYTES // target.nbytes)
+    before = (slice(None),) * dim
+    for start in range(0, size, length):
+        index = (*before, slice(start, start + length))
+        yield from _tiles(target[index], source[index])
+
+
+def _copy_tiles(tiles: list[tuple[Array, Array]]) -> None:
+    for target, source in tiles:
+        for part, values in _long_runs(target, source):
+            np.copyto(part, values)
+
+
+def _long_runs(target: Array, source: Array) -> list[tuple[Array, Array]]:
+    """The pair in parts over whose innermost dim NumPy can run far: interleaving writes a phase at a time.
+
+    NumPy runs along the dim of the smallest stride in the target. Where that dim is a short one that is not dense in the
+    source, the phases of a row, each of its indices is a part: 4.1 ms instead of 14.2 for 8x64x128x128 float16.
+    """
+    dims = [d for d in range(target.ndim) if target.shape[d] > 1]
+    if target.nbytes < 4096 or len(dims) < 2:
+        return [(target, source)]
+    dim = min(dims, key=lambda d: abs(target.strides[d]))
+    if target.shape[dim] > 32 or abs(source.strides[dim]) <= source.itemsize:
+        return [(target, source)]
+    before = (slice(None),) * dim
+    return [(target[(*before, q)], source[(*before, q)]) for q in range(target.shape[dim])]

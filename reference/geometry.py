@@ -87,6 +87,7 @@ class BlockGeometry:
     phases: int = field(compare=False)  # P, the positions of a block
     axes: tuple[Axis, ...] = field(compare=False)
     padded: bool = field(compare=False)  # any padding at all
+    empty: bool = field(compare=False)  # no element in space
     _hash: int = field(compare=False)
 
     def __init__(
@@ -181,6 +182,7 @@ class BlockGeometry:
                 for d, b, (before, after) in zip(dims, blocks, paddings, strict=True)
             ),
         )
+        put("empty", 0 in space_shape)
         put("padded", any(before or after for before, after in paddings))
         put("_hash", hash((space_shape, blocks, paddings, dims, batch_order, arrangement)))
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import spacebatch
-
 from tests.bits import random_tensor, same
 from tests.cases import Case, each_of, each_option
 

@@ -11,6 +11,7 @@ import torch
 
 import spacebatch
 from spacebatch import backends, hooks
+from tests.bits import same
 
 
 def way(*args: Any) -> str:
@@ -18,7 +19,8 @@ def way(*args: Any) -> str:
 
 
 def test_the_whole_text() -> None:
-    told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto", arrangement="contiguous")
+    with spacebatch.use_backend("numpy"):
+        told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto", arrangement="contiguous")
     assert str(told) == (
         "space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)\n"
         "  blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, contiguous\n"
@@ -58,16 +60,35 @@ def test_ways() -> None:
 
 
 def test_backends_and_kernels() -> None:
-    x = torch.ones(1, 4)
-    assert spacebatch.explain("space_to_batch", x, (2,)).backend == "numpy"
-    assert spacebatch.explain("space_to_batch", x.to("meta"), (2,)).backend == "torch"
-    assert spacebatch.explain("space_to_batch", np.ones((1, 4)), (2,)).backend == "numpy"
+    at_most = backends.SMALL_BYTES // 4
+    small, large = torch.ones(1, at_most), torch.ones(1, at_most + 2)
+    tensors = {"small": small, "large": large, "meta": small.to("meta"), "array": np.ones((1, 4))}
+    told = {
+        name: spacebatch.explain("space_to_batch", x, (2,), pad_value="not looked at") for name, x in tensors.items()
+    }
+    assert {name: t.backend for name, t in told.items()} == {
+        "small": "torch",
+        "large": "numpy",
+        "meta": "torch",
+        "array": "numpy",
+    }
+    assert told["large"].kernel == told["array"].kernel != told["small"].kernel
+    assert [b.name for b in backends.candidates(small)] == ["torch", "numpy"]
+    assert [b.name for b in backends.candidates(large)] == ["numpy", "torch"]
+    assert [b.name for b in backends.candidates(tensors["meta"])] == ["torch"]
     with spacebatch.use_backend("torch"):
-        told = spacebatch.explain("space_to_batch", x, (2,), pad_value="not looked at")
-    assert (told.backend, told.kernel) == ("torch", "pad, reshape, permute, clone, view")
-    assert [b.name for b in backends.candidates("cuda")] == ["triton", "torch"]
-    assert [b.name for b in backends.candidates("cpu")] == ["numpy", "torch"]
-    assert [b.name for b in backends.candidates("mps")] == ["torch"]
+        assert spacebatch.explain("space_to_batch", large, (2,)).kernel == told["small"].kernel
+
+
+def test_small_and_large_tensors_give_the_same() -> None:
+    """The choice of the backend by size changes no bit."""
+    for count in (backends.SMALL_BYTES // 4, backends.SMALL_BYTES // 4 + 2):
+        x = torch.arange(count, dtype=torch.int32)[None]
+        found = spacebatch.space_to_batch(x, (2,), 1)
+        for name in ("numpy", "torch"):
+            with spacebatch.use_backend(name):
+                assert same(found, spacebatch.space_to_batch(x, (2,), 1))
+        assert same(spacebatch.batch_to_space(found, (2,), 1), x)
 
 
 def test_an_explanation_is_frozen_and_hashable() -> None:

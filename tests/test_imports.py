@@ -133,8 +133,15 @@ def test_an_unknown_backend_of_the_environment() -> None:
 
 
 def test_an_empty_backend_of_the_environment_is_none() -> None:
-    code = "import torch, spacebatch; print(spacebatch.explain('space_to_batch', torch.zeros(1, 4), (2,)).backend)"
-    assert succeeds(code, SPACEBATCH_BACKEND="") == "numpy\n"
+    out = succeeds(
+        """
+        import torch, spacebatch
+        from spacebatch import backends
+        print(backends.forced_backend(), spacebatch.space_to_batch(torch.zeros(1, 4), (2,)).shape)
+        """,
+        SPACEBATCH_BACKEND="",
+    )
+    assert out == "None torch.Size([2, 2])\n"
 
 
 def test_public_hooks() -> None:

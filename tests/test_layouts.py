@@ -12,7 +12,7 @@ import torch
 import spacebatch
 from spacebatch.reference import definition
 from tests.bits import define_batch, define_space, random_tensor, same
-from tests.cases import each_option
+from tests.cases import Case, each_case, each_option
 
 # name: a tensor of N samples in the given layout; (N, 3, 4, 6) unless it says otherwise
 LAYOUTS: dict[str, Callable[[int, torch.dtype], torch.Tensor]] = {
@@ -90,14 +90,27 @@ def test_strides_are_the_same_everywhere(layout: str, border: str, options: dict
     for name in ("numpy", "torch"):
         with spacebatch.use_backend(name):
             found[name] = strides(x)
-    found["vmap"] = tuple(
-        s[1:] for s in (torch.vmap(lambda z: spacebatch.space_to_batch(z, **to_batch))(x[None]).stride(),)
-    ) + (found["meta"][1],)
+    mapped = torch.vmap(lambda z: spacebatch.space_to_batch(z, **to_batch))(x[None])
+    found["vmap"] = (mapped.stride()[1:], found["meta"][1])
     array = spacebatch.space_to_batch(x.numpy(), **to_batch)
     back = spacebatch.batch_to_space(array, **to_space)
     if array.size:  # NumPy counts the steps of an empty array in its own way
         found["array"] = tuple(tuple(s // a.itemsize for s in a.strides) for a in (array, back))
     assert len(set(found.values())) == 1, found
+
+
+@each_case
+@each_option
+def test_strides_of_every_case(case: Case, options: dict[str, Any]) -> None:
+    geometry = case.geometry(**options)
+    found = set()
+    for name, device in (("numpy", "cpu"), ("torch", "cpu"), ("torch", "meta")):
+        with spacebatch.use_backend(name):
+            y = spacebatch.space_to_batch(torch.empty(geometry.space_shape, device=device), **geometry.arguments)
+            x = spacebatch.batch_to_space(torch.empty(geometry.batch_shape, device=device), **geometry.inverse)
+        assert (y.shape, x.shape) == (geometry.batch_shape, geometry.space_shape)
+        found.add((y.stride(), x.stride()))
+    assert len(found) == 1, found
 
 
 KEPT = ("contiguous", "channels_last", "channels_last_3d", "transposed", "batch_innermost", "all_reversed")

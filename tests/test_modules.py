@@ -12,7 +12,6 @@ import torch
 
 import spacebatch
 from spacebatch.nn import BatchToSpace, SpaceToBatch
-
 from tests.bits import random_tensor, same
 from tests.cases import Case, each_case, each_option
 
