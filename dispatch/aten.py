@@ -22,7 +22,9 @@ class Steps(NamedTuple):
     """The spelling of one call, worked out: what each operator in it is given. None skips an operator."""
 
     pad: tuple[int, ...] | None  # amounts for PyTorch's pad, which counts dims from the last
-    narrow: tuple[tuple[int, int, int], ...]  # (dim, start, length) in space: the crops, or where x stands in its padding
+    narrow: tuple[
+        tuple[int, int, int], ...
+    ]  # (dim, start, length) in space: the crops, or where x stands in its padding
     split: list[int]  # every blocked dim, or the batch, in two
     permutation: list[int]
     merged: list[int]  # the result's sizes in memory order
@@ -118,7 +120,12 @@ def space_to_batch(x: Tensor, steps: Steps, pad_value: bool | int | float | comp
             x = padded
         else:
             x = torch.constant_pad_nd(x, steps.pad, pad_value)
-    y = x.reshape(steps.split).permute(steps.permutation).clone(memory_format=torch.contiguous_format).view(steps.merged)
+    y = (
+        x.reshape(steps.split)
+        .permute(steps.permutation)
+        .clone(memory_format=torch.contiguous_format)
+        .view(steps.merged)
+    )
     return y if steps.order is None else y.permute(steps.order)
 
 

@@ -178,7 +178,13 @@ def batch_to_space(
 
 
 def _traced_space_to_batch(
-    x: Tensor, block_shape: Any, paddings: Any, spatial_dims: Any, pad_value: PadValue, batch_order: Any, arrangement: Any
+    x: Tensor,
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    pad_value: PadValue,
+    batch_order: Any,
+    arrangement: Any,
 ) -> Tensor:
     """The aten spelling for sizes that may be symbols: the same checks, with no geometry made or cached."""
     op = "space_to_batch"

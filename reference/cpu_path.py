@@ -203,5 +203,5 @@ def _long_runs(target: Array, source: Array) -> list[tuple[Array, Array]]:
     dim = min(dims, key=lambda d: abs(target.strides[d]))
     if target.shape[dim] > 32 or abs(source.strides[dim]) <= source.itemsize:
         return [(target, source)]
-    before = (slice(None),) * dim
-    return [(target[(*before, q)], source[(*before, q)]) for q in range(target.shape[dim])]
+    targets, sources = np.moveaxis(target, dim, 0), np.moveaxis(source, dim, 0)
+    return [(targets[q], sources[q]) for q in range(targets.shape[0])]

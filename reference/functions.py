@@ -99,10 +99,14 @@ def _check_array(op: str, array: Any) -> None:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{op}: the input must be a numpy.ndarray, got {type(array).__name__}")
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{op}: the input is a masked array, whose mask would be lost; apply the operator to .data and .mask")
+        raise TypeError(
+            f"{op}: the input is a masked array, whose mask would be lost; apply the operator to .data and .mask"
+        )
 
 
-def _output(op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+def _output(
+    op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
     if out is None:
         order = memory_order(source.shape, source.strides)
         inverse = sorted(range(len(order)), key=order.__getitem__)
@@ -122,5 +126,3 @@ def _output(op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.
     if np.may_share_memory(source, out):
         raise ValueError(f"{op}: out overlaps the input in memory")
     return out
-
-

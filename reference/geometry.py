@@ -226,7 +226,9 @@ class BlockGeometry:
             index[axis.dim] = i
             phase_index = phase_index * axis.block + phase
         n = space_index[0]
-        index[0] = phase_index * self.samples + n if self.batch_order == "block_major" else n * self.phases + phase_index
+        index[0] = (
+            phase_index * self.samples + n if self.batch_order == "block_major" else n * self.phases + phase_index
+        )
         return tuple(index)
 
     def _split_batch(self, batch: int) -> tuple[tuple[int, ...], int]:
