@@ -50,7 +50,13 @@ _HOME = {
 
 def _load() -> None:
     """Bring in everything that needs torch."""
-    import_module(".operators", __name__)
+    try:
+        import_module(".operators", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        message = "this part of spacebatch needs PyTorch, which is not installed; spacebatch.reference needs NumPy alone"
+        raise ModuleNotFoundError(message, name="torch") from error
     for name, module in _HOME.items():
         globals()[name] = getattr(import_module(f".{module}", __name__), name)
 

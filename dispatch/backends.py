@@ -141,7 +141,7 @@ def _numpy_run(
     if source.dtype not in _NUMPY_DTYPES:
         bits = _AS_BITS[source.element_size()]
         if to_batch and geometry.padded:
-            pad_value = int(torch.tensor(pad_value, dtype=source.dtype).view(bits).item())
+            pad_value = int(torch.tensor(pad_value, dtype=source.dtype, device="cpu").view(bits).item())
         read, write = read.view(bits), write.view(bits)
     if to_batch:
         copy_to_batch(geometry, read.numpy(), write.numpy(), pad_value, torch.get_num_threads())

@@ -99,10 +99,10 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor) -> Tensor:
         return x
     for axis in geometry.axes:
         x = x.narrow(axis.dim, axis.before, axis.size)
-    return torch.empty_strided(x.shape, _cropped_strides(geometry, y.stride()), dtype=y.dtype).copy_(x)
+    return y.new_empty_strided(x.shape, _cropped_strides(geometry, y.stride())).copy_(x)
 
 
 def _copied(copy: Copy, source: Tensor) -> Tensor:
-    result = torch.empty_strided(copy.shape, copy.strides, dtype=source.dtype)
+    result = source.new_empty_strided(copy.shape, copy.strides)
     result.as_strided(copy.sizes, copy.result_strides).copy_(source.as_strided(copy.sizes, copy.source_strides))
     return result

@@ -9,8 +9,8 @@ def memory_order(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...
     """The dims from outermost to innermost in memory.
 
     Ties (dims of size 1, expanded dims of stride 0) keep the dims' own order: an insertion sort that moves a dim
-    outwards only past dims of a smaller, non-zero stride. This is PyTorch's rule for the outputs of elementwise
-    operators; elements or bytes may be the unit of `strides`, and their sign does not matter.
+    outwards only past dims of a smaller, non-zero stride. Where there are no ties, this is PyTorch's rule for the outputs
+    of elementwise operators; elements or bytes may be the unit of `strides`, and their sign does not matter.
 
     >>> memory_order((2, 3, 4, 5), (60, 1, 15, 3))
     (0, 2, 3, 1)

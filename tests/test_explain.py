@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import spacebatch
 from spacebatch import backends, hooks
@@ -57,6 +58,29 @@ def test_ways() -> None:
     torch.func.grad(lambda row: ways.append(way(row, (2,))) or row.sum())(x)
     assert ways == ["aten", "aten"]
     assert way(np.ones((1, 4)), (2,)) == "reference"
+
+
+@pytest.mark.parametrize(
+    ("x", "line"),
+    [
+        (torch.ones(1, 4), "backend: eager, straight to the backend"),
+        (torch.ones(1, 4, requires_grad=True), "autograd: a gradient is wanted"),
+        (np.ones((1, 4)), "reference: a NumPy array, hence NumPy"),
+    ],
+    ids=["tensor", "gradient", "array"],
+)
+def test_what_is_said_of_a_way(x: Any, line: str) -> None:
+    assert f"  way      {line}" in str(spacebatch.explain("space_to_batch", x, (2,))).splitlines()
+
+
+def test_what_is_said_of_the_other_ways() -> None:
+    told = []
+    torch.vmap(lambda x: told.append(str(spacebatch.explain("space_to_batch", x, (2,)))) or x)(torch.ones(2, 1, 4))
+    assert "  way      aten: compiling or transforming, hence PyTorch's own operators" in told[0].splitlines()
+    with FakeTensorMode():
+        told.append(str(spacebatch.explain("space_to_batch", torch.ones(1, 4), (2,))))
+    line = "  way      operator: a tensor subclass or a dispatch mode, hence torch.ops.spacebatch"
+    assert line in told[1].splitlines()
 
 
 def test_backends_and_kernels() -> None:

@@ -157,22 +157,24 @@ def test_vmap_is_a_loop(case: Case, options: dict[str, Any]) -> None:
     assert same(mapped, torch.stack([spacebatch.space_to_batch(z, **padded) for z in zs]))
 
 
-def test_a_gradient_in_place_after(backend: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_a_gradient_in_place_after(backend: str, dtype: torch.dtype) -> None:
     """The result may be written to, and what was saved for the gradient does not notice."""
-    x = torch.ones(1, 4, requires_grad=True)
+    x = torch.ones(1, 4, dtype=dtype, requires_grad=True)
     y = spacebatch.space_to_batch(x, (2,))
     y.mul_(3)
     z = spacebatch.batch_to_space(y, (2,))
     z.add_(1).mul_(2)
-    z.sum().backward()
+    z.real.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [[6, 6, 6, 6]]
 
 
-def test_results_are_written_to_freely(backend: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_results_are_written_to_freely(backend: str, dtype: torch.dtype) -> None:
     """No result is a view as autograd sees it: made without gradients, it may meet them later, in place."""
-    weight = torch.tensor(2.0, requires_grad=True)
-    x = torch.ones(1, 4, requires_grad=True)
+    weight = torch.tensor(2.0, dtype=dtype, requires_grad=True)
+    x = torch.ones(1, 4, dtype=dtype, requires_grad=True)
     with torch.no_grad():
         first = spacebatch.space_to_batch(x, (2,))
         second = spacebatch.batch_to_space(first, (2,), ((1, 0),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 import spacebatch
 from spacebatch.reference import definition
+from spacebatch.reference.memory_order import dense_strides, memory_order
 from tests.bits import define_batch, define_space, random_tensor, same
 from tests.cases import Case, each_case, each_option
 
@@ -129,6 +131,20 @@ def test_memory_order_is_kept(backend: str, layout: str) -> None:
     assert y.stride() == tuple(steps)
 
 
+def test_memory_order() -> None:
+    """Ties stay in place; elsewhere it is the rule of PyTorch's elementwise operators, which know no other."""
+    assert memory_order((3, 4), (1, 1)) == memory_order((3, 4), (0, 0)) == memory_order((3, 4), (0, 1)) == (0, 1)
+    assert memory_order((3, 1, 4), (1, 5, 3)) == (2, 1, 0)  # a size of 1 ties with all
+    assert memory_order((3, 4), (1, -3)) == memory_order((3, 4), (8, 24)) == (1, 0)
+    for steps in itertools.permutations((1, 2, 5, 40)):
+        for shape in ((2, 3, 4, 5), (2, 1, 3, 2), (3, 1, 1, 2)):
+            x = torch.zeros(400).as_strided(shape, steps)
+            mine, theirs = dense_strides(shape, memory_order(shape, steps)), (x + 1).stride()
+            assert [s for s, size in zip(mine, shape, strict=True) if size > 1] == [
+                s for s, size in zip(theirs, shape, strict=True) if size > 1
+            ]
+
+
 @pytest.mark.parametrize("border", BORDERS)
 def test_lazy_conjugates_and_negatives(backend: str, border: str) -> None:
     """Views that hold their sign in a flag move as the numbers they stand for."""
@@ -144,3 +160,13 @@ def test_lazy_conjugates_and_negatives(backend: str, border: str) -> None:
             spacebatch.batch_to_space(lazy_z, **BLOCKS, crops=BORDERS[border]),
             define_space(z, **BLOCKS, crops=BORDERS[border]),
         )
+
+
+@pytest.mark.parametrize("side", [8, 256])
+def test_the_default_device_does_not_matter(side: int, backend: str) -> None:
+    x = torch.arange(side * side).view(1, 1, side, side).bfloat16()
+    with torch.device("meta"):
+        y = spacebatch.space_to_batch(x, 2, ((1, 1), (0, 0)), pad_value=2)
+        back = spacebatch.batch_to_space(y, 2, ((1, 1), (0, 0)))
+    assert y.device.type == "cpu"
+    assert torch.equal(back, x)

@@ -10,6 +10,7 @@ import torch
 
 import spacebatch
 from spacebatch import reference
+from spacebatch.reference import definition
 
 BLOCK, BATCH = "block_major", "batch_major"
 INTERLEAVED, CONTIGUOUS = "interleaved", "contiguous"
@@ -117,14 +118,14 @@ TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 
 
 def functions(kind: str) -> Any:
-    return reference if kind == "reference" else spacebatch
+    return {"definition": definition, "reference": reference}.get(kind, spacebatch)
 
 
 def made(kind: str, values: Any) -> Any:
     return torch.tensor(values) if kind in ("numpy", "torch") else np.array(values)
 
 
-KINDS = ("reference", "array", "numpy", "torch")  # two for NumPy arrays, then the CPU backends for tensors
+KINDS = ("definition", "reference", "array", "numpy", "torch")  # three for NumPy arrays, two backends for tensors
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -85,7 +85,7 @@ def pad_words(value: bool | int | float | complex, dtype: torch.dtype) -> tuple[
     """The bits of a pad value as signed integers: of the first word, and of the second of a 16-byte element."""
     if type(value) is int and value == 0:
         return 0, 0
-    words = torch.tensor([value], dtype=dtype).view(_WORDS[dtype.itemsize]).tolist()
+    words = torch.tensor([value], dtype=dtype, device="cpu").view(_WORDS[dtype.itemsize]).tolist()
     return words[0], words[-1]
 
 
