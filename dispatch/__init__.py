@@ -55,7 +55,9 @@ def _load() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        message = "this part of spacebatch needs PyTorch, which is not installed; spacebatch.reference needs NumPy alone"
+        message = (
+            "this part of spacebatch needs PyTorch, which is not installed; spacebatch.reference needs NumPy alone"
+        )
         raise ModuleNotFoundError(message, name="torch") from error
     for name, module in _HOME.items():
         globals()[name] = getattr(import_module(f".{module}", __name__), name)
