@@ -31,20 +31,16 @@ def _loops(
     geometry: BlockGeometry, space_strides: tuple[int, ...], batch_strides: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """(sizes, space strides, batch strides) of the loops over padded space, each blocked dim split in two."""
-    block_major = geometry.batch_order == "block_major"
-    phase_strides, stride = {}, batch_strides[0] * (geometry.samples if block_major else 1)
-    for axis in reversed(geometry.axes):
-        phase_strides[axis.dim] = stride
-        stride *= axis.block
-    loops = [(geometry.samples, space_strides[0], batch_strides[0] * (1 if block_major else geometry.phases))]
-    axes = {axis.dim: axis for axis in geometry.axes}
+    sample, phases = geometry.split_batch_stride(batch_strides[0])
+    loops = [(geometry.samples, space_strides[0], sample)]
+    axes = {axis.dim: (axis, phase) for axis, phase in zip(geometry.axes, phases, strict=True)}
     for d in range(1, len(space_strides)):
         if d not in axes:
             loops.append((geometry.space_shape[d], space_strides[d], batch_strides[d]))
             continue
-        axis, step = axes[d], space_strides[d]
+        (axis, phase), step = axes[d], space_strides[d]
         interleaved = geometry.arrangement == "interleaved"
-        loops.append((axis.block, step * (1 if interleaved else axis.blocks), phase_strides[d]))
+        loops.append((axis.block, step * (1 if interleaved else axis.blocks), phase))
         loops.append((axis.blocks, step * (axis.block if interleaved else 1), batch_strides[d]))
     sizes, space, batch = zip(*loops, strict=True)
     return sizes, space, batch

@@ -238,6 +238,26 @@ class BlockGeometry:
             sample, phase_index = divmod(batch, self.phases)
         return tuple(int(p) for p in np.unravel_index(phase_index, self.block_shape)), sample
 
+    def split_batch_stride(self, stride: int) -> tuple[int, tuple[int, ...]]:
+        """A stride of the batch dim taken apart: that of a sample, and that of each axis' phase.
+
+        >>> BlockGeometry((5, 3, 4, 6), (2, 3)).split_batch_stride(18)
+        (18, (270, 90))
+
+        Args:
+            stride: of dim 0 of a batch tensor, in elements or bytes.
+
+        Returns:
+            (stride of the sample, stride of the phase of each blocked dim), in the same unit.
+        """
+        block_major = self.batch_order == "block_major"
+        phase_strides = []
+        step = stride * (self.samples if block_major else 1)
+        for block in reversed(self.block_shape):
+            phase_strides.append(step)
+            step *= block
+        return stride * (1 if block_major else self.phases), tuple(reversed(phase_strides))
+
     def space_indices(self) -> npt.NDArray[np.int64]:
         """For every element of the batch tensor, the flat index of its source in space; -1 in the padding.
 

@@ -42,6 +42,7 @@ SIGNATURES = {
     "BlockGeometry.batch_index": "(self, space_index)",
     "BlockGeometry.space_indices": "(self)",
     "BlockGeometry.batch_indices": "(self)",
+    "BlockGeometry.split_batch_stride": "(self, stride)",
     "BlockGeometry.valid_mask": "(self)",
     "nn.SpaceToBatch": f"(block_shape, paddings=0, *, {PAD})",
     "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",

@@ -83,21 +83,16 @@ def loop_dims(geometry: BlockGeometry, space_strides: Sequence[int], batch_strid
     >>> [d.kind for d in loop_dims(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1))]
     [0, 0, 1, 1]
     """
-    block_major = geometry.batch_order == "block_major"
-    samples, phases = geometry.samples, geometry.phases
-    dims = [LoopDim(PLAIN, samples, space_strides[0], batch_strides[0] * (1 if block_major else phases))]
-    phase_strides, stride = {}, batch_strides[0] * (samples if block_major else 1)
-    for axis in reversed(geometry.axes):
-        phase_strides[axis.dim] = stride
-        stride *= axis.block
-    axes = {axis.dim: axis for axis in geometry.axes}
+    sample, phases = geometry.split_batch_stride(batch_strides[0])
+    dims = [LoopDim(PLAIN, geometry.samples, space_strides[0], sample)]
+    axes = {axis.dim: (axis, phase) for axis, phase in zip(geometry.axes, phases, strict=True)}
     for d in range(1, len(geometry.space_shape)):
         if d not in axes:
             dims.append(LoopDim(PLAIN, geometry.space_shape[d], space_strides[d], batch_strides[d]))
             continue
-        axis = axes[d]
+        axis, phase = axes[d]
         size = axis.blocks * axis.block
-        position, phase = batch_strides[d], phase_strides[d]
+        position = batch_strides[d]
         outer, inner = (position, phase) if geometry.arrangement == "interleaved" else (phase, position)
         if axis.block == 1 or axis.blocks == 1:  # only one half moves
             moving = position if axis.block == 1 else phase
