@@ -54,10 +54,10 @@ def _padded_shape(geometry: BlockGeometry) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4096)
-def to_batch(geometry: BlockGeometry, strides: tuple[int, ...], padded_strides: tuple[int, ...]) -> Copy:
-    """The copy of `space_to_batch`, for the strides of its input and of the padded input."""
+def to_batch(geometry: BlockGeometry, strides: tuple[int, ...], padded_strides: tuple[int, ...] | None = None) -> Copy:
+    """The copy of `space_to_batch`, for the strides of its input and of the padded input, if there is padding."""
     result = dense_strides(geometry.batch_shape, memory_order(geometry.space_shape, strides))
-    return Copy(geometry.batch_shape, result, *_loops(geometry, padded_strides, result))
+    return Copy(geometry.batch_shape, result, *_loops(geometry, padded_strides or strides, result))
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +84,9 @@ def _pad_amounts(geometry: BlockGeometry) -> tuple[int, ...]:
 
 def space_to_batch(geometry: BlockGeometry, x: Tensor, pad_value: bool | int | float) -> Tensor:
     """`spacebatch.space_to_batch` of a plain CPU tensor with elements."""
-    padded = torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value) if geometry.padded else x
+    if not geometry.padded:
+        return _copied(to_batch(geometry, x.stride()), x)
+    padded = torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value)
     return _copied(to_batch(geometry, x.stride(), padded.stride()), padded)
 
 
@@ -99,6 +101,7 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor) -> Tensor:
 
 
 def _copied(copy: Copy, source: Tensor) -> Tensor:
-    result = source.new_empty_strided(copy.shape, copy.strides)
-    result.as_strided(copy.sizes, copy.result_strides).copy_(source.as_strided(copy.sizes, copy.source_strides))
+    shape, strides, sizes, source_strides, result_strides = copy
+    result = source.new_empty_strided(shape, strides)
+    result.as_strided(sizes, result_strides).copy_(source.as_strided(sizes, source_strides))
     return result
