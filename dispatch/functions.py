@@ -12,18 +12,12 @@ from torch import Tensor
 
 from spacebatch import reference
 from spacebatch.reference.arguments import (
-    ARRANGEMENTS,
-    BATCH_ORDERS,
     Arrangement,
     BatchOrder,
     BlockShape,
     Borders,
-    blocked_sizes,
-    check_choice,
-    check_divisible_batch,
-    cropped_sizes,
-    normalize_blocks,
-    normalize_borders,
+    batch_arguments,
+    space_arguments,
 )
 from spacebatch.reference.pad_value import check_pad_value
 
@@ -187,11 +181,9 @@ def _traced_space_to_batch(
     arrangement: Any,
 ) -> Tensor:
     """The aten spelling for sizes that may be symbols: the same checks, with no geometry made or cached."""
-    op = "space_to_batch"
-    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
-    blocks, dims = normalize_blocks(op, x.dim(), block_shape, spatial_dims)
-    sizes, pairs = blocked_sizes(op, x.shape, blocks, dims, normalize_borders(op, "paddings", paddings, dims))
+    blocks, dims, pairs, sizes = space_arguments(
+        "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
+    )
     steps = aten.space_to_batch_steps(
         x.shape,
         blocks,
@@ -208,14 +200,9 @@ def _traced_space_to_batch(
 def _traced_batch_to_space(
     y: Tensor, block_shape: Any, crops: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
 ) -> Tensor:
-    op = "batch_to_space"
-    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
-    blocks, dims = normalize_blocks(op, y.dim(), block_shape, spatial_dims)
-    pairs = normalize_borders(op, "crops", crops, dims)
-    assert pairs is not None  # "auto" is refused for crops
-    check_divisible_batch(op, y.shape[0], math.prod(blocks))
-    sizes = cropped_sizes(op, y.shape, blocks, dims, pairs)
+    blocks, dims, pairs, sizes = batch_arguments(
+        "batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement
+    )
     steps = aten.batch_to_space_steps(
         y.shape,
         blocks,

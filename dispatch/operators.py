@@ -13,17 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arguments import (
-    ARRANGEMENTS,
-    BATCH_ORDERS,
-    Pair,
-    blocked_sizes,
-    check_choice,
-    check_divisible_batch,
-    cropped_sizes,
-    normalize_blocks,
-    normalize_borders,
-)
+from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.geometry import BlockGeometry
 
 from . import aten, backends, front_door, functions
@@ -117,13 +107,11 @@ def _space_to_batch_fake(
     batch_order: str = "block_major",
     arrangement: str = "interleaved",
 ) -> Tensor:
-    op = "space_to_batch"
-    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
     functions.torch_pad_value(pad_value, x.dtype)
-    blocks, dims = normalize_blocks(op, x.dim(), tuple(block_shape), tuple(spatial_dims))
-    pairs = normalize_borders(op, "paddings", _pairs(op, "paddings", paddings, dims), dims)
-    sizes, _ = blocked_sizes(op, x.shape, blocks, dims, pairs)
+    pairs = _pairs("space_to_batch", "paddings", paddings, spatial_dims)
+    blocks, dims, _, sizes = space_arguments(
+        "space_to_batch", x.shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement
+    )
     shape = [x.shape[0] * math.prod(blocks), *x.shape[1:]]
     for d, size in zip(dims, sizes, strict=True):
         shape[d] = size
@@ -139,15 +127,12 @@ def _batch_to_space_fake(
     batch_order: str = "block_major",
     arrangement: str = "interleaved",
 ) -> Tensor:
-    op = "batch_to_space"
-    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
-    blocks, dims = normalize_blocks(op, y.dim(), tuple(block_shape), tuple(spatial_dims))
-    pairs = normalize_borders(op, "crops", _pairs(op, "crops", crops, dims), dims)
-    assert pairs is not None
-    check_divisible_batch(op, y.shape[0], math.prod(blocks))
+    pairs = _pairs("batch_to_space", "crops", crops, spatial_dims)
+    blocks, dims, _, sizes = batch_arguments(
+        "batch_to_space", y.shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement
+    )
     shape = [y.shape[0] // math.prod(blocks), *y.shape[1:]]
-    for d, size in zip(dims, cropped_sizes(op, y.shape, blocks, dims, pairs), strict=True):
+    for d, size in zip(dims, sizes, strict=True):
         shape[d] = size
     return _like(y, shape)
 

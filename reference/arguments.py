@@ -5,6 +5,7 @@ The functions only compare, add and multiply sizes, so that symbolic integers pa
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias
@@ -207,6 +208,36 @@ def check_divisible_batch(op: str, batch: int, phases: int) -> None:
         raise ValueError(
             f"{op}: the batch size {batch} is not divisible by the {phases} positions of a block (product of block_shape)"
         )
+
+
+def space_arguments(
+    op: str,
+    shape: Sequence[int],
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Pair, ...], tuple[int, ...]]:
+    """(blocks, dims, paddings, sizes in the batch tensor) of a call seen from its space tensor, everything checked."""
+    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
+    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
+    blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
+    sizes, pairs = blocked_sizes(op, shape, blocks, dims, normalize_borders(op, "paddings", paddings, dims))
+    return blocks, dims, pairs, sizes
+
+
+def batch_arguments(
+    op: str, shape: Sequence[int], block_shape: Any, crops: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Pair, ...], tuple[int, ...]]:
+    """(blocks, dims, crops, sizes in the space tensor) of a call seen from its batch tensor, everything checked."""
+    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
+    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
+    blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
+    pairs = normalize_borders(op, "crops", crops, dims)
+    assert pairs is not None  # "auto" is refused for crops
+    check_divisible_batch(op, shape[0], math.prod(blocks))
+    return blocks, dims, pairs, cropped_sizes(op, shape, blocks, dims, pairs)
 
 
 def check_int64(op: str, shape: Sequence[int], what: str) -> None:

@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import (
-    ARRANGEMENTS,
-    BATCH_ORDERS,
     Arrangement,
     BatchOrder,
     BlockShape,
@@ -20,13 +18,11 @@ from .arguments import (
     Pair,
     as_integer,
     as_sequence,
-    blocked_sizes,
-    check_choice,
-    check_divisible_batch,
+    batch_arguments,
     check_int64,
-    cropped_sizes,
     normalize_blocks,
     normalize_borders,
+    space_arguments,
 )
 
 
@@ -101,11 +97,10 @@ class BlockGeometry:
         arrangement: Arrangement = "interleaved",
         op: str = "space_to_batch",
     ) -> None:
-        check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-        check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
         shape = _checked_shape(op, shape)
-        blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
-        counts, pairs = blocked_sizes(op, shape, blocks, dims, normalize_borders(op, "paddings", paddings, dims))
+        blocks, dims, pairs, counts = space_arguments(
+            op, shape, block_shape, paddings, spatial_dims, batch_order, arrangement
+        )
         batch_shape = [math.prod(blocks) * shape[0], *shape[1:]]
         for d, count in zip(dims, counts, strict=True):
             batch_shape[d] = count
@@ -137,15 +132,12 @@ class BlockGeometry:
         Raises:
             ValueError, TypeError: as `BlockGeometry`; also a batch that P does not divide, and crops beyond the size.
         """
-        check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-        check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
         shape = _checked_shape(op, shape)
-        blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
-        pairs = normalize_borders(op, "crops", crops, dims)
-        assert pairs is not None  # "auto" is refused for crops
-        check_divisible_batch(op, shape[0], math.prod(blocks))
+        blocks, dims, pairs, sizes = batch_arguments(
+            op, shape, block_shape, crops, spatial_dims, batch_order, arrangement
+        )
         space_shape = [shape[0] // math.prod(blocks), *shape[1:]]
-        for d, size in zip(dims, cropped_sizes(op, shape, blocks, dims, pairs), strict=True):
+        for d, size in zip(dims, sizes, strict=True):
             space_shape[d] = size
         self = cls.__new__(cls)
         self._set(op, tuple(space_shape), shape, blocks, pairs, dims, batch_order, arrangement)
