@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.tl_kernels import tune
+from spacebatch.tl_kernels import tuning
 from spacebatch.tl_kernels.plan import Direction, Plan, make_plan
 
 TARGETS = {
@@ -94,7 +94,7 @@ class Report:
         return asdict(self)
 
 
-def compile_plan(plan: Plan, target: str, config: tune.Config | None = None) -> Any:
+def compile_plan(plan: Plan, target: str, config: tuning.Config | None = None) -> Any:
     """Triton's compiled kernel for a plan, with no GPU; the tile is the rule's unless given."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -105,7 +105,7 @@ def compile_plan(plan: Plan, target: str, config: tune.Config | None = None) -> 
 
     if launch.INTERPRETED:
         raise RuntimeError("static: TRITON_INTERPRET is set, so there is nothing to compile; unset it")
-    config = config or tune.rule(plan)
+    config = config or tuning.rule(plan)
     (dims, inner), flags, _ = launch.arguments(plan)
     constants = {**flags, "TILE": config.tile_bytes // plan.words}
     signature: dict[str, Any] = {}
@@ -135,7 +135,7 @@ def _integer_type(value: int) -> str:
 def report(case: KernelCase, direction: Direction, element_bytes: int, target: str) -> Report:
     """Compile one kernel and read its machine code."""
     plan = case.plan(direction, element_bytes)
-    config = tune.rule(plan)
+    config = tuning.rule(plan)
     kernel = compile_plan(plan, target, config)
     threads = config.warps * TARGETS[target][2]
     read = _read_amd if target.startswith("gfx") else _read_nvidia

@@ -75,16 +75,16 @@ def test_graph_capture_at_the_first_call_of_a_shape(mode: str, monkeypatch: pyte
 
 
 def test_autotuning_stores_what_it_measured(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacebatch.tl_kernels import tune
+    from spacebatch.tl_kernels import tuning
 
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("SPACEBATCH_AUTOTUNE", "on")
-    tune.table.cache_clear()
+    tuning.table.cache_clear()
     x = torch.rand(8, 16, 128, 128, device="cuda")
     y = spacebatch.space_to_batch(x, 2)
     assert torch.equal(spacebatch.batch_to_space(y, 2), x)
-    assert len(tune.table(torch.cuda.get_device_name()).entries) == 2
-    tune.table.cache_clear()
+    assert len(tuning.table(torch.cuda.get_device_name()).entries) == 2
+    tuning.table.cache_clear()
 
 
 @pytest.mark.parametrize(("block", "options"), [(2, {}), (3, {"arrangement": "contiguous"})], ids=str)

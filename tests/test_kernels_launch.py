@@ -31,7 +31,7 @@ class StandIn:
 driver.set_active(StandIn())
 
 from spacebatch.perf.static import DIRECTIONS, KernelCase
-from spacebatch.tl_kernels import launch, tune
+from spacebatch.tl_kernels import launch, tuning
 from spacebatch.tl_kernels.rows import move_rows
 
 GROUPS = {
@@ -44,7 +44,7 @@ for name, cases in GROUPS.items():
         before = sum(len(cache[0]) for cache in move_rows.device_caches.values())
         for case in cases:
             plan = case.plan(direction, 4)
-            config = tune.Config(8192, 4)
+            config = tuning.Config(8192, 4)
             numbers, flags, _ = launch.arguments(plan)
             tensor = torch.zeros(1, dtype=torch.int32)
             move_rows.warmup(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from spacebatch.perf.static import CASES, DIRECTIONS, KernelCase
-from spacebatch.tl_kernels import tune
-from spacebatch.tl_kernels.tune import Config, Table
+from spacebatch.tl_kernels import tuning
+from spacebatch.tl_kernels.tuning import Config, Table
 
 
 @pytest.fixture
@@ -21,23 +21,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_buckets_do_not_split_by_image_size() -> None:
     keys = {KernelCase("", (8, 64, h, 100), 2).plan("space_to_batch", 4) for h in range(80, 120, 2)}
-    assert len({tune.bucket(plan) for plan in keys}) <= 2
+    assert len({tuning.bucket(plan) for plan in keys}) <= 2
 
 
 def test_buckets_part_what_is_accessed_differently() -> None:
-    keys = {tune.bucket(case.plan(direction, size)) for case in CASES for direction in DIRECTIONS for size in (1, 2, 4)}
+    keys = {tuning.bucket(case.plan(direction, size)) for case in CASES for direction in DIRECTIONS for size in (1, 2, 4)}
     assert len(keys) > 40
-    assert len({tune.bucket_number(key) for key in keys}) == len(keys)
-    assert all(0 <= tune.bucket_number(key) < 2**31 for key in keys)
+    assert len({tuning.bucket_number(key) for key in keys}) == len(keys)
+    assert all(0 <= tuning.bucket_number(key) < 2**31 for key in keys)
 
 
 def test_rule_is_in_the_space_and_fills_a_gpu() -> None:
     for case in CASES:
         for direction in DIRECTIONS:
             for size in (1, 2, 4, 8, 16):
-                config = tune.rule(case.plan(direction, size))
+                config = tuning.rule(case.plan(direction, size))
                 assert 1024 <= config.tile_bytes <= 8192
-    assert tune.rule(KernelCase("", (1, 1, 4, 4), 2).plan("space_to_batch", 4)).tile_bytes == 1024
+    assert tuning.rule(KernelCase("", (1, 1, 4, 4), 2).plan("space_to_batch", 4)).tile_bytes == 1024
 
 
 def test_table_keeps_what_was_measured(folder: Path) -> None:
@@ -101,21 +101,21 @@ def test_unwritable_folder_costs_one_warning(tmp_path: Path, monkeypatch: pytest
 
 def test_mode_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACEBATCH_AUTOTUNE", raising=False)
-    assert tune.mode() == "cached"
+    assert tuning.mode() == "cached"
     monkeypatch.setenv("SPACEBATCH_AUTOTUNE", "on")
-    assert tune.mode() == "on"
+    assert tuning.mode() == "on"
     monkeypatch.setenv("SPACEBATCH_AUTOTUNE", "yes")
     with pytest.raises(ValueError, match="SPACEBATCH_AUTOTUNE"):
-        tune.mode()
+        tuning.mode()
 
 
 def test_cache_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACEBATCH_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    monkeypatch.setattr(tune.sys, "platform", "linux")
-    assert tune.cache_folder() == Path("/somewhere/spacebatch")
-    monkeypatch.setattr(tune.sys, "platform", "darwin")
-    assert tune.cache_folder().parts[-3:] == ("Library", "Caches", "spacebatch")
+    monkeypatch.setattr(tuning.sys, "platform", "linux")
+    assert tuning.cache_folder() == Path("/somewhere/spacebatch")
+    monkeypatch.setattr(tuning.sys, "platform", "darwin")
+    assert tuning.cache_folder().parts[-3:] == ("Library", "Caches", "spacebatch")
 
 
 class TestLaunchChoice:
@@ -139,18 +139,18 @@ class TestLaunchChoice:
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: record["capturing"])
         monkeypatch.setattr(launch, "_start", lambda plan, config, *rest: record.__setitem__("config", config))
         monkeypatch.setattr(launch, "_autotuners", lambda words: Tuner())
-        tune.table.cache_clear()
+        tuning.table.cache_clear()
 
         def go() -> object:
             record.pop("config", None)
             plan = KernelCase("", (8, 64, 64, 64), 2).plan("space_to_batch", 4)
             x = torch.zeros(1)
-            launch._tuned(plan, tune.bucket(plan), x, x, (), (0, 0), {})
+            launch._tuned(plan, tuning.bucket(plan), x, x, (), (0, 0), {})
             return record.get("config")
 
         record["go"] = go
         yield record
-        tune.table.cache_clear()
+        tuning.table.cache_clear()
 
     def test_cached_takes_the_rule_then_the_table(
         self, launched: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -158,11 +158,11 @@ class TestLaunchChoice:
         monkeypatch.delenv("SPACEBATCH_AUTOTUNE", raising=False)
         go = launched["go"]
         plan = KernelCase("", (8, 64, 64, 64), 2).plan("space_to_batch", 4)
-        assert go() == tune.rule(plan)  # type: ignore[operator]
-        tune.table("fake").add(tune.bucket(plan), Config(32768, 8))
+        assert go() == tuning.rule(plan)  # type: ignore[operator]
+        tuning.table("fake").add(tuning.bucket(plan), Config(32768, 8))
         assert go() == Config(32768, 8)  # type: ignore[operator]
         monkeypatch.setenv("SPACEBATCH_AUTOTUNE", "off")
-        assert go() == tune.rule(plan)  # type: ignore[operator]
+        assert go() == tuning.rule(plan)  # type: ignore[operator]
         assert launched["tuned"] == 0
 
     def test_on_measures_once_and_never_during_capture(

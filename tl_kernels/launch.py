@@ -13,7 +13,7 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
-from . import tune
+from . import tuning
 from .plan import HALF, MAX_DIMS, WHOLE, Direction, LoopDim, Plan, coded, magic, make_plan
 from .rows import move_rows
 
@@ -100,7 +100,7 @@ def _launch(
     source, result = source.detach().view(word), result.detach().view(word)
     numbers, flags, key = arguments(plan)
     if INTERPRETED:
-        config = tune.rule(plan)
+        config = tuning.rule(plan)
         _start(plan, config, source, result, numbers, pad, flags)
         return
     if source.device.index == torch.cuda.current_device():
@@ -112,23 +112,23 @@ def _launch(
 
 def _tuned(plan: Plan, key: str, source: Tensor, result: Tensor, numbers: Any, pad: Any, flags: dict[str, Any]) -> None:
     """Launch with what the table or the rule says, or measure first where that is wanted and allowed."""
-    mode = tune.mode()
+    mode = tuning.mode()
     config = None
     if mode != "off":
-        table = tune.table(torch.cuda.get_device_name(source.device))
+        table = tuning.table(torch.cuda.get_device_name(source.device))
         config = table.get(key)
         if config is None and mode == "on" and not torch.cuda.is_current_stream_capturing():
             tuner = _autotuners(plan.words)
             tuner[lambda meta: (programs(plan, meta["TILE"]),)](
-                source, result, plan.rows, *numbers, *pad, tune.bucket_number(key), **flags
+                source, result, plan.rows, *numbers, *pad, tuning.bucket_number(key), **flags
             )
             best = tuner.best_config
-            table.add(key, tune.Config(best.kwargs["TILE"] * plan.words, best.num_warps))
+            table.add(key, tuning.Config(best.kwargs["TILE"] * plan.words, best.num_warps))
             return
-    _start(plan, config or tune.rule(plan), source, result, numbers, pad, flags)
+    _start(plan, config or tuning.rule(plan), source, result, numbers, pad, flags)
 
 
-def _start(plan: Plan, config: tune.Config, source: Tensor, result: Tensor, numbers: Any, pad: Any, flags: Any) -> None:
+def _start(plan: Plan, config: tuning.Config, source: Tensor, result: Tensor, numbers: Any, pad: Any, flags: Any) -> None:
     tile = config.tile_bytes // plan.words
     move_rows[(programs(plan, tile),)](
         source, result, plan.rows, *numbers, *pad, 0, **flags, TILE=tile, num_warps=config.warps
@@ -137,8 +137,8 @@ def _start(plan: Plan, config: tune.Config, source: Tensor, result: Tensor, numb
 
 @cache
 def _autotuners(words: int) -> Any:
-    """Triton's autotuner over the space of `tune`, whose tiles count bytes; the kernel's count elements."""
-    configs = [triton.Config({"TILE": c.tile_bytes // words}, num_warps=c.warps) for c in tune.SPACE]
+    """Triton's autotuner over the space of `tuning`, whose tiles count bytes; the kernel's count elements."""
+    configs = [triton.Config({"TILE": c.tile_bytes // words}, num_warps=c.warps) for c in tuning.SPACE]
     return triton.autotune(configs=configs, key=["bucket"])(move_rows)
 
 
@@ -190,7 +190,7 @@ def arguments(plan: Plan) -> tuple[tuple[Any, Any], dict[str, Any], str]:
         "PAIR": plan.pair,
         "LONGEST": triton.next_power_of_2(plan.length),
     }
-    return (dims, coded_inner), flags, tune.bucket(plan)
+    return (dims, coded_inner), flags, tuning.bucket(plan)
 
 
 def _dim_numbers(dim: LoopDim, space_unit: int, batch_unit: int) -> tuple[int, ...]:
@@ -214,7 +214,7 @@ def describe(direction: Direction, geometry: BlockGeometry, source: Tensor) -> s
     plan = plan_of(direction, geometry, source)
     if plan is None or source.numel() == 0:
         return "none: there is nothing to move"
-    config = tune.rule(plan)
+    config = tuning.rule(plan)
     row = ("run", "half", "whole")[plan.mode]
     return (
         f"move_rows: {plan.rows} rows of {plan.length} words of {plan.words} bytes ({row}), units {plan.space_unit} in space "
