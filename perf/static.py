@@ -7,6 +7,8 @@ spills and shared memory. NVIDIA code is disassembled with the tools that Triton
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import subprocess
 import tempfile
@@ -17,8 +19,9 @@ from typing import Any, NamedTuple
 
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.tl_kernels import tuning
-from spacebatch.tl_kernels.plan import Direction, Plan, make_plan
+from spacebatch.tl_kernels.family import Config, Plan
+from spacebatch.tl_kernels.loops import Direction
+from spacebatch.tl_kernels.plan import make_plans
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -39,30 +42,38 @@ class KernelCase(NamedTuple):
     channels_last: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
-    def plan(self, direction: Direction, element_bytes: int) -> Plan:
-        """The launch plan of the call on dense, aligned tensors."""
+    def plans(self, direction: Direction, element_bytes: int) -> tuple[Plan, ...]:
+        """The launch plans of the call on dense, aligned tensors, the one taken first."""
         geometry = BlockGeometry(self.shape, self.block, self.paddings, **dict(self.options))
         rank = len(self.shape)
         order = (0, *range(2, rank), 1) if self.channels_last else tuple(range(rank))
         space, batch = (dense_strides(shape, order) for shape in (geometry.space_shape, geometry.batch_shape))
-        plan = make_plan(direction, geometry, space, batch, element_bytes)
-        assert plan is not None
-        return plan
+        return make_plans(direction, geometry, space, batch, element_bytes)
 
 
 WINDOWS = (("batch_order", "batch_major"), ("arrangement", "contiguous"))
 CASES = (
     KernelCase("aligned", (8, 64, 128, 128), 2),
-    KernelCase("aligned, padded", (8, 64, 126, 126), 2, 1),
+    KernelCase("aligned, block 8", (8, 64, 128, 128), 8),
+    KernelCase("aligned, block 32", (8, 64, 512, 512), 32),
+    KernelCase("aligned, padded by 16", (8, 64, 96, 96), 2, 16),
+    KernelCase("aligned, padded by 4", (8, 64, 120, 120), 2, 4),
+    KernelCase("padded by 1", (8, 64, 126, 126), 2, 1),
+    KernelCase("block 3", (8, 64, 192, 192), 3),
     KernelCase("odd width", (8, 64, 65, 65), 6, "auto"),
+    KernelCase("odd width, block 4", (8, 64, 65, 65), 4, "auto"),
+    KernelCase("odd planes", (64, 3, 129, 129), 2, "auto"),
     KernelCase("channels_last", (8, 64, 128, 128), 2, 0, True),
     KernelCase("channels_last, padded", (8, 64, 126, 126), 2, 1, True),
+    KernelCase("pixels, channels_last", (8, 4, 128, 128), 2, 0, True),
+    KernelCase("three channels last", (32, 3, 256, 256), 2, 0, True),
     KernelCase("windows of 16", (8, 96, 128, 128), 8, 0, False, WINDOWS),
     KernelCase("windows of 7", (8, 96, 56, 56), 8, 0, False, WINDOWS),
     KernelCase("windows, channels_last", (8, 96, 56, 56), 8, 0, True, WINDOWS),
     KernelCase("1-D, rate 512", (4, 64, 16384), 512),
-    KernelCase("3-D", (2, 16, 16, 64, 64), 2),
-    KernelCase("3-D, padded", (2, 16, 15, 63, 63), 2, "auto"),
+    KernelCase("1-D, rate 12", (4, 64, 16001), 12, "auto"),
+    KernelCase("3-D", (8, 32, 16, 64, 64), 2),
+    KernelCase("3-D, padded", (8, 32, 15, 63, 63), 2, "auto"),
 )
 DIRECTIONS: tuple[Direction, ...] = ("space_to_batch", "batch_to_space")
 
@@ -72,8 +83,9 @@ class Report:
     """What one compiled kernel is made of.
 
     Attributes:
-        case, direction, element_bytes, target: which kernel.
-        load_bits, store_bits: the widest access to global memory of one thread.
+        case, direction, element_bytes, target, family: which kernel.
+        promised_bits: the widest load and store that the plan says.
+        load_bits, store_bits: the widest access to global memory of one thread in the machine code.
         instructions_per_byte: thread instructions per byte of the tile's payload.
         registers: per thread. spills: bytes of local memory per thread. shared: bytes of shared memory per program.
     """
@@ -82,6 +94,8 @@ class Report:
     direction: str
     element_bytes: int
     target: str
+    family: str
+    promised_bits: tuple[int, int]
     load_bits: int
     store_bits: int
     instructions_per_byte: float
@@ -94,24 +108,25 @@ class Report:
         return asdict(self)
 
 
-def compile_plan(plan: Plan, target: str, config: tuning.Config | None = None) -> Any:
+def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
     """Triton's compiled kernel for a plan, with no GPU; the tile is the rule's unless given."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from spacebatch.tl_kernels import launch
-    from spacebatch.tl_kernels.rows import move_rows
 
     if launch.INTERPRETED:
         raise RuntimeError("static: TRITON_INTERPRET is set, so there is nothing to compile; unset it")
-    config = config or tuning.rule(plan)
-    (dims, inner), flags, _ = launch.arguments(plan)
-    constants = {**flags, "TILE": config.tile_bytes // plan.words}
+    config = config or plan.rule
+    tile = config.tile_bytes // plan.words
+    kernel = launch.KERNELS[plan.family]
+    found = launch.arguments(plan, tile)
+    constants = {**found.flags, "TILE": tile}
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], Any] = {}
-    for position, name in enumerate(move_rows.arg_names):
+    for position, name in enumerate(kernel.arg_names):
         if name.endswith("_pointer"):
             signature[name] = "*" + WORD_TYPES[plan.words]
             attributes[(position,)] = [["tt.divisibility", 16]]
@@ -119,12 +134,12 @@ def compile_plan(plan: Plan, target: str, config: tuning.Config | None = None) -
             signature[name] = "constexpr"
             constexprs[(position,)] = constants[name]
         elif name == "dims":
-            signature[name] = tuple(tuple(_integer_type(v) for v in dim) for dim in dims)
+            signature[name] = tuple(tuple(_integer_type(v) for v in dim) for dim in found.dims)
         elif name == "inner":
-            signature[name] = tuple(_integer_type(v) for v in inner)
+            signature[name] = tuple(_integer_type(v) for v in found.inner)
         else:
             signature[name] = "i32"
-    source = ASTSource(fn=move_rows, signature=signature, constexprs=constexprs, attrs=attributes)
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": config.warps})
 
 
@@ -132,10 +147,17 @@ def _integer_type(value: int) -> str:
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 
-def report(case: KernelCase, direction: Direction, element_bytes: int, target: str) -> Report:
-    """Compile one kernel and read its machine code."""
-    plan = case.plan(direction, element_bytes)
-    config = tuning.rule(plan)
+def report(
+    case: KernelCase,
+    direction: Direction,
+    element_bytes: int,
+    target: str,
+    family: str | None = None,
+    config: Config | None = None,
+) -> Report:
+    """Compile one kernel and read its machine code; without a family, the one that is taken."""
+    plan = next(p for p in case.plans(direction, element_bytes) if family in (None, p.family))
+    config = config or plan.rule
     kernel = compile_plan(plan, target, config)
     threads = config.warps * TARGETS[target][2]
     read = _read_amd if target.startswith("gfx") else _read_nvidia
@@ -145,6 +167,8 @@ def report(case: KernelCase, direction: Direction, element_bytes: int, target: s
         direction,
         element_bytes,
         target,
+        plan.family,
+        plan.access,
         load,
         store,
         round(instructions * threads / config.tile_bytes, 2),
@@ -207,25 +231,50 @@ def _read_amd(kernel: Any) -> tuple[int, int, int, int, int]:
     return widest("load"), widest("store"), instructions, registers, spills
 
 
-def reports(targets: Iterable[str], element_sizes: Iterable[int]) -> Iterator[Report]:
-    """Every case, both directions, compiled for each target and element size, one by one."""
+def reports(targets: Iterable[str], element_sizes: Iterable[int], every_family: bool = False) -> Iterator[Report]:
+    """Every case, both directions, compiled for each target and element size, one by one.
+
+    Of the families that apply, the one that is taken, or every one.
+    """
     sizes = tuple(element_sizes)
     for target in targets:
         for case in CASES:
             for direction in DIRECTIONS:
                 for element_bytes in sizes:
-                    yield report(case, direction, element_bytes, target)
+                    plans = case.plans(direction, element_bytes)
+                    for plan in plans if every_family else plans[:1]:
+                        yield report(case, direction, element_bytes, target, plan.family)
 
 
 def table(rows: Iterable[Report]) -> str:
     """Reports as aligned text."""
     lines = [
-        f"{'case':<24}{'direction':<16}{'bytes':>6}  {'target':<8}{'load':>5}{'store':>6}{'instr/B':>9}{'regs':>6}"
+        f"{'case':<24}{'direction':<16}{'bytes':>6}  {'target':<8}{'family':<10}{'load':>5}{'store':>6}{'instr/B':>9}{'regs':>6}"
         f"{'spills':>8}{'shared':>8}"
     ]
     lines += [
-        f"{r.case:<24}{r.direction:<16}{r.element_bytes:>6}  {r.target:<8}{r.load_bits:>5}{r.store_bits:>6}"
+        f"{r.case:<24}{r.direction:<16}{r.element_bytes:>6}  {r.target:<8}{r.family:<10}{r.load_bits:>5}{r.store_bits:>6}"
         f"{r.instructions_per_byte:>9.2f}{r.registers:>6}{r.spills:>8}{r.shared:>8}"
         for r in rows
     ]
     return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m spacebatch.perf static`."""
+    parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: sm_90; repeatable")
+    parser.add_argument("--bytes", action="append", type=int, choices=[1, 2, 4, 8, 16], help="default: all; repeatable")
+    parser.add_argument("--families", action="store_true", help="every family that applies, not only the one taken")
+    parser.add_argument("--json", type=Path, help="write the reports to this file as well")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table; the exit status."""
+    import triton
+
+    rows = list(reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16], options.families))
+    print(table(rows))
+    if options.json:
+        data = {"triton": triton.__version__, "reports": [row.as_dict() for row in rows]}
+        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return 0

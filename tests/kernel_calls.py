@@ -13,6 +13,7 @@ import torch
 
 from spacebatch import BlockGeometry
 from spacebatch.tl_kernels import launch
+from spacebatch.tl_kernels.family import Config
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -46,18 +47,41 @@ def expected_batch(x: torch.Tensor, geometry: BlockGeometry, pad_value: Any) -> 
     return np.where((source >= 0)[..., None], elements[np.maximum(source, 0)], pad)
 
 
-def check_both_ways(x: torch.Tensor, geometry: BlockGeometry, pad_value: Any = 0) -> None:
-    """Both kernels on x and on its batch tensor, into poisoned outputs, equal the definition."""
+def check_both_ways(
+    x: torch.Tensor, geometry: BlockGeometry, pad_value: Any = 0, tile: int = 256, change: Any = None
+) -> set[str]:
+    """Every family of kernels that applies, on x and on its batch tensor, into poisoned outputs, equals the definition.
+
+    Tiles are of `tile` words, so that small tensors take several programs; `change` maps each plan to the one that runs.
+    Returns the families.
+    """
     x = x.to(DEVICE)
     wanted = expected_batch(x, geometry, pad_value)
-    y = poisoned(geometry.batch_shape, x)
-    reason = launch.can_run("space_to_batch", geometry, x)
-    assert reason is None, reason
-    launch.space_to_batch(geometry, x, y, pad_value)
-    np.testing.assert_array_equal(as_bytes(y), wanted)
-    back = poisoned(geometry.space_shape, x)
-    launch.batch_to_space(geometry, y, back)
-    np.testing.assert_array_equal(as_bytes(back), as_bytes(x))
+    ran = set()
+    for direction, shape in (("space_to_batch", geometry.batch_shape), ("batch_to_space", geometry.space_shape)):
+        source = x
+        if direction == "batch_to_space":
+            source = poisoned(geometry.batch_shape, x)
+            launch.space_to_batch(geometry, x, source, pad_value)
+        reason = launch.can_run(direction, geometry, source)  # type: ignore[arg-type]
+        assert reason is None, reason
+        result = poisoned(shape, x)
+        if 0 in (x.numel(), result.numel()):
+            launch.run(direction, geometry, source, result, pad_value)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(as_bytes(result), wanted if direction == "space_to_batch" else as_bytes(x))
+            continue
+        plans = launch.plans_of(direction, geometry, source, result)  # type: ignore[arg-type]
+        for plan in plans:
+            result = poisoned(shape, x)
+            moved = change(plan) if change else plan
+            pointers = launch.as_words(source, plan.words), launch.as_words(result, plan.words)
+            pad = launch.pad_words(pad_value, x.dtype, plan.words)
+            launch.start(moved, Config(plan.family, tile * plan.words, 4), pointers, pad)
+            np.testing.assert_array_equal(
+                as_bytes(result), wanted if direction == "space_to_batch" else as_bytes(x), err_msg=plan.family
+            )
+            ran.add(plan.family)
+    return ran
 
 
 def poisoned(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 import spacebatch
 from spacebatch import BlockGeometry
 from spacebatch.tl_kernels import launch
+from spacebatch.tl_kernels.family import Config
 from tests.cases import OPTIONS, Case, each_case, each_of, each_option
 from tests.kernel_calls import DEVICE, as_bytes, check_both_ways, expected_batch, random_bits
 
@@ -106,8 +107,10 @@ def test_aligned_rows(width: int, padding: object, options: dict[str, str]) -> N
 
 
 def test_rows_longer_than_a_tile() -> None:
-    check_both_ways(random_bits((1, 1, 9001), torch.uint8), BlockGeometry((1, 1, 9001), (2,), "auto"), 7)
-    check_both_ways(random_bits((1, 9001, 2), torch.uint8), BlockGeometry((1, 9001, 2), (2,), spatial_dims=(2,)), 7)
+    check_both_ways(random_bits((1, 1, 9001), torch.uint8), BlockGeometry((1, 1, 9001), (2,), "auto"), 7, tile=1024)
+    check_both_ways(
+        random_bits((1, 9001, 2), torch.uint8), BlockGeometry((1, 9001, 2), (2,), spatial_dims=(2,)), 7, tile=1024
+    )
 
 
 def test_rate_512() -> None:
@@ -124,20 +127,36 @@ def test_non_contiguous_out() -> None:
     assert not storage[..., 1::2].any()
 
 
-def test_64_bit_offsets_and_row_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_64_bit_offsets_and_row_numbers() -> None:
     # the same kernels with the flags that tensors of 2**31 elements set
     from dataclasses import replace
 
-    plan_of = launch.plan_of
-
-    def wide(*arguments: object) -> object:
-        plan = plan_of(*arguments)  # type: ignore[arg-type]
-        return replace(plan, wide=True, long_rows=True) if plan is not None else None
-
-    monkeypatch.setattr(launch, "plan_of", wide)
+    ran = set()
     for options in OPTIONS:
-        geometry = BlockGeometry((2, 3, 5, 7), (2, 3), ((1, 2), (2, 3)), **options)
-        check_both_ways(random_bits((2, 3, 5, 7), torch.float32), geometry, 1)
+        for shape, block in (((2, 3, 5, 7), (2, 3)), ((2, 3, 6, 32), 2)):
+            geometry = BlockGeometry(shape, block, "auto", **options)
+            x = random_bits(shape, torch.float32)
+            ran |= check_both_ways(x, geometry, 1, change=lambda plan: replace(plan, wide=True, long=True))
+    assert ran == {"rows", "vectors", "phases", "granules"}
+
+
+def test_several_elements_in_a_word() -> None:
+    for dtype, channels, words in (
+        (torch.uint8, 4, 4),
+        (torch.uint8, 6, 2),
+        (torch.float16, 4, 8),
+        (torch.float32, 2, 8),
+    ):
+        x = random_bits((2, channels, 4, 6), dtype).contiguous(memory_format=torch.channels_last)
+        geometry = BlockGeometry(x.shape, 2, ((1, 1), (2, 0)))
+        assert launch.plans_of("space_to_batch", geometry, x)[0].words == words
+        check_both_ways(x, geometry, 3)
+
+
+def test_a_configuration_of_a_family_that_does_not_apply() -> None:
+    x = torch.zeros(1, 1, 4, 6, device=DEVICE)
+    with pytest.raises(ValueError, match="'phases' does not apply"):
+        launch.run("batch_to_space", BlockGeometry((1, 1, 4, 6), 1), x, x.clone(), config=Config("phases", 1024, 4))
 
 
 def test_more_loops_than_the_kernels_take() -> None:
@@ -154,6 +173,6 @@ def test_through_the_front_door() -> None:
     with spacebatch.use_backend("triton"):
         y = spacebatch.space_to_batch(x, 2, "auto")
         y.backward(torch.ones_like(y))
-        assert spacebatch.explain("space_to_batch", x, 2, "auto").kernel.startswith("move_rows")
+        assert spacebatch.explain("space_to_batch", x, 2, "auto").kernel.startswith("move_")
     assert x.grad is not None
     assert torch.equal(x.grad, torch.ones_like(x))

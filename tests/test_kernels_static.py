@@ -13,39 +13,74 @@ import pytest
 
 triton = pytest.importorskip("triton")
 
-# Where all 16 bytes of an access are one thread's: by the case's alignment, for every element size.
-WIDE_LOADS = ("channels_last", "channels_last, padded", "windows of 16", "windows, channels_last")
-WIDE_STORES = (*WIDE_LOADS, "aligned", "1-D, rate 512", "3-D")
-
 # Committed tables of `python -m spacebatch.perf static`, one per minor version of Triton, whose compilers differ.
 RESULTS = Path(__file__).parents[1] / "perf" / "results"
 COMMITTED = RESULTS / f"static-{'.'.join(triton.__version__.split('.')[:2])}.json"
 
 
-@pytest.fixture(scope="module", params=["sm_80", "sm_90", "sm_100", "gfx942"])
+# Families at their best: runs of 16 bytes on both sides.
+WIDE = (
+    "aligned",
+    "aligned, block 8",
+    "aligned, block 32",
+    "aligned, padded by 16",
+    "channels_last",
+    "channels_last, padded",
+    "pixels, channels_last",
+    "windows of 16",
+    "windows, channels_last",
+    "1-D, rate 512",
+    "3-D",
+)
+# Rows of three channels, and planes that are no whole granules: more divisions per word than others.
+HARD = ("odd planes", "three channels last")
+
+
+# The rules were set with Triton 3.7; other compilers may need a few instructions more.
+SLACK = 1.0 if triton.__version__.startswith("3.7.") else 1.03
+
+
+@pytest.fixture(scope="module", params=["sm_80", "sm_90", "sm_100", "gfx942", "sm_90 families"])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """All reports of one target; a process of its own compiles, since this one interprets."""
-    target = request.param
-    sizes = ["1", "2", "4", "8", "16"] if target == "sm_90" else ["1", "16"]
+    target, *families = request.param.split()
+    sizes = ["1", "2", "4", "8", "16"] if request.param == "sm_90" else ["2"]
     file = tmp_path_factory.mktemp("static") / "reports.json"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    options = [word for size in sizes for word in ("--bytes", size)]
+    options = [word for size in sizes for word in ("--bytes", size)] + ["--families" for _ in families]
     command = [sys.executable, "-m", "spacebatch.perf", "static", "--target", target, "--json", str(file), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(file.read_text())["reports"]
 
 
-def test_machine_code(compiled: list[dict[str, Any]]) -> None:
+def test_accesses_are_as_wide_as_promised_and_nothing_spills(compiled: list[dict[str, Any]]) -> None:
     assert compiled
     for report in compiled:
         assert report["spills"] == 0, report
+        load, store = report["promised_bits"]
+        assert report["load_bits"] >= load, report
+        assert report["store_bits"] >= store, report
+
+
+def test_the_family_that_is_taken_is_fast(compiled: list[dict[str, Any]]) -> None:
+    taken = {}
+    for report in compiled:  # the first of a call's families
+        taken.setdefault(_key(report)[:4], report)
+    for report in taken.values():
         assert report["registers"] <= 128, report
-        assert report["load_bits"] >= 8, report
-        if report["case"] in WIDE_LOADS:
-            assert report["load_bits"] == 128, report
-        if report["case"] in WIDE_STORES:
-            assert report["store_bits"] == 128, report
+        if report["case"] in WIDE:
+            assert (report["load_bits"], report["store_bits"]) == (128, 128), report
+        if report["target"] != "sm_90":
+            continue
+        most = 4.5 if report["case"] in WIDE else 12.5 if report["case"] in HARD else 11
+        if report["element_bytes"] == 1 and report["case"] not in WIDE:
+            most = 32
+        most *= SLACK
+        if report["element_bytes"] in (2, 4, 8) or report["case"] in WIDE:
+            assert report["instructions_per_byte"] <= most, report
+        if report["element_bytes"] >= 2 and report["case"] not in HARD:
+            assert report["store_bits"] >= 64, report
 
 
 def test_no_worse_than_committed(compiled: list[dict[str, Any]]) -> None:
@@ -54,7 +89,7 @@ def test_no_worse_than_committed(compiled: list[dict[str, Any]]) -> None:
         pytest.skip(f"no table was committed for Triton {triton.__version__}")
     committed = {_key(report): report for report in json.loads(COMMITTED.read_text())["reports"]}
     for report in compiled:
-        if report["target"] != "sm_90":
+        if report["target"] != "sm_90" or _key(report) not in committed:
             continue
         before = committed[_key(report)]
         assert report["instructions_per_byte"] <= 1.1 * before["instructions_per_byte"], (report, before)
@@ -63,4 +98,4 @@ def test_no_worse_than_committed(compiled: list[dict[str, Any]]) -> None:
 
 
 def _key(report: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(report[name] for name in ("case", "direction", "element_bytes", "target"))
+    return tuple(report[name] for name in ("case", "direction", "element_bytes", "target", "family"))

@@ -11,8 +11,14 @@ import pytest
 from spacebatch import BlockGeometry
 from spacebatch.perf.static import CASES, DIRECTIONS
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.tl_kernels import plan as plans
-from spacebatch.tl_kernels.plan import HALF, RUN, WHOLE, magic, make_plan
+from spacebatch.tl_kernels import loops
+from spacebatch.tl_kernels.granules_plan import ANY, ONE, WITHIN, GranulesPlan
+from spacebatch.tl_kernels.loops import Nest, divider, magic, nest
+from spacebatch.tl_kernels.phases_plan import PhasesPlan
+from spacebatch.tl_kernels.plan import make_plans
+from spacebatch.tl_kernels.rows_plan import HALF, RUN, WHOLE, RowsPlan
+from spacebatch.tl_kernels.steps import Steps, steps_of
+from spacebatch.tl_kernels.vectors_plan import VectorsPlan
 
 
 @pytest.mark.parametrize("divisor", [2, 3, 5, 7, 10, 16, 127, 128, 641, 65535, 65536, 2**30, 2**31 - 1])
@@ -33,24 +39,24 @@ def test_magic_refuses_one() -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 16, -3, 2**40, 2**29])
 def test_coded_numbers_are_not_specialised(value: int) -> None:
-    coded = plans.coded(value)
+    coded = loops.coded(value)
     assert coded != 1
     assert coded % 16 != 0
     assert coded >> 2 == value
 
 
-def _pairs(loops: list[plans.LoopDim]) -> set[tuple[int, int]]:
+def _pairs(nest: list[loops.LoopDim]) -> set[tuple[int, int]]:
     """Every (space offset, batch offset) that the loops meet inside the border."""
     found = set()
-    for index in itertools.product(*(range(loop.size) for loop in loops)):
+    for index in itertools.product(*(range(loop.size) for loop in nest)):
         space = batch = 0
         inside = True
-        for loop, i in zip(loops, index, strict=True):
-            coordinate = i - loop.before if loop.kind != plans.PLAIN else i
-            if loop.kind != plans.PLAIN:
+        for loop, i in zip(nest, index, strict=True):
+            coordinate = i - loop.before if loop.kind != loops.PLAIN else i
+            if loop.kind != loops.PLAIN:
                 inside = inside and 0 <= coordinate < loop.covered
             space += coordinate * loop.space_stride
-            if loop.kind == plans.SPLIT:
+            if loop.kind == loops.SPLIT:
                 batch += i // loop.extent * loop.outer_stride + i % loop.extent * loop.inner_stride
             else:
                 batch += i * loop.outer_stride
@@ -83,28 +89,67 @@ def test_loops_meet_the_pairs_of_the_geometry(seed: int) -> None:
     for index in np.ndindex(*geometry.space_shape):
         there = np.unravel_index(places[index], geometry.batch_shape)
         wanted.add((sum(np.multiply(index, space)), sum(np.multiply(there, batch))))
-    loops = plans.loop_dims(geometry, space, batch)
-    assert _pairs(loops) == wanted
-    assert _pairs(plans.merged(loops)) == wanted
+    dims = loops.loop_dims(geometry, space, batch)
+    assert _pairs(dims) == wanted
+    assert _pairs(loops.merged(dims)) == wanted
+    whole = nest(geometry, space, batch, 4)
+    for direction in DIRECTIONS:
+        steps = steps_of(direction, whole)
+        if steps is not None:  # more than three borders are not taken
+            assert _gathered(steps, whole.words // 4, direction) == wanted
 
 
-def test_rows_times_length_is_the_padded_space() -> None:
+def _gathered(steps: Steps, factor: int, direction: str) -> set[tuple[int, int]]:
+    """Every (space offset, batch offset), in elements, that the steps of a result meet inside the border."""
+    found = set()
+    for word in range(steps.total):
+        rest, source, inside = word, steps.base, True
+        along = [-axis.before for axis in steps.axes]
+        for step in steps.steps:
+            rest, index = divmod(rest, step.size)
+            if step.extent:
+                outer, inner = divmod(index + step.before, step.extent)
+                source += outer * step.source_stride + inner * step.inner_stride
+            else:
+                source += index * step.source_stride
+            if step.axis >= 0:
+                along[step.axis] += index * step.pace
+        inside = all(0 <= u < axis.covered for u, axis in zip(along, steps.axes, strict=True))
+        if inside:
+            pair = (source, word) if direction == "space_to_batch" else (word, source)
+            found |= {(factor * pair[0] + i, factor * pair[1] + i) for i in range(factor)}
+    return found
+
+
+def test_every_family_writes_the_whole_result_once() -> None:
     for case, direction, size in itertools.product(CASES, DIRECTIONS, (1, 2, 4, 8, 16)):
-        plan = case.plan(direction, size)
         geometry = BlockGeometry(case.shape, case.block, case.paddings, **dict(case.options))
-        elements = np.prod(geometry.batch_shape) * (2 if size == 16 else 1)
-        if plan.mode == WHOLE:
-            assert plan.rows * plan.inner.size == elements
-            assert plan.length == plan.inner.covered
-        else:
-            assert plan.rows * plan.length == elements
+        result = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+        for plan in case.plans(direction, size):
+            if plan.family in ("phases", "granules"):
+                assert plan.payload == np.prod(result) * size
+            elif isinstance(plan, RowsPlan) and plan.mode == WHOLE:
+                assert plan.rows * plan.inner.size * plan.words == np.prod(geometry.batch_shape) * size
+            else:
+                assert plan.payload == np.prod(geometry.batch_shape) * size
 
 
-def _plan(shape: tuple[int, ...], block: object, pads: object = 0, order: object = None, size: int = 4, **options: str):  # type: ignore[no-untyped-def]
+def test_programs_cover_the_payload() -> None:
+    for case, direction, size in itertools.product(CASES, DIRECTIONS, (1, 4, 16)):
+        for plan in case.plans(direction, size):
+            for tile_bytes in (1024, 8192, 32768):
+                tile = tile_bytes // plan.words
+                assert plan.programs(tile) * max(tile_bytes, 512) * 2 >= plan.payload
+                assert plan.arguments(tile).number > 0
+
+
+def _plans(
+    shape: tuple[int, ...], block: object, pads: object = 0, order: object = None, size: int = 4, **options: str
+):  # type: ignore[no-untyped-def]
     direction = options.pop("direction", "space_to_batch")
     geometry = BlockGeometry(shape, block, pads, **options)  # type: ignore[arg-type]
     order = order or range(len(shape))
-    return make_plan(
+    return make_plans(
         direction,  # type: ignore[arg-type]
         geometry,
         dense_strides(geometry.space_shape, order),  # type: ignore[arg-type]
@@ -113,33 +158,140 @@ def _plan(shape: tuple[int, ...], block: object, pads: object = 0, order: object
     )
 
 
-def test_modes() -> None:
+def _rows(*arguments: object, **options: object) -> RowsPlan:
+    found = [p for p in _plans(*arguments, **options) if p.family == "rows"]  # type: ignore[arg-type]
+    assert isinstance(found[0], RowsPlan)
+    return found[0]
+
+
+NHWC = (0, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "options"),
+    [
+        ("vectors", ((2, 8, 32, 32), 2), {}),
+        ("vectors", ((2, 8, 32, 32), 2), {"direction": "batch_to_space"}),
+        ("vectors", ((2, 8, 32, 64), (2, 8), ((0, 0), (0, 0)), None, 2), {}),
+        ("vectors", ((1, 2, 2**16), 512, 0, None, 1), {}),
+        ("vectors", ((2, 4, 32, 32), 2, 0, NHWC, 2), {}),  # a pixel of four halves is one word
+        ("phases", ((2, 8, 31, 31), 2, "auto"), {}),
+        ("phases", ((2, 8, 30, 30), 3), {}),
+        ("phases", ((2, 8, 30, 30), 2, 1), {}),
+        ("granules", ((2, 8, 31, 31), 2, "auto"), {"direction": "batch_to_space"}),
+        ("granules", ((2, 8, 30, 30), 3), {"direction": "batch_to_space"}),
+        ("granules", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
+        ("granules", ((2, 3, 32, 32), 2, 0, NHWC), {}),
+        ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {}),
+        ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {"direction": "batch_to_space"}),
+        ("rows", ((2, 8, 64, 64), 4), {"arrangement": "contiguous"}),
+        ("rows", ((2, 8, 64, 64), (2, 1)), {}),
+        ("rows", ((2, 1, 64, 64), 2, 0, None, 16), {}),
+    ],
+    ids=str,
+)
+def test_the_family_that_suits(family: str, arguments: tuple[object, ...], options: dict[str, str]) -> None:
+    plans = _plans(*arguments, **options)  # type: ignore[arg-type]
+    assert plans[0].family == family
+    assert plans[0].access[1] >= 64
+
+
+def test_a_result_that_is_not_dense_is_written_by_rows_or_vectors() -> None:
+    geometry = BlockGeometry((1, 2, 8, 63), 2, "auto")
+    space = dense_strides(geometry.space_shape, range(4))
+    batch = (2 * 4 * 40, 4 * 40, 40, 1)  # rows of 32 in a pitch of 40
+    assert {p.family for p in make_plans("space_to_batch", geometry, space, batch, 4)} == {"rows", "vectors"}
+    assert {p.family for p in make_plans("space_to_batch", geometry, space, batch, 4, True, False)} == {"rows"}
+
+
+def test_vectors() -> None:
+    plan = _plans((2, 8, 32, 64), 2, size=2)[0]
+    assert isinstance(plan, VectorsPlan)
+    assert (plan.lanes, plan.phases, plan.granules, plan.chunks, plan.space_unit) == (8, 2, 4, 1, 8)
+    plans = _plans((2, 8, 32, 64), (1, 8), ((0, 0), (2, 62)), size=2)
+    assert plans[0].family == "phases"  # loads of 4 bytes
+    plan = next(p for p in plans if isinstance(p, VectorsPlan))
+    assert plan.space_unit == 2  # a border of 2 elements
+    plan = _plans((2, 1, 4096), 128, size=4)[0]
+    assert isinstance(plan, VectorsPlan)
+    assert (plan.phases, plan.chunks) == (16, 8)  # runs of 64 bytes in space
+
+
+def test_phases() -> None:
+    plan = _plans((2, 8, 65, 65), 6, "auto")[0]
+    assert isinstance(plan, PhasesPlan)
+    assert plan.shared.size == 6
+    assert [s.size for s in plan.plane] == [11, 11, 16]
+    assert plan.plane_size == 11 * 11 * 16
+    plan = _plans((2, 8, 48 * 20), 48)[0]
+    assert isinstance(plan, PhasesPlan)
+    assert plan.shared.size == 8  # the largest divisor up to 8
+    assert [s.size for s in plan.near] == [6]
+
+
+def test_granules() -> None:
+    back = {"direction": "batch_to_space"}
+    for width, breaks in ((63, ONE), (64, WITHIN), (6, ANY)):
+        plans = _plans((1, 3, 8, width), (2, 3), "auto", size=1, **back)
+        plan = next(p for p in plans if isinstance(p, GranulesPlan))
+        assert plan.breaks == breaks
+    assert plan.lanes == 16
+    halves = next(p for p in _plans((1, 2, 56, 56), 8, size=1, arrangement="contiguous") if p.family == "granules")
+    assert (halves.lanes, halves.breaks) == (8, ONE)  # rows of 7 bytes: stores of 8
+
+
+def test_words_are_as_wide_as_the_innermost_dim_allows() -> None:
+    def words(channels: int, size: int) -> int:
+        found: Nest = nest(
+            BlockGeometry((2, channels, 4, 4), 2),
+            dense_strides((2, channels, 4, 4), NHWC),
+            dense_strides((8, channels, 2, 2), NHWC),
+            size,
+        )
+        return found.words
+
+    assert [words(c, 1) for c in (1, 2, 3, 4, 6, 8, 16)] == [1, 2, 1, 4, 2, 8, 8]
+    assert [words(c, 2) for c in (1, 2, 3, 4, 64)] == [2, 4, 2, 8, 8]
+    assert words(3, 16) == 8
+
+
+def test_modes_of_rows() -> None:
     shape = (2, 8, 32, 32)
-    assert _plan(shape, 2).mode == HALF
-    assert _plan(shape, 2, direction="batch_to_space").mode == WHOLE
-    assert _plan(shape, 2, direction="batch_to_space", arrangement="contiguous").mode == HALF
-    assert _plan(shape, 2, order=(0, 2, 3, 1)).mode == RUN
-    assert _plan(shape, (2, 1)).mode == RUN
+    assert _rows(shape, 2).mode == HALF
+    assert _rows(shape, 2, direction="batch_to_space").mode == WHOLE
+    assert _rows(shape, 2, direction="batch_to_space", arrangement="contiguous").mode == HALF
+    assert _rows(shape, 2, order=NHWC).mode == RUN
+    assert _rows(shape, (2, 1)).mode == RUN
 
 
 def test_units_promise_only_what_strides_and_borders_keep() -> None:
     contiguous = {"arrangement": "contiguous"}
-    assert _plan((1, 2, 4, 64), (1, 4), **contiguous).space_unit == 4
-    assert _plan((1, 2, 4, 64), (1, 4), ((0, 0), (4, 4)), **contiguous).space_unit == 2  # windows of 18
-    assert _plan((1, 2, 4, 64), (1, 4), ((0, 0), (8, 8)), **contiguous).space_unit == 4  # windows of 20
-    assert _plan((1, 2, 4, 64), (1, 4), ((0, 0), (1, 15)), **contiguous).space_unit == 1
-    assert _plan((1, 2, 4, 63), (1, 3), **contiguous).space_unit == 1
-    assert _plan((1, 6, 4, 4), 2, order=(0, 2, 3, 1)).space_unit == 2  # six channels
+    assert _rows((1, 2, 4, 64), (1, 4), **contiguous).space_unit == 4
+    assert _rows((1, 2, 4, 64), (1, 4), ((0, 0), (4, 4)), **contiguous).space_unit == 2  # windows of 18
+    assert _rows((1, 2, 4, 64), (1, 4), ((0, 0), (8, 8)), **contiguous).space_unit == 4  # windows of 20
+    assert _rows((1, 2, 4, 64), (1, 4), ((0, 0), (1, 15)), **contiguous).space_unit == 1
+    assert _rows((1, 2, 4, 63), (1, 3), **contiguous).space_unit == 1
     geometry = BlockGeometry((1, 8, 4, 4), 2)
-    strides = [dense_strides(s, (0, 2, 3, 1)) for s in (geometry.space_shape, geometry.batch_shape)]
-    unaligned = make_plan("space_to_batch", geometry, *strides, 4, False, True)
-    assert unaligned is not None
-    assert (unaligned.space_unit, unaligned.batch_unit) == (1, 4)
+    strides = [dense_strides(s, NHWC) for s in (geometry.space_shape, geometry.batch_shape)]
+    (unaligned,) = (p for p in make_plans("space_to_batch", geometry, *strides, 4, False, True) if p.family == "rows")
+    assert isinstance(unaligned, RowsPlan)
+    assert (unaligned.words, unaligned.space_unit, unaligned.batch_unit) == (4, 1, 4)
 
 
 def test_wide_offsets_where_they_are_needed() -> None:
-    assert not _plan((1, 1, 2**16, 2**15), 2).wide  # the last offset is 2**31 - 1
-    assert _plan((1, 1, 2**16 + 2, 2**15), 2).wide
-    assert _plan((1, 1, 2**16, 2**15), 2, 2).wide
-    assert _plan((1, 1, 2**16, 2**15), 2, size=16).wide
-    assert _plan((1, 2**31, 2), (1, 2)).long_rows
+    for family in ("rows", "vectors", "phases", "granules"):
+
+        def plan(*arguments: object, family: str = family, **options: object) -> object:
+            return next((p for p in _plans(*arguments, **options) if p.family == family), None)  # type: ignore[arg-type]
+
+        small, large = plan((1, 1, 2**16, 2**15), 2), plan((1, 1, 2**16 + 2, 2**15), 2)
+        assert not small.wide  # the last offset is 2**31 - 1
+        assert large.wide
+        assert plan((1, 1, 2**16, 2**15), 2, ((8, 8), (8, 8))).wide
+    assert _rows((1, 2**31, 2), (1, 2)).long
+    assert _rows((1, 1, 2**16, 2**15), 2, size=16).wide
+
+
+def test_division_by_one_is_never_asked_for() -> None:
+    assert divider(1) == loops.coded(0)
+    assert divider(3) == magic(3)

@@ -1,10 +1,10 @@
 """The kernel that serves every geometry: tiles of rows times elements over the padded space.
 
-Index formula: `plan.py`. Grid: one dimension, row tiles times element tiles, elements fastest. A program owns TILE // K
+Index formula: `loops.py`; numbers: `rows_plan.py`. Grid: one dimension, row tiles times element tiles, elements fastest. A program owns TILE // K
 rows of K elements. Whatever belongs to a row (divisions, the border tests of all dims but the last) is computed once per
 row; an element costs a multiply-add and, at a border, a comparison.
 
-Numbers arrive `plan.coded`, so that no size or stride leads to another compilation; what the compiler must know (units
+Numbers arrive `loops.coded`, so that no size or stride leads to another compilation; what the compiler must know (units
 of alignment, which dims are split or masked) are constexprs. Offsets are counted in units of alignment, which is how the
 compiler learns that it may read and write 16 bytes at once.
 """
@@ -14,27 +14,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def _divide(n, divisor, code, LONG: tl.constexpr):
-    """n // divisor, by multiplication while n fits 31 bits."""
-    if LONG:
-        return n // tl.cast(divisor >> 2, tl.int64)
-    multiplier = tl.cast(code >> 8, tl.uint32)
-    shift = tl.cast((code >> 2) & 63, tl.uint32)
-    return (tl.umulhi(n.to(tl.uint32), multiplier) >> shift).to(tl.int32)
+from .locate import divide, locate_rows
 
 
-@triton.jit(do_not_specialize=["rows", "pad_low", "pad_high", "bucket"])
+@triton.jit(do_not_specialize=["rows", "pad_low", "pad_high"])
 def move_rows(
     source_pointer,
     result_pointer,
     rows,
     dims,  # innermost first: size, its magic, space stride, outer stride, inner stride, extent, its magic, before, covered
-    inner,  # of the dim that rows run along, see `launch.py`
+    inner,  # of the dim that rows run along
     pad_low,  # bits of the pad value; of 16-byte elements, of their first word
     pad_high,
-    bucket,  # the tuning key; not read
     KINDS: tl.constexpr,  # of each dim: 0 plain, 1 split, 2 shifted
     MASKED: tl.constexpr,  # of each dim: has a border
     ND: tl.constexpr,
@@ -59,40 +50,22 @@ def move_rows(
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     length = tl.cast(inner[0] >> 2, tl.int32) * LENGTH_UNIT
-    tiles = tl.cdiv(length, K)
     program = tl.program_id(0)
-    row = tl.cast(program // tiles, NUMBER) * R + tl.arange(0, R)  # [R]
-    k = (program % tiles) * K + tl.arange(0, K)  # [K]
+    k = tl.arange(0, K)  # [K]
+    if LONGEST > TILE:
+        tiles = tl.cdiv(length, K)
+        k += (program % tiles) * K
+        program = program // tiles
+    row = tl.cast(program, NUMBER) * R + tl.arange(0, R)  # [R]
     inside = row < tl.cast(rows, NUMBER)
-    covered = inside  # and in no border
-    space = tl.zeros([R], OFFSET)  # offsets of the rows, in units
-    batch = tl.zeros([R], OFFSET)
     rest = row
     half = tl.zeros([R], NUMBER)
     if HALVES:
-        quotient = _divide(rest, inner[1], inner[2], LONG)
-        half = rest - quotient * tl.cast(inner[1] >> 2, NUMBER)
-        rest = quotient
+        rest = divide(row, inner[1], inner[2], LONG)
+        half = row - rest * tl.cast(inner[1] >> 2, NUMBER)
+    space, batch, covered = locate_rows(rest, inside, dims, KINDS, MASKED, ND, WIDE, LONG)  # in units
+    if HALVES:
         batch += half.to(OFFSET) * tl.cast(inner[3] >> 2, OFFSET)
-    for d in tl.static_range(ND):
-        index = rest
-        if d < ND - 1:
-            quotient = _divide(rest, dims[d][0], dims[d][1], LONG)
-            index = rest - quotient * tl.cast(dims[d][0] >> 2, NUMBER)
-            rest = quotient
-        coordinate = index
-        if KINDS[d] != 0:
-            coordinate = index - tl.cast(dims[d][7] >> 2, NUMBER)
-            if MASKED[d]:
-                covered = covered & (coordinate >= 0) & (coordinate < tl.cast(dims[d][8] >> 2, NUMBER))
-        space += coordinate.to(OFFSET) * tl.cast(dims[d][2] >> 2, OFFSET)
-        if KINDS[d] == 1:
-            outer = _divide(index, dims[d][5], dims[d][6], LONG)
-            within = index - outer * tl.cast(dims[d][5] >> 2, NUMBER)
-            batch += outer.to(OFFSET) * tl.cast(dims[d][3] >> 2, OFFSET)
-            batch += within.to(OFFSET) * tl.cast(dims[d][4] >> 2, OFFSET)
-        else:
-            batch += index.to(OFFSET) * tl.cast(dims[d][3] >> 2, OFFSET)
 
     exists = inside[:, None] & (k < length)[None, :]  # [R, K]
     valid = covered[:, None] & (k < length)[None, :]
@@ -119,7 +92,7 @@ def move_rows(
         space_2d = space[:, None] + (k.to(OFFSET) * tl.cast(inner[6] >> 2, OFFSET))[None, :]
     if MODE == 2:
         padded = k.to(NUMBER) + tl.cast(inner[8] >> 2, NUMBER)
-        outer = _divide(padded, inner[10], inner[2], LONG)
+        outer = divide(padded, inner[10], inner[2], LONG)
         within = padded - outer * tl.cast(inner[10] >> 2, NUMBER)
         element = outer.to(OFFSET) * tl.cast(inner[7] >> 2, OFFSET) + within.to(OFFSET) * tl.cast(inner[3] >> 2, OFFSET)
         batch_2d = batch[:, None] + element[None, :]

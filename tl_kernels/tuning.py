@@ -12,22 +12,17 @@ import os
 import sys
 import tempfile
 import warnings
-import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from .plan import Plan
+from .family import Config, Plan
 
-
-class Config(NamedTuple):
-    """What is tuned: bytes of a program's tile, and its warps."""
-
-    tile_bytes: int
-    warps: int
-
-
-SPACE = tuple(Config(tile, warps) for tile in (2048, 4096, 8192, 16384, 32768) for warps in (1, 2, 4, 8))
+FAMILIES = ("rows", "vectors", "phases", "granules")
+TILES = (1024, 2048, 4096, 8192, 16384, 32768)
+WARPS = (1, 2, 4, 8)
+MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
 MODES = ("off", "cached", "on")
 
 
@@ -39,35 +34,15 @@ def mode() -> str:
     return value
 
 
-def bucket(plan: Plan) -> str:
-    """The tuning key of a plan: kind of access, and magnitudes of the row and of the whole.
-
-    Two shapes in one bucket share their configuration, so it holds nothing that changes from one image size to the next.
-    """
-    access = "/".join(str(d.kind + (4 if d.masked else 0)) for d in plan.dims)
-    units = f"{plan.words}x{plan.space_unit}x{plan.batch_unit}"
-    sizes = f"{plan.length.bit_length()}x{min((plan.rows * plan.length).bit_length(), 28)}"
-    dense = f"{int(plan.space_step == 1)}{int(plan.batch_step == 1)}{int(plan.inner.masked)}"
-    return f"rows {plan.direction} {plan.mode} {dense} {units} {sizes} {access}"
-
-
-def bucket_number(key: str) -> int:
-    """The key as a number below 2**31, which Triton's autotuner can take as an argument."""
-    return zlib.crc32(key.encode()) >> 1
-
-
-def rule(plan: Plan) -> Config:
-    """Where nothing was measured: 8 KiB and 4 warps, less where that would leave most of a GPU idle.
-
-    Scalar accesses keep a register or two per element, so a thread gets at most 16 elements with narrow stores and 32
-    with wide ones: more made the compiler spill.
-    """
-    total = plan.rows * plan.length * plan.words
-    wide = (plan.batch_unit if plan.direction == "space_to_batch" else plan.space_unit) * plan.words >= 16
-    tile = min(8192, 128 * plan.words * (32 if wide else 16))
-    while tile > 1024 and total // tile < 512:
-        tile //= 2
-    return Config(tile, 4 if tile >= 4096 or not wide else 2 if tile >= 2048 else 1)
+def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
+    """All configurations worth measuring for a call, over every family that applies to it."""
+    return tuple(
+        Config(plan.family, tile, warps)
+        for plan in plans
+        for tile in TILES
+        for warps in WARPS
+        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
+    )
 
 
 def cache_folder() -> Path:
@@ -84,7 +59,8 @@ def cache_folder() -> Path:
     return base / "spacebatch"
 
 
-FORMAT = 1
+FORMAT = 2
+SHIPPED = Path(__file__).parent / "tables"  # tables measured before a release
 
 
 class Table:
@@ -99,36 +75,40 @@ class Table:
         safe = "".join(c if c.isalnum() else "_" for c in device)
         self.path = cache_folder() / f"{safe}.json"
         self.entries: dict[str, Config] = {}
+        self._shipped: dict[str, Config] = {}
         self._warned = False
-        self._read()
+        self._read(SHIPPED / self.path.name, self._shipped)
+        self._read(self.path, self.entries)
 
-    def _read(self) -> None:
+    def _read(self, path: Path, entries: dict[str, Config]) -> None:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
         except OSError as error:
-            self._warn(f"cannot read {self.path}: {error}")
+            self._warn(f"cannot read {path}: {error}")
             return
         try:
             data = json.loads(text)
             if data["format"] != FORMAT or data["device"] != self.device:
-                self._warn(f"{self.path} is not a table of format {FORMAT} for {self.device}; it is not used")
+                self._warn(f"{path} is not a table of format {FORMAT} for {self.device}; it is not used")
                 return
-            for key, (tile, warps) in data["entries"].items():
-                config = Config(int(tile), int(warps))
-                if config in SPACE:
-                    self.entries[str(key)] = config
+            for key, (family, tile, warps) in data["entries"].items():
+                config = Config(str(family), int(tile), int(warps))
+                if config.family in FAMILIES and config.tile_bytes in TILES and config.warps in WARPS:
+                    entries[str(key)] = config
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._warn(f"{self.path} is damaged ({type(error).__name__}: {error}); it is not used")
+            self._warn(f"{path} is damaged ({type(error).__name__}: {error}); it is not used")
 
     def get(self, key: str) -> Config | None:
-        """The configuration measured for a bucket, if any."""
-        return self.entries.get(key)
+        """The configuration measured for a bucket, here or before the package was released, if any."""
+        return self.entries.get(key) or self._shipped.get(key)
 
     def add(self, key: str, config: Config) -> None:
         """Keep a configuration, in memory in any case and on disk where possible; other processes' entries stay."""
-        self._read()
+        global generation
+        generation += 1
+        self._read(self.path, self.entries)
         self.entries[key] = config
         data: dict[str, Any] = {"format": FORMAT, "device": self.device, "entries": dict(sorted(self.entries.items()))}
         try:
@@ -144,6 +124,9 @@ class Table:
         if not self._warned:
             self._warned = True
             warnings.warn(f"spacebatch: tuning table: {message}", stacklevel=2)
+
+
+generation = 0  # counts what was added to tables, so that launches made ready before are not taken after
 
 
 @cache
