@@ -1,38 +1,55 @@
 """`python -m spacebatch.perf`: measure and inspect on the machine at hand.
 
-static   compile every kernel ahead of time, without a GPU, and print what its machine code is made of
+gpu        everything that needs a real GPU, in less than ten minutes
+sweep      time cells against peers, on the CPU or a GPU; `check` only compares bits, `list` only names
+tune       measure tile sizes on this GPU and keep the best
+overhead   the host's time per call
+atrous     where a dilated convolution is faster in batch space
+report     goals met and missed, from a file of measurements; `plot` draws it, `compare` two of them
+static     compile every kernel ahead of time, without a GPU, and print what its machine code is made of
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
+
+# Each has `add_arguments(parser)` and `main(options) -> int`, and is imported for its own command alone.
+MODULES = {
+    "gpu": "everything that needs a real GPU",
+    "overhead": "the host's time per call",
+    "atrous": "where a dilated convolution is faster in batch space",
+    "static": "machine code of every kernel, compiled without a GPU",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status."""
-    from . import static
-
-    parser = argparse.ArgumentParser(prog="python -m spacebatch.perf", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    inspect = commands.add_parser("static", help="machine code of every kernel, compiled without a GPU")
-    inspect.add_argument("--target", action="append", choices=list(static.TARGETS), help="default: sm_90; repeatable")
-    inspect.add_argument(
-        "--bytes", action="append", type=int, choices=[1, 2, 4, 8, 16], help="default: all; repeatable"
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m spacebatch.perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    inspect.add_argument("--json", type=Path, help="write the reports to this file as well")
-    options = parser.parse_args(arguments)
-    rows = list(static.reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16]))
-    print(static.table(rows))
-    if options.json:
-        import triton
+    commands = parser.add_subparsers(dest="command", required=True)
+    named = arguments[0] if arguments else ""
+    if named in MODULES:
+        module = import_module(f".{named}", __package__)
+        chosen = commands.add_parser(named, help=MODULES[named])
+        module.add_arguments(chosen)
+        chosen.set_defaults(main=module.main)
+    else:
+        from .commands import add_to
 
-        data = {"triton": triton.__version__, "reports": [row.as_dict() for row in rows]}
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
-    return 0
+        for name, text in MODULES.items():
+            commands.add_parser(name, help=text)
+        add_to(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.main(options))
+    except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

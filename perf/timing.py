@@ -10,18 +10,23 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import torch
+from torch import Tensor
 
-Call = Callable[[], object]
+T = TypeVar("T")
+Call: TypeAlias = "Callable[[], object]"
+Clock: TypeAlias = "Callable[[list[tuple[str, Call]]], list[tuple[str, float]]]"  # runs each once; (name, seconds)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Timing:
 
 
 def interleaved(
-    calls: Mapping[str, Call], device: torch.device, *, rounds: int = 15, warmup: int = 3
+    calls: Mapping[str, Call], device: torch.device, *, rounds: int = 15, warmup: int = 3, clock: Clock | None = None
 ) -> dict[str, Timing]:
     """Time the calls against each other: every round runs each of them once, in a random order.
 
@@ -60,31 +65,47 @@ def interleaved(
             does not count. On the CPU it is the wall clock.
         rounds: timed runs of each call.
         warmup: runs of each call before, not timed: kernels get compiled and memory pools filled.
+        clock: how a round is timed, if not by the device's own clock.
 
     Returns:
         A `Timing` for each name.
+    """
+    seconds = round_seconds(calls, clock or clock_of(device), rounds=rounds, warmup=warmup)
+    return {name: Timing.of(found) for name, found in seconds.items()}
+
+
+def round_seconds(calls: Mapping[str, Call], clock: Clock, *, rounds: int, warmup: int) -> dict[str, list[float]]:
+    """The seconds of each call in each round, for ratios taken round by round.
+
+    >>> def ticking(calls): return [(name, len(name) * 1.0) for name, _ in calls]
+    >>> round_seconds({"a": int, "bb": int}, ticking, rounds=2, warmup=0)
+    {'a': [1.0, 1.0], 'bb': [2.0, 2.0]}
     """
     order = list(calls)
     shuffle = random.Random(0).shuffle
     for _ in range(warmup):
         for name in order:
             calls[name]()
-    time_round = _gpu_round(device) if device.type == "cuda" else _cpu_round
     seconds: dict[str, list[float]] = {name: [] for name in order}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
             shuffle(order)
-            for name, elapsed in time_round([(name, calls[name]) for name in order]):
+            for name, elapsed in clock([(name, calls[name]) for name in order]):
                 seconds[name].append(elapsed)
     finally:
         if collecting:
             gc.enable()
-    return {name: Timing.of(seconds[name]) for name in calls}
+    return {name: seconds[name] for name in calls}
 
 
-def _cpu_round(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
+def clock_of(device: torch.device) -> Clock:
+    """The clock of a device: events on a GPU, the wall clock elsewhere."""
+    return _gpu_clock(device) if device.type == "cuda" else _wall_clock
+
+
+def _wall_clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
     elapsed = []
     for name, call in calls:
         start = time.perf_counter()
@@ -94,25 +115,100 @@ def _cpu_round(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
     return elapsed
 
 
-def _gpu_round(device: torch.device) -> Callable[[list[tuple[str, Call]]], list[tuple[str, float]]]:
-    cache = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
-    flush = torch.empty(max(2 * cache, 256 << 20), dtype=torch.uint8, device=device)
+def _gpu_clock(device: torch.device) -> Clock:
+    flush = torch.empty(max(4 * cache_bytes(device), 512 << 20), dtype=torch.uint8, device=device)
 
-    def time_round(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
-        elapsed = []
+    def clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
+        elapsed, events = [], []
         with torch.cuda.device(device):
             for name, call in calls:
+                if isinstance(call, OwnStream):
+                    elapsed.append((name, call.burst(device)))
+                    continue
                 start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
                 flush.zero_()
                 start.record()
                 result = call()
                 stop.record()
-                torch.cuda.synchronize(device)
-                elapsed.append((name, start.elapsed_time(stop) / 1e3))
                 del result
-        return elapsed
+                events.append((name, start, stop))
+            torch.cuda.synchronize(device)
+        return [*elapsed, *((name, start.elapsed_time(stop) / 1e3) for name, start, stop in events)]
 
-    return time_round
+    return clock
+
+
+def cache_bytes(device: torch.device) -> int:
+    """The size of a GPU's last cache; 0 where there is no GPU, or PyTorch does not tell."""
+    if device.type != "cuda":
+        return 0
+    return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0))
+
+
+@dataclass(frozen=True)
+class OwnStream:
+    """A call that is queued where events of PyTorch's stream do not see it, as JAX and TensorFlow do.
+
+    On a GPU it is timed by the wall clock, over a burst that hides the host's time: start, …, start, wait.
+
+    Attributes:
+        start: queues the work and returns its result. wait: returns when a result is there.
+    """
+
+    start: Call
+    wait: Callable[[Any], object]
+
+    def __call__(self) -> object:
+        result = self.start()
+        self.wait(result)
+        return result
+
+    def burst(self, device: torch.device, runs: int = 10) -> float:
+        """Seconds per run."""
+        torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        for _ in range(runs):
+            result = self.start()
+        self.wait(result)
+        return (time.perf_counter() - start) / runs
+
+
+def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
+    """A call that takes the next of the inputs each time, so that no run finds its own in the cache.
+
+    >>> call = rotated(abs, [-1, -2])
+    >>> call(), call(), call()
+    (1, 2, 1)
+    """
+    following = itertools.cycle(inputs)
+    return lambda: function(next(following))
+
+
+def host_seconds(call: Call, device: torch.device, *, runs: int = 100, now: Callable[[], float] | None = None) -> float:
+    """Seconds until a call returns, whether or not the GPU has finished: the median of five stretches of `runs` calls."""
+    now = now or time.perf_counter
+    stretches = []
+    for _ in range(5):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = now()
+        for _ in range(runs):
+            call()
+        stretches.append((now() - start) / runs)
+    return statistics.median(stretches)
+
+
+def captured(call: Call, device: torch.device, runs: int = 32) -> Call:
+    """A CUDA graph of so many runs of a call, captured; calling it replays them all."""
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        call()
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(runs):
+            call()
+    return graph.replay
 
 
 def copy_of(moved_bytes: int, device: torch.device) -> Call:
@@ -120,10 +216,26 @@ def copy_of(moved_bytes: int, device: torch.device) -> Call:
 
     It writes to memory that is there already, where operators allocate their results.
     """
-    elements = max(moved_bytes // 8, 1)
-    source = torch.ones(elements, dtype=torch.float32, device=device)
-    target = torch.ones_like(source)
+    # words of 8 bytes: PyTorch counts elements, not bytes, when it decides how many threads a copy on the CPU is worth
+    source = random_bytes(max(moved_bytes // 16, 1) * 8, device).view(torch.int64)
+    target = source.clone()
     return lambda: target.copy_(source)
+
+
+def random_bytes(count: int, device: torch.device) -> Tensor:
+    """A uint8 tensor of random bytes; from 1 MB on they repeat on the CPU, with a prime period.
+
+    >>> random_bytes(3, torch.device("cpu")).shape
+    torch.Size([3])
+    """
+    if device.type == "cuda":
+        return torch.empty(count, dtype=torch.uint8, device=device).random_()
+    if device.type == "meta":
+        return torch.empty(count, dtype=torch.uint8, device=device)
+    period = 1_000_003
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randint(0, 256, (min(count, period),), dtype=torch.uint8, generator=generator)
+    return some if count <= period else some.repeat(-(-count // period))[:count].to(device)
 
 
 def hardware(device: torch.device) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from spacebatch.perf.traffic import lost
+
 triton = pytest.importorskip("triton")
 
 # Committed tables of `python -m spacebatch.perf static`, one per minor version of Triton, whose compilers differ.
@@ -47,7 +49,7 @@ def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     sizes = ["1", "2", "4", "8", "16"] if request.param == "sm_90" else ["2"]
     file = tmp_path_factory.mktemp("static") / "reports.json"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    options = [word for size in sizes for word in ("--bytes", size)] + ["--families" for _ in families]
+    options = [word for size in sizes for word in ("--bytes", size)] + ["--families" if families else "--no-traffic"]
     command = [sys.executable, "-m", "spacebatch.perf", "static", "--target", target, "--json", str(file), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -59,6 +61,8 @@ def test_accesses_are_as_wide_as_promised_and_nothing_spills(compiled: list[dict
     for report in compiled:
         assert report["spills"] == 0, report
         load, store = report["promised_bits"]
+        if report["target"].startswith("gfx"):  # warps of 64 lanes: half as many words for each
+            store = min(store, 64)
         assert report["load_bits"] >= load, report
         assert report["store_bits"] >= store, report
 
@@ -95,6 +99,8 @@ def test_no_worse_than_committed(compiled: list[dict[str, Any]]) -> None:
         assert report["instructions_per_byte"] <= 1.1 * before["instructions_per_byte"], (report, before)
         assert report["load_bits"] >= before["load_bits"], (report, before)
         assert report["store_bits"] >= before["store_bits"], (report, before)
+        if "traffic" in before and "traffic" in report:
+            assert not lost(before["traffic"], report["traffic"]), (report, before)
 
 
 def _key(report: dict[str, Any]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ KERNELS = {
     for case in (
         KernelCase("aligned", (8, 64, 128, 128), 2),
         KernelCase("padded by 1", (8, 64, 126, 126), 2, 1),
-        KernelCase("odd width", (8, 64, 65, 65), 6, "auto"),
+        KernelCase("block 3", (8, 64, 192, 192), 3),
         KernelCase("odd planes", (8, 3, 33, 33), 2, "auto"),
         KernelCase("channels_last, padded", (8, 64, 126, 126), 2, 1, True),
         KernelCase("windows, channels_last", (8, 128, 56, 56), 8, 0, True, WINDOWS),
@@ -32,7 +32,7 @@ BOUNDS = {
     ("aligned", "batch_to_space", 1, "vectors"): (1.0, 1.0, 1.0, 512, 512),
     ("channels_last, padded", "space_to_batch", 2, "rows"): (1.0, 1.0, 1.0, 480, 512),
     ("windows, channels_last", "batch_to_space", 4, "rows"): (1.0, 1.0, 1.0, 512, 512),
-    ("odd width", "space_to_batch", 4, "phases"): (0.15, 0.85, 1.0, 115, 500),
+    ("block 3", "space_to_batch", 4, "phases"): (0.33, 1.0, 1.0, 128, 512),
     ("padded by 1", "batch_to_space", 4, "granules"): (0.4, 0.95, 1.0, 120, 512),
     ("odd planes", "batch_to_space", 1, "granules"): (0.09, 0.8, 0.9, 25, 220),
 }

@@ -14,6 +14,9 @@ import triton.language as tl
 from .granules import covers
 from .locate import divide
 
+# Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
+WARP_FIRST = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7))
+
 
 @triton.jit(do_not_specialize=["programs", "pad_low", "pad_high"])
 def move_phases(
@@ -77,7 +80,10 @@ def move_phases(
 
     # words of the stretch, lanes of a warp side by side
     WARP: tl.constexpr = 32
-    k = tl.arange(0, STRETCH // WARP)[:, None] * WARP + tl.arange(0, WARP)[None, :]
+    if WARP_FIRST:
+        k = tl.arange(0, WARP)[:, None] + tl.arange(0, STRETCH // WARP)[None, :] * WARP
+    else:
+        k = tl.arange(0, STRETCH // WARP)[:, None] * WARP + tl.arange(0, WARP)[None, :]
     if RAGGED:
         valid = k < left
     else:
@@ -132,6 +138,7 @@ def move_phases(
         else:
             shift = phase * tl.cast(inner[2] >> 2, OFFSET)
             value = tl.load(source_pointer + (source + shift) + offset, mask=inside, other=pad)
-        tl.store(
-            pointer + phase * (tl.cast(inner[3] >> 2, OFFSET) * LANES) + word, tl.reshape(value, [STRETCH]), mask=stored
-        )
+        if WARP_FIRST:
+            value = tl.trans(value)
+        target = pointer + phase * (tl.cast(inner[3] >> 2, OFFSET) * LANES) + word
+        tl.store(target, tl.reshape(value, [STRETCH]), mask=stored)

@@ -54,10 +54,18 @@ def make_plans(
 
 
 def _rank(plan: Plan) -> int:
-    """Lower is better; ahead of the general families stand those that are at their best with this call."""
+    """Lower is better; ahead of the general families stand those that are at their best with this call.
+
+    The reasons are figures of `perf.traffic` and `perf.static`: with scalar loads single bytes are bound by instructions,
+    of which rows take the fewest where their stores are wide; elsewhere the width of stores decides.
+    """
     load, store = plan.access
     if plan.family == "rows":
-        return 0 if load >= 128 and store >= 128 else 4
+        if load >= 128 and store >= 128:
+            return 0
+        bordered = any(dim.masked for dim in (*plan.dims, plan.inner))  # type: ignore[attr-defined]
+        return 2 if plan.words == 1 and store >= 128 and bordered and plan.direction == "space_to_batch" else 5
     if plan.family == "vectors":
-        return 1 if min(load, store) >= 64 else 5
-    return {"phases": 2, "granules": 3}[plan.family]
+        enough = 32 if plan.words == 1 else 64
+        return 1 if min(load, store) >= enough else 6
+    return {"phases": 3, "granules": 4}[plan.family]

@@ -69,10 +69,11 @@ class RowsPlan:
 
     @property
     def rule(self) -> Config:
-        """128 bytes a thread; 16 words where stores are narrow, which keep a register or two each."""
-        if self.access[1] >= 128:
+        """128 bytes a thread; with narrow loads or stores 32 or 16 words, each of which takes a register or two."""
+        load, store = self.access
+        if min(load, store) >= 128:
             return fitted(self.family, 8192, 2, self.payload)
-        return fitted(self.family, min(8192, 128 * 16 * self.words), 4, self.payload)
+        return fitted(self.family, min(8192, 128 * self.words * (32 if store >= 128 else 16)), 4, self.payload)
 
     def programs(self, tile: int) -> int:
         """How many programs a launch with tiles of so many words takes."""

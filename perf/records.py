@@ -1,0 +1,194 @@
+"""What was measured, as JSON that is on disk after every cell.
+
+The file is one object:
+
+    schema      1
+    kind        "sweep" or "gpu"
+    measured    false for a rehearsal, whose figures mean nothing
+    spacebatch  the version. device: its name, type, memory and cache in bytes,
+                and the threads of the CPU. software: versions, by name.
+    providers   name → what it is. absent: name → why it was not timed at all.
+    steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}]
+    cells       [record], see `Record`; times in seconds, each {median, lower, upper, runs}
+    not_measured  the keys of cells that were wanted and not reached
+    tuned       what `tl_kernels.measure.tune` found: [{bucket, config, seconds, rule, rule_seconds, every}]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .cells import Cell
+from .timing import Timing, hardware, software
+
+SCHEMA = 1
+
+
+@dataclass
+class Record:
+    """What became of one cell.
+
+    Attributes:
+        cell: which.
+        moved_bytes: that must move, read and written.
+        copy: a copy of as many bytes in the same run, None where none was timed.
+        times: name → timing, of the providers that gave the right result.
+        ratios: name → the provider's seconds over ours, the median of the ratios round by round.
+        wrong: names of those whose result differed; they are not timed.
+        failed: name → error. refused: name → why it has nothing for this cell.
+        kernel: what ran on our side, configuration included.
+        host: name → seconds until a call returns. graph: name → seconds inside a CUDA graph, "copy" among them.
+        extra_bytes: of memory that our call takes beside input and result.
+    """
+
+    cell: Cell
+    moved_bytes: int
+    copy: Timing | None = None
+    times: dict[str, Timing] = field(default_factory=dict)
+    ratios: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    kernel: str = ""
+    host: dict[str, float] = field(default_factory=dict)
+    graph: dict[str, float] = field(default_factory=dict)
+    extra_bytes: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Our bandwidth as a share of the copy's."""
+        ours = self.times.get("ours")
+        return self.copy.median / ours.median if self.copy and ours else None
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        ours = self.times.get("ours")
+        return self.moved_bytes / ours.median if ours else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; what is empty is left out."""
+        data = {"key": self.cell.key, **asdict(self)}
+        return {name: value for name, value in data.items() if value not in (None, "", {}, [])}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Record:
+        """The record that `as_dict` described."""
+        data = {name: value for name, value in data.items() if name != "key"}
+        data["cell"] = Cell.from_dict(data["cell"])
+        data["times"] = {name: Timing(**timing) for name, timing in data.get("times", {}).items()}
+        data["copy"] = Timing(**data["copy"]) if "copy" in data else None
+        return cls(**data)
+
+
+@dataclass
+class Run:
+    """All that one run measured; `save` may be called after every cell."""
+
+    kind: str
+    measured: bool
+    device: dict[str, Any]
+    software: str
+    spacebatch: str
+    providers: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    cells: list[Record] = field(default_factory=list)
+    not_measured: list[str] = field(default_factory=list)
+    tuned: list[dict[str, Any]] = field(default_factory=list)
+    path: Path | None = None
+    _saved: float = field(default=0.0, repr=False)
+
+    @classmethod
+    def begin(cls, kind: str, device: torch.device, path: Path | None = None, measured: bool = True) -> Run:
+        """An empty run on a device."""
+        import spacebatch
+
+        return cls(kind, measured, device_facts(device), software(), spacebatch.__version__, path=path)
+
+    def add(self, record: Record) -> None:
+        """Keep a record, in the place of an earlier one of the same cell, and write the file every few seconds."""
+        for i, before in enumerate(self.cells):
+            if before.cell.key == record.cell.key:
+                self.cells[i] = record
+                break
+        else:
+            self.cells.append(record)
+        if time.monotonic() - self._saved > 2:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        if self.path is None:
+            return
+        self._saved = time.monotonic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps(self.as_dict(), indent=1) + "\n")
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; the schema stands at the top of this file."""
+        return {
+            "schema": SCHEMA,
+            **{name: getattr(self, name) for name in ("kind", "measured", "spacebatch", "device", "software")},
+            **{name: getattr(self, name) for name in ("providers", "absent", "steps", "not_measured", "tuned")},
+            "cells": [record.as_dict() for record in self.cells],
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Read a file back.
+
+        Raises:
+            ValueError: not such a file, or one of another schema.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            schema = data.pop("schema")
+            if schema != SCHEMA:
+                raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
+            cells = [Record.from_dict(record) for record in data.pop("cells")]
+            return cls(**data, cells=cells, path=path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a file of measurements: {error}") from error
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """What a figure's reader must know of the machine."""
+    facts: dict[str, Any] = {"type": device.type, "name": hardware(device), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {
+            "memory": properties.total_memory,
+            "cache": getattr(properties, "L2_cache_size", 0),
+            "processors": properties.multi_processor_count,
+            "driver": _driver(),
+        }
+    return facts
+
+
+def _driver() -> str:
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return text.splitlines()[0]
+
+
+def by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """Records by the key of their cell."""
+    return {record.cell.key: record for record in records}
