@@ -20,15 +20,23 @@ from .reference.geometry import BlockGeometry, required_paddings
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
     from .backends import use_backend
+    from .choose import BlockChoice, choose_block
+    from .compiled import use_compiled
+    from .conversion import Conversion
+    from .converting import convert
     from .explanation import Explanation, explain
     from .functions import batch_to_space, space_to_batch
 
 __version__ = "0.1.0"
 __all__ = [
+    "BlockChoice",
     "BlockGeometry",
+    "Conversion",
     "Explanation",
     "batch_to_space",
     "caffe2",
+    "choose_block",
+    "convert",
     "explain",
     "nn",
     "reference",
@@ -36,6 +44,7 @@ __all__ = [
     "space_to_batch",
     "tensorflow",
     "use_backend",
+    "use_compiled",
 ]
 
 _SUBMODULES = ("caffe2", "nn", "reference", "tensorflow")
@@ -43,9 +52,12 @@ _HOME = {
     "batch_to_space": "functions",
     "space_to_batch": "functions",
     "use_backend": "backends",
+    "use_compiled": "compiled",
     "Explanation": "explanation",
     "explain": "explanation",
 }
+# these bring torch.fx along
+_LATER = {"BlockChoice": "choose", "Conversion": "conversion", "choose_block": "choose", "convert": "converting"}
 
 
 def _load() -> None:
@@ -71,6 +83,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         _load()
         return globals()[name]
+    if name in _LATER:
+        _load()
+        return getattr(import_module(f".{_LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -155,12 +155,23 @@ def _numpy_run(
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
+_Call: TypeAlias = "tuple[Direction, BlockGeometry, tuple[int, ...], torch.dtype, str]"
+_triton_reasons: dict[_Call, str | None] = {}
+
+
 def _triton_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
     if not _HAS_TRITON:
         return "triton is not installed"
-    from spacebatch.tl_kernels import launch
+    call = (direction, geometry, source.stride(), source.dtype, source.device.type)
+    try:
+        return _triton_reasons[call]
+    except KeyError:
+        from spacebatch.tl_kernels import launch
 
-    return launch.can_run(direction, geometry, source)
+        if len(_triton_reasons) == 4096:
+            _triton_reasons.clear()
+        reason = _triton_reasons[call] = launch.can_run(direction, geometry, source)
+        return reason
 
 
 def _triton_run(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, front_door, functions
+from . import backends, checks, front_door
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def explain(
     )
     if isinstance(x, np.ndarray):
         return Explanation(name, geometry, "reference", "numpy", _NUMPY_KERNEL, {})
-    functions.check_tensor(name, x)
+    checks.check_tensor(name, x)
     direction: backends.Direction = "space_to_batch" if name == "space_to_batch" else "batch_to_space"
     way = front_door.way(x)
     if way == "aten":
@@ -112,6 +112,7 @@ def explain(
 
 _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
 _TORCH_KERNEL = "pad, reshape, permute, clone, view"
+_GATHER_KERNEL = "one gather by a kept index map, border filled after"
 _COPY_KERNEL = "one strided copy, border padded before or cropped after"
 
 
@@ -122,4 +123,6 @@ def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry
         return launch.describe(direction, geometry, x)
     if backend == "numpy":
         return _NUMPY_KERNEL
+    if front_door.Call(geometry).gathered(x) is not None:
+        return _GATHER_KERNEL
     return _COPY_KERNEL if x.device.type == "cpu" else _TORCH_KERNEL

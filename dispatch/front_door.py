@@ -17,28 +17,34 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, hooks
+from . import backends, gather, hooks, sharding
 from .backends import PadValue
+from .gather import Maps
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, torch.nn.Buffer))
 _is_compiling = hooks.is_compiling
+_is_tracing = hooks.is_tracing
 _functorch_level = hooks.functorch_level
 _has_storage = hooks.has_storage
+_modes = hooks.mode_active
+_forward_ad = hooks.forward_ad_active
+_grad_enabled = torch.is_grad_enabled
+_take = torch.take
 
 
 def way(x: Tensor) -> Way:
     """Which of the four ways a call with this input takes."""
     if type(x) in _PLAIN:
-        if _is_compiling() or _functorch_level() is not None or not _has_storage(x):
+        if _is_compiling() or _is_tracing() or _functorch_level() is not None or not _has_storage(x):
             return "aten"
-        if hooks.mode_active():
-            return "aten" if hooks.forward_ad_active() else "operator"  # the operator would lose tangents
-        if (x.requires_grad and torch.is_grad_enabled()) or hooks.forward_ad_active():
+        if _modes():
+            return "aten" if _forward_ad() else "operator"  # the operator would lose tangents
+        if (x.requires_grad and _grad_enabled()) or _forward_ad():
             return "autograd"
         return "backend"
-    return "aten" if _is_compiling() or hooks.forward_ad_active() else "operator"
+    return "aten" if _is_compiling() or _forward_ad() else "operator"
 
 
 def symbolic(x: Tensor) -> bool:
@@ -51,62 +57,106 @@ def resolved(x: Tensor) -> Tensor:
     return x.resolve_conj().resolve_neg() if x.is_complex() or x.is_neg() else x
 
 
+class Call:
+    """What is worked out once for all calls of one shape with the same arguments."""
+
+    __slots__ = ("_maps", "_new", "geometry")
+
+    def __init__(self, geometry: BlockGeometry) -> None:
+        self.geometry = geometry
+        self._maps: Maps | None = None
+        self._new = True  # the maps are made by the first call that may use them: not under a fake mode
+
+    def gathered(self, x: Tensor) -> Maps | None:
+        """The index maps, where a gather serves: x small, contiguous, on the CPU, and no backend demanded."""
+        if self._new:
+            self._maps = gather.maps_of(self.geometry)
+            self._new = False
+        if self._maps is None or not x.is_cpu or not x.is_contiguous() or backends.forced_backend() is not None:
+            return None
+        return self._maps if x.dtype in gather.DTYPES else None
+
+    def to_batch(self, x: Tensor, pad_value: PadValue) -> Tensor:
+        """space_to_batch of a plain tensor, without a look for gradients."""
+        maps = self.gathered(x)
+        if maps is None:
+            return backends.run("space_to_batch", self.geometry, resolved(x), pad_value)
+        y = _take(x, maps.to_batch)
+        return y if maps.border is None else y.masked_fill_(maps.border, pad_value)
+
+    def to_space(self, y: Tensor) -> Tensor:
+        """batch_to_space of a plain tensor, without a look for gradients."""
+        maps = self.gathered(y)
+        if maps is None:
+            return backends.run("batch_to_space", self.geometry, resolved(y), 0)
+        return _take(y, maps.to_space)
+
+
 class SpaceToBatch(torch.autograd.Function):
     """Gradient and tangent of space_to_batch; the padding is a constant."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
-        ctx.geometry = geometry
-        return backends.run("space_to_batch", geometry, resolved(x), pad_value)
+    def forward(ctx: Any, x: Tensor, call: Call, pad_value: PadValue) -> Tensor:
+        ctx.call = call
+        return call.to_batch(x, pad_value)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return batch_to_space(grad, ctx.geometry), None, None
+        return batch_to_space(grad, ctx.call, way(grad)), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return space_to_batch(tangent, ctx.geometry, 0)
+        return space_to_batch(tangent, ctx.call, 0, way(tangent))
 
 
 class BatchToSpace(torch.autograd.Function):
     """Gradient and tangent of batch_to_space; what was cropped gets zero."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, geometry: BlockGeometry) -> Tensor:
-        ctx.geometry = geometry
-        return backends.run("batch_to_space", geometry, resolved(y), 0)
+    def forward(ctx: Any, y: Tensor, call: Call) -> Tensor:
+        ctx.call = call
+        return call.to_space(y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return space_to_batch(grad, ctx.geometry, 0), None
+        return space_to_batch(grad, ctx.call, 0, way(grad)), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return batch_to_space(tangent, ctx.geometry)
+        return batch_to_space(tangent, ctx.call, way(tangent))
 
 
-def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue, chosen: Way | None = None) -> Tensor:
-    """space_to_batch of a tensor of the geometry's space shape, whichever way it must go, or the one chosen already."""
-    chosen = chosen or way(x)
-    if chosen == "backend":
-        return backends.run("space_to_batch", geometry, resolved(x), pad_value)
-    if chosen == "autograd":
-        return SpaceToBatch.apply(x, geometry, pad_value)  # type: ignore[no-any-return, no-untyped-call]
-    if chosen == "operator":
-        return torch.ops.spacebatch.space_to_batch(x, *operator_arguments(geometry, pad_value))  # type: ignore[no-any-return]
-    return backends.run_aten("space_to_batch", geometry, x, pad_value)
+_apply_to_batch = hooks.apply_of(SpaceToBatch)
+_apply_to_space = hooks.apply_of(BatchToSpace)
 
 
-def batch_to_space(y: Tensor, geometry: BlockGeometry, chosen: Way | None = None) -> Tensor:
-    """batch_to_space of a tensor of the geometry's batch shape, whichever way it must go, or the one chosen already."""
-    chosen = chosen or way(y)
-    if chosen == "backend":
-        return backends.run("batch_to_space", geometry, resolved(y), 0)
-    if chosen == "autograd":
-        return BatchToSpace.apply(y, geometry)  # type: ignore[no-any-return, no-untyped-call]
-    if chosen == "operator":
-        return torch.ops.spacebatch.batch_to_space(y, *operator_arguments(geometry))  # type: ignore[no-any-return]
-    return backends.run_aten("batch_to_space", geometry, y, 0)
+def space_to_batch(x: Tensor, call: Call, pad_value: PadValue, way: Way) -> Tensor:
+    """space_to_batch of a tensor of the geometry's space shape, the way it must go."""
+    if way == "backend":
+        return call.to_batch(x, pad_value)
+    if way == "autograd":
+        return _apply_to_batch(x, call, pad_value)  # type: ignore[no-any-return]
+    if way == "operator":
+        return operator(torch.ops.spacebatch.space_to_batch, x, operator_arguments(call.geometry, pad_value))
+    return backends.run_aten("space_to_batch", call.geometry, x, pad_value)
+
+
+def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
+    """batch_to_space of a tensor of the geometry's batch shape, the way it must go."""
+    if way == "backend":
+        return call.to_space(y)
+    if way == "autograd":
+        return _apply_to_space(y, call)  # type: ignore[no-any-return]
+    if way == "operator":
+        return operator(torch.ops.spacebatch.batch_to_space, y, operator_arguments(call.geometry))
+    return backends.run_aten("batch_to_space", call.geometry, y, 0)
+
+
+def operator(op: Any, x: Tensor, arguments: tuple[Any, ...]) -> Tensor:
+    """A call of a registered operator; what it needs to know of the tensor's kind is brought in first."""
+    if sharding.is_distributed(x) and not sharding.register():
+        return sharding.replicated(op, x, arguments)
+    return op(x, *arguments)  # type: ignore[no-any-return]
 
 
 def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[Any, ...]:
@@ -129,29 +179,40 @@ class _NoKeyError(Exception):
 def _key(value: Any) -> Any:
     """`value` as a key under which nothing else is found: True is not 1 and 1.0 is not 1."""
     kind = type(value)
+    if kind is tuple or kind is list:
+        for entry in value:
+            if type(entry) is not int:
+                return tuple([_key(entry) for entry in value])
+        return tuple(value)
     if kind is int or kind is str or value is None:
         return value
-    if kind is tuple or kind is list:
-        return tuple([_key(entry) for entry in value])
     raise _NoKeyError
 
 
-@lru_cache(maxsize=4096)
-def _space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
+@lru_cache(maxsize=1024)
+def _space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+    return Call(BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement))
 
 
-@lru_cache(maxsize=4096)
-def _batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    return BlockGeometry.from_batch(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)
+@lru_cache(maxsize=1024)
+def _batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+    make = BlockGeometry.from_batch
+    return Call(make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement))
 
 
-def geometry_of(
+def call_of(
     direction: backends.Direction, shape: Any, block: Any, borders: Any, dims: Any, order: Any, arrangement: Any
-) -> BlockGeometry:
-    """The geometry of a call, out of a cache where the arguments are plain ints, tuples and lists."""
-    make = _space_geometry if direction == "space_to_batch" else _batch_geometry
+) -> Call:
+    """The call with these arguments, out of a cache where they are plain ints, tuples and lists."""
+    make = _space_call if direction == "space_to_batch" else _batch_call
     try:
-        return make(shape, _key(block), _key(borders), _key(dims), _key(order), _key(arrangement))
+        return make(
+            shape,
+            block if type(block) is int else _key(block),
+            borders if type(borders) is int else _key(borders),
+            None if dims is None else _key(dims),
+            order if type(order) is str else _key(order),
+            arrangement if type(arrangement) is str else _key(arrangement),
+        )
     except _NoKeyError:
         return make.__wrapped__(shape, block, borders, dims, order, arrangement)

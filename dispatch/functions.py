@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from spacebatch import reference
-from spacebatch.reference.arguments import (
-    Arrangement,
-    BatchOrder,
-    BlockShape,
-    Borders,
-    batch_arguments,
-    space_arguments,
-)
-from spacebatch.reference.pad_value import check_pad_value
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 
-from . import aten, backends, front_door
-from .backends import Direction, PadValue
+from . import backends, front_door, traced
+from .checks import check_apart, check_array, check_out, torch_pad_value
+from .checks import check_tensor as check_tensor
 
 ArrayT = TypeVar("ArrayT", Tensor, "np.ndarray[Any, np.dtype[Any]]")
 
@@ -76,24 +67,25 @@ def space_to_batch(
     batch-major and interleaved MaxViT's grid partition.
     """
     if isinstance(x, Tensor):
-        check_tensor("space_to_batch", x)
-        number = torch_pad_value(pad_value, x.dtype)
+        number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
         way = front_door.way(x)
+        if x.is_nested or x.is_quantized or (way != "backend" and way != "autograd") or out is not None:
+            check_tensor("space_to_batch", x)
         if way == "aten" or (way == "operator" and front_door.symbolic(x)):
-            result = _traced_space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
-            return result if out is None else _traced_out("space_to_batch", x, result, out)
-        geometry = front_door.geometry_of(
+            result = traced.space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
+            return result if out is None else traced.into("space_to_batch", x, result, out)
+        call = front_door.call_of(
             "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
         )
         if out is None:
-            return front_door.space_to_batch(x, geometry, number, way)
-        _check_out("space_to_batch", x, geometry.batch_shape, out)
+            return front_door.space_to_batch(x, call, number, way)
+        check_out("space_to_batch", x, call.geometry.batch_shape, out)
         if way != "operator":
-            _check_apart("space_to_batch", x, out)
+            check_apart("space_to_batch", x, out)
         if way == "backend":
-            return backends.run("space_to_batch", geometry, front_door.resolved(x), number, out)
-        return out.copy_(front_door.space_to_batch(x, geometry, number, way))
-    _check_array("space_to_batch", x, out)
+            return backends.run("space_to_batch", call.geometry, front_door.resolved(x), number, out)
+        return out.copy_(front_door.space_to_batch(x, call, number, way))
+    check_array("space_to_batch", x, out)
     return reference.space_to_batch(
         x,
         block_shape,
@@ -143,23 +135,22 @@ def batch_to_space(
     Source: Caffe2's BatchToSpace and TensorFlow's BatchToSpaceND.
     """
     if isinstance(y, Tensor):
-        check_tensor("batch_to_space", y)
         way = front_door.way(y)
+        if y.is_nested or y.is_quantized or (way != "backend" and way != "autograd") or out is not None:
+            check_tensor("batch_to_space", y)
         if way == "aten" or (way == "operator" and front_door.symbolic(y)):
-            result = _traced_batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
-            return result if out is None else _traced_out("batch_to_space", y, result, out)
-        geometry = front_door.geometry_of(
-            "batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement
-        )
+            result = traced.batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
+            return result if out is None else traced.into("batch_to_space", y, result, out)
+        call = front_door.call_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
         if out is None:
-            return front_door.batch_to_space(y, geometry, way)
-        _check_out("batch_to_space", y, geometry.space_shape, out)
+            return front_door.batch_to_space(y, call, way)
+        check_out("batch_to_space", y, call.geometry.space_shape, out)
         if way != "operator":
-            _check_apart("batch_to_space", y, out)
+            check_apart("batch_to_space", y, out)
         if way == "backend":
-            return backends.run("batch_to_space", geometry, front_door.resolved(y), 0, out)
-        return out.copy_(front_door.batch_to_space(y, geometry, way))
-    _check_array("batch_to_space", y, out)
+            return backends.run("batch_to_space", call.geometry, front_door.resolved(y), 0, out)
+        return out.copy_(front_door.batch_to_space(y, call, way))
+    check_array("batch_to_space", y, out)
     return reference.batch_to_space(
         y,
         block_shape,
@@ -169,128 +160,3 @@ def batch_to_space(
         arrangement=arrangement,
         out=out,
     )
-
-
-def _traced_space_to_batch(
-    x: Tensor,
-    block_shape: Any,
-    paddings: Any,
-    spatial_dims: Any,
-    pad_value: PadValue,
-    batch_order: Any,
-    arrangement: Any,
-) -> Tensor:
-    """The aten spelling for sizes that may be symbols: the same checks, with no geometry made or cached."""
-    blocks, dims, pairs, sizes = space_arguments(
-        "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
-    )
-    steps = aten.space_to_batch_steps(
-        x.shape,
-        blocks,
-        pairs,
-        dims,
-        sizes,
-        batch_order == "batch_major",
-        arrangement == "contiguous",
-        aten.output_order(x),
-    )
-    return aten.space_to_batch(x, steps, pad_value)
-
-
-def _traced_batch_to_space(
-    y: Tensor, block_shape: Any, crops: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
-) -> Tensor:
-    blocks, dims, pairs, sizes = batch_arguments(
-        "batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement
-    )
-    steps = aten.batch_to_space_steps(
-        y.shape,
-        blocks,
-        pairs,
-        dims,
-        sizes,
-        batch_order == "batch_major",
-        arrangement == "contiguous",
-        aten.output_order(y),
-    )
-    return aten.batch_to_space(y, steps)
-
-
-def check_tensor(op: str, x: Tensor) -> None:
-    """Dense, strided tensors only; the others are named with a way out."""
-    if x.layout is not torch.strided:
-        if x.is_nested:
-            raise TypeError(
-                f"{op}: nested tensors have no common spatial sizes; apply it to each of x.unbind(), or pad them with "
-                "torch.nested.to_padded_tensor first"
-            )
-        raise TypeError(f"{op}: the input must be a dense tensor, got layout {x.layout}; convert it with .to_dense()")
-    if x.is_nested:
-        raise TypeError(f"{op}: nested tensors have no common spatial sizes; apply it to each of x.unbind()")
-    if x.is_quantized:
-        raise TypeError(f"{op}: quantized tensors are not supported; apply it to x.int_repr()")
-
-
-def torch_pad_value(value: Any, dtype: torch.dtype) -> PadValue:
-    """`value` as a Python number that `dtype` holds, or ValueError / TypeError."""
-    if type(value) is int and value == 0:
-        return 0
-    name = str(dtype)
-    if dtype is torch.bool:
-        return check_pad_value(value, "b", 0, 1, name)
-    if dtype.is_floating_point or dtype.is_complex:
-        limits = torch.finfo(dtype)
-        number = check_pad_value(value, "c" if dtype.is_complex else "f", limits.min, limits.max, name)
-        if number in (math.inf, -math.inf) and dtype.itemsize == 1 and dtype is not torch.float8_e5m2:
-            raise ValueError(f"space_to_batch: pad_value {value!r} is out of range for {name}, which has no infinity")
-        return number
-    integers = torch.iinfo(dtype)
-    return check_pad_value(value, "i", integers.min, integers.max, name)
-
-
-def _check_array(op: Direction, array: Any, out: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(array).__name__}")
-    if isinstance(out, Tensor):
-        raise TypeError(f"{op}: out is a torch.Tensor, but the input is a NumPy array")
-
-
-def _check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -> None:
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{op}: out must be a torch.Tensor, got {type(out).__name__}")
-    if tuple(out.shape) != shape:
-        raise ValueError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
-    if out.dtype != source.dtype:
-        raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
-    if out.device != source.device:
-        raise ValueError(f"{op}: out is on {out.device}, the input on {source.device}")
-    if torch.is_grad_enabled() and (source.requires_grad or out.requires_grad):
-        raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
-    if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
-        raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
-    if out.numel() and any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
-        raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
-
-
-def _check_apart(op: Direction, source: Tensor, out: Tensor) -> None:
-    if _overlap(source, out):
-        raise ValueError(f"{op}: out overlaps the input in memory")
-
-
-def _traced_out(op: Direction, source: Tensor, result: Tensor, out: Tensor) -> Tensor:
-    """`result`, copied to `out`; addresses are unknown here, and need not be known: the result has memory of its own."""
-    _check_out(op, source, tuple(result.shape), out)
-    return out.copy_(result)
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether the ranges of memory from first to last element meet."""
-    if a.device.type == "meta" or a.numel() == 0 or b.numel() == 0:
-        return False
-    (a_start, a_stop), (b_start, b_stop) = _memory_range(a), _memory_range(b)
-    return a_start < b_stop and b_start < a_stop
-
-
-def _memory_range(x: Tensor) -> tuple[int, int]:
-    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()

@@ -7,9 +7,11 @@ call the slower way round where the private hook would have seen that it need no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 PRIVATE = os.environ.get("SPACEBATCH_PUBLIC_HOOKS", "0") != "1"
 
@@ -48,6 +50,15 @@ def _reads_storage(x: torch.Tensor) -> bool:
     return True
 
 
+# The same, asked in a way that a compiler can follow; it sees an object that wraps the None.
+transform_in_graph: Callable[[], object] = _find("_C._functorch.peek_interpreter_stack") or _unknown_transform
+
+# Whether the graph being traced is to become an ONNX model.
+exporting_to_onnx: Callable[[], bool] = torch.onnx.is_in_onnx_export
+
+# Whether `torch.jit.trace` is recording.
+is_tracing: Callable[[], object] = _find("_C._is_tracing") or torch.jit.is_tracing  # type: ignore[attr-defined]
+
 # Whether a tensor has memory of its own. Those that autograd maps over a batch of gradients (`is_grads_batched`) have none
 # and yet are of the plain type.
 has_storage: Callable[[torch.Tensor], object] = _find("_C._has_storage") or _reads_storage
@@ -56,13 +67,42 @@ has_storage: Callable[[torch.Tensor], object] = _find("_C._has_storage") or _rea
 dispatch_modes: Callable[[], object] | None = _find("_C._len_torch_dispatch_stack")
 
 
-def mode_active() -> bool:
-    """Whether a TorchDispatchMode is active; without the private hook, always True: the operator's way is right anyway."""
-    return bool(dispatch_modes()) if dispatch_modes is not None else True
+def _unknown_mode() -> bool:
+    return True
+
+
+# Whether a TorchDispatchMode is active; without the private hook always: the operator's way is right anyway.
+mode_active: Callable[[], object] = dispatch_modes or _unknown_mode
+
+_LEVELS = PRIVATE and hasattr(forward_ad, "_current_level")
 
 
 def forward_ad_active() -> bool:
     """Whether a level of forward-mode AD is open."""
-    if PRIVATE and hasattr(torch.autograd.forward_ad, "_current_level"):
-        return bool(torch.autograd.forward_ad._current_level >= 0)
+    return forward_ad._current_level >= 0 if _LEVELS else True
+
+
+def apply_of(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """`function.apply` without its look for functorch transforms, where the caller knows that there are none."""
+    found = getattr(super(torch.autograd.Function, function), "apply", None) if PRIVATE else None
+    return found or function.apply
+
+
+def shards_by_all_arguments(operators: Sequence[Any]) -> bool:
+    """Have DTensor tell calls apart by all arguments, not only by the tensors and plain ints.
+
+    `register_sharding`, which is public, lets a rule depend on no list of numbers: calls that differ in one would share the first
+    one's rule. False where this cannot be changed.
+    """
+    if not PRIVATE:
+        return False
+    try:
+        from torch.distributed.tensor import DTensor
+        from torch.distributed.tensor._op_schema import RuntimeSchemaInfo
+
+        known = DTensor._op_dispatcher.sharding_propagator.op_to_schema_info
+    except (ImportError, AttributeError):
+        return False
+    for operator in operators:
+        known[operator] = RuntimeSchemaInfo(1, needs_pytree=True)
     return True

@@ -16,10 +16,11 @@ from torch import Tensor
 from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import aten, backends, front_door, functions
+from . import aten, backends, checks, front_door
 
 _library = torch.library.Library("spacebatch", "DEF")
-_TAGS = (torch.Tag.pt2_compliant_tag,)
+# any strides are read as they are, so that a compiler has no reason to copy an input first
+_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 _library.define(
     "space_to_batch(Tensor x, int[] block_shape, SymInt[] paddings, int[] spatial_dims, Scalar pad_value=0, "
     'str batch_order="block_major", str arrangement="interleaved") -> Tensor',
@@ -61,8 +62,8 @@ def _space_to_batch(
         batch_order=batch_order,
         arrangement=arrangement,
     )
-    functions.check_tensor("space_to_batch", x)
-    number = functions.torch_pad_value(pad_value, x.dtype)
+    checks.check_tensor("space_to_batch", x)
+    number = checks.torch_pad_value(pad_value, x.dtype)
     return backends.run("space_to_batch", geometry, front_door.resolved(x), number)
 
 
@@ -83,7 +84,7 @@ def _batch_to_space(
         batch_order=batch_order,
         arrangement=arrangement,
     )
-    functions.check_tensor("batch_to_space", y)
+    checks.check_tensor("batch_to_space", y)
     return backends.run("batch_to_space", geometry, front_door.resolved(y), 0)
 
 
@@ -93,6 +94,8 @@ _library.impl("batch_to_space", _batch_to_space, "CompositeExplicitAutograd")
 
 def _like(source: Tensor, shape: Sequence[int]) -> Tensor:
     order = aten.output_order(source)
+    if order == tuple(range(len(order))):
+        return source.new_empty(list(shape))
     inverse = sorted(range(len(order)), key=order.__getitem__)
     return source.new_empty([shape[d] for d in order]).permute(inverse)
 
@@ -107,7 +110,7 @@ def _space_to_batch_fake(
     batch_order: str = "block_major",
     arrangement: str = "interleaved",
 ) -> Tensor:
-    functions.torch_pad_value(pad_value, x.dtype)
+    checks.torch_pad_value(pad_value, x.dtype)
     pairs = _pairs("space_to_batch", "paddings", paddings, spatial_dims)
     blocks, dims, _, sizes = space_arguments(
         "space_to_batch", x.shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement

@@ -28,9 +28,11 @@ def as_integer(value: Any, what: str) -> int:
     Traceback (most recent call last):
     TypeError: block_shape[0] must be an integer, got the bool True
     """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # first: a traced size is an int that may not be asked for anything else
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         raise TypeError(f"{what} must be an integer, got the bool {value!r}")
-    if isinstance(value, int) or type(value).__name__ == "SymInt":
+    if type(value).__name__ == "SymInt":
         return value  # type: ignore[no-any-return]
     try:
         return operator.index(value)

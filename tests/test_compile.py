@@ -1,4 +1,4 @@
-"""Compiled and exported calls: whole graphs, static and dynamic sizes, forward and backward, the same bits."""
+"""Compiled calls: whole graphs, static and dynamic sizes, forward and backward, the same bits."""
 
 from __future__ import annotations
 
@@ -151,27 +151,3 @@ def test_bad_arguments_of_a_compiled_call(op: str) -> None:
         compiled(x, block_shape=2.0)
     with pytest.raises(ValueError, match=rf"^{op}: out has shape \(2, "):
         compiled(x, block_shape=2, out=torch.zeros(2, 16, 3, 2, 2))
-
-
-class Network(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.split = spacebatch.nn.SpaceToBatch((2, 2), paddings=((1, 1), (2, 0)), pad_value=-1)
-        self.join = spacebatch.nn.BatchToSpace((2, 2), crops=((1, 1), (2, 0)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.join(self.split(x).relu())
-
-
-@pytest.mark.parametrize("strict", [False, True], ids=["nonstrict", "strict"])
-def test_export_with_dynamic_dims(strict: bool) -> None:
-    Dim = torch.export.Dim
-    half_height, half_width = Dim("half_height", min=1, max=64), Dim("half_width", min=1, max=64)
-    samples = Dim("samples", min=2, max=64)  # PyTorch's views of symbolic sizes tell 1 from the others
-    shapes = {"x": {0: samples, 2: 2 * half_height, 3: 2 * half_width}}
-    network = Network()
-    program = torch.export.export(network, (torch.randn(3, 4, 6, 8),), dynamic_shapes=shapes, strict=strict)
-    for shape in ((2, 4, 2, 4), (5, 4, 10, 2), (64, 4, 4, 128)):
-        x = torch.randn(shape)
-        assert same(program.module()(x), x.relu())
-    assert not [node for node in program.graph.nodes if "spacebatch" in str(node.target)]

@@ -12,10 +12,14 @@ from spacebatch import reference
 
 NAMES = {
     "spacebatch": [
+        "BlockChoice",
         "BlockGeometry",
+        "Conversion",
         "Explanation",
         "batch_to_space",
         "caffe2",
+        "choose_block",
+        "convert",
         "explain",
         "nn",
         "reference",
@@ -23,17 +27,29 @@ NAMES = {
         "space_to_batch",
         "tensorflow",
         "use_backend",
+        "use_compiled",
     ],
     "spacebatch.reference": ["BlockGeometry", "batch_to_space", "definition", "required_paddings", "space_to_batch"],
 }
 OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interleaved'"
 PAD = OPTIONS.format("pad_value=0, ")
 NO_PAD = OPTIONS.format("")
+ATROUS = (
+    "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, "
+    "padding_mode='zeros', method='auto')"
+)
 SIGNATURES = {
     "space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
     "batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
     "required_paddings": "(input_shape, block_shape, base_paddings=None)",
     "use_backend": "(name)",
+    "use_compiled": "(name)",
+    "convert": "(model, *inputs, method='auto', rate=None, dry_run=False)",
+    "choose_block": "(model, *inputs, candidates=None)",
+    "nn.functional.atrous_conv1d": ATROUS,
+    "nn.functional.atrous_conv2d": ATROUS,
+    "nn.functional.atrous_conv3d": ATROUS,
+    "nn.BatchSpace": "(*layers, rate=None)",
     "explain": "(operation, x, block_shape, *borders, **options)",
     "Explanation": "(operation, geometry, way, backend, kernel, reasons)",
     "BlockGeometry": f"(shape, block_shape, paddings=0, *, {NO_PAD}, op='space_to_batch')",
@@ -72,9 +88,17 @@ def test_names(module: Any) -> None:
 
 
 def test_names_of_nn() -> None:
-    modules = [name for name, value in vars(spacebatch.nn).items() if inspect.isclass(value) and name[0] != "_"]
-    mine = [name for name in modules if getattr(spacebatch.nn, name).__module__ == "spacebatch.nn"]
-    assert mine == ["SpaceToBatch", "BatchToSpace"]
+    assert spacebatch.nn.__all__ == [
+        "AtrousConv1d",
+        "AtrousConv2d",
+        "AtrousConv3d",
+        "BatchSpace",
+        "BatchToSpace",
+        "SpaceToBatch",
+        "functional",
+    ]
+    for name in spacebatch.nn.__all__:
+        assert getattr(spacebatch.nn, name) is not None
 
 
 def test_the_reference_is_the_same_object() -> None:

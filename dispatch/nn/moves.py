@@ -1,4 +1,4 @@
-"""Modules: the functions with their arguments kept.
+"""`SpaceToBatch` and `BatchToSpace`: the functions with their arguments kept.
 
 >>> import torch, spacebatch
 >>> spacebatch.nn.SpaceToBatch(2, paddings=1)
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 
-from . import functions
+from .. import functions
 
 _DEFAULTS = {"spatial_dims": None, "pad_value": 0, "batch_order": "block_major", "arrangement": "interleaved"}
 
@@ -34,6 +34,7 @@ class _Move(torch.nn.Module):
 class SpaceToBatch(_Move):
     """`spacebatch.space_to_batch` as a module, with nothing to learn.
 
+    >>> import torch
     >>> SpaceToBatch(2, paddings="auto")(torch.ones(1, 3, 5, 5)).shape
     torch.Size([4, 3, 3, 3])
 
@@ -77,6 +78,7 @@ class SpaceToBatch(_Move):
 class BatchToSpace(_Move):
     """`spacebatch.batch_to_space` as a module, with nothing to learn.
 
+    >>> import torch
     >>> BatchToSpace(2, crops=((0, 1), (0, 1)))(torch.ones(4, 3, 3, 3)).shape
     torch.Size([1, 3, 5, 5])
 

@@ -1,0 +1,233 @@
+"""Dilated convolutions, equal to PyTorch's: native, or through the batch, or whichever is faster here.
+
+>>> import torch, spacebatch
+>>> x, weight = torch.randn(1, 3, 9, 9), torch.randn(8, 3, 3, 3)
+>>> y = atrous_conv2d(x, weight, padding=4, dilation=4, method="batch_space")
+>>> torch.allclose(y, torch.nn.functional.conv2d(x, weight, padding=4, dilation=4), atol=1e-5)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from . import choice, dilated
+from .choice import METHODS, Method
+from .convolution_arguments import checked
+
+__all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
+
+Ints = int | tuple[int, ...]
+
+
+def atrous_conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: Method = "auto",
+) -> Tensor:
+    """`torch.nn.functional.conv1d`, with a say in how a dilation is computed.
+
+    >>> import torch
+    >>> x, weight = torch.arange(6.0).view(1, 1, 6), torch.ones(1, 1, 2)
+    >>> atrous_conv1d(x, weight, dilation=3, method="batch_space")
+    tensor([[[3., 5., 7.]]])
+
+    Args:
+        input: (N, C, L) or (C, L). weight: (out channels, C / groups, kernel). bias: (out channels,) or None.
+        stride, padding, dilation, groups: as in `torch.nn.functional.conv1d`; padding may be "same" or "valid". With both
+            a stride and a dilation above 1, the method "batch_space" computes only what the stride keeps where the
+            stride divides the dilation or is a multiple of it, and more than that otherwise.
+        padding_mode: what the padding holds: "zeros", "reflect", "replicate" or "circular", as in `torch.nn.Conv1d`.
+        method: "native" is PyTorch's own convolution; "batch_space" is space_to_batch with blocks of the dilation, an
+            ordinary convolution, and batch_to_space; "auto" is the faster of them, measured at the first call of a
+            geometry and remembered (see `spacebatch.nn.choice`).
+
+    Returns:
+        (N, out channels, L') or (out channels, L'), in the dtype that PyTorch's convolution gives, autocast included; equal
+        to it up to rounding, for the sums are the same but not always in the same order.
+
+    Raises:
+        ValueError, TypeError: arguments that do not fit, named before anything is computed.
+    """
+    return _atrous(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+
+
+def atrous_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: Method = "auto",
+) -> Tensor:
+    """`torch.nn.functional.conv2d`, with a say in how a dilation is computed.
+
+    >>> import torch
+    >>> x, weight = torch.ones(1, 2, 8, 8), torch.ones(4, 2, 3, 3)
+    >>> atrous_conv2d(x, weight, padding="same", dilation=(2, 3), method="batch_space").shape
+    torch.Size([1, 4, 8, 8])
+
+    Args, Returns, Raises: as `atrous_conv1d`, for (N, C, H, W) or (C, H, W).
+    """
+    return _atrous(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+
+
+def atrous_conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: Method = "auto",
+) -> Tensor:
+    """`torch.nn.functional.conv3d`, with a say in how a dilation is computed.
+
+    >>> import torch
+    >>> x, weight = torch.ones(1, 2, 5, 6, 7), torch.ones(4, 2, 3, 3, 3)
+    >>> atrous_conv3d(x, weight, padding=2, dilation=2, method="batch_space").shape
+    torch.Size([1, 4, 5, 6, 7])
+
+    Args, Returns, Raises: as `atrous_conv1d`, for (N, C, D, H, W) or (C, D, H, W).
+    """
+    return _atrous(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+
+
+@dataclass(frozen=True)
+class AtrousExplanation:
+    """How a convolution would be computed; `print` it. Nothing is computed or measured to find out.
+
+    Attributes:
+        operation: "atrous_conv1d", "atrous_conv2d" or "atrous_conv3d".
+        method: what would run, "native" or "batch_space".
+        why: where that comes from.
+        native, batch_space: measured seconds of either method, None where there are none.
+        blocks: the blocks of space_to_batch, all ones where the batch has no part in it.
+        aligned: whether the convolution pads in batch space, so that whole blocks are moved.
+    """
+
+    operation: str
+    method: str
+    why: str
+    native: float | None
+    batch_space: float | None
+    blocks: tuple[int, ...]
+    aligned: bool
+
+    def __str__(self) -> str:
+        times = [f"{name} {t * 1e3:.3f} ms" for name in METHODS[1:] if (t := getattr(self, name)) is not None]
+        moved = "whole blocks are moved" if self.aligned else "space_to_batch pads"
+        return "\n".join(
+            [
+                f"{self.operation}: {self.method}",
+                f"  why     {self.why}",
+                f"  times   {', '.join(times) or 'none measured'}",
+                f"  blocks  {self.blocks}, {moved}",
+            ]
+        )
+
+
+def explain_atrous(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: Method = "auto",
+) -> AtrousExplanation:
+    """Tell which method a dilated convolution takes and the times behind it; the arguments are those of the call.
+
+    >>> import torch
+    >>> x, weight = torch.ones(1, 2, 8, 8), torch.ones(4, 2, 3, 3)
+    >>> print(explain_atrous(x, weight, padding=2, dilation=2, method="batch_space"))
+    atrous_conv2d: batch_space
+      why     asked for
+      times   none measured
+      blocks  (2, 2), whole blocks are moved
+
+    Args:
+        input, weight, bias, stride, padding, dilation, groups, padding_mode, method: as in `atrous_conv2d`; the number of
+            dims of the weight says which of the three it is.
+
+    Returns:
+        An `AtrousExplanation`; "auto" reads the table of measured times, and measures nothing.
+
+    Raises:
+        ValueError, TypeError: as the call itself.
+    """
+    nd = weight.dim() - 2
+    op = f"atrous_conv{nd}d"
+    x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    steps = dilated.lines(tuple(x.shape[2:]), taps)
+    blocks = tuple(line.block for line in steps)
+    taken: str = method
+    why, found = "asked for", None
+    if max(blocks) == 1:
+        taken, why = "native", "no dilation that a kernel feels"
+    elif method == "auto":
+        reason = choice.why_not_asked(x)
+        if reason is None:
+            found = choice.choices(x.device).get(choice.key_of(op, (x, weight, bias), arguments))
+            reason = choice.why_not_measured(x)
+        if found is not None:
+            taken, why = found.method, f"measured on {choice.choices(x.device).device}"
+        else:
+            taken, why = "native", f"not measured: {reason or 'not called yet'}"
+    times = (found.native, found.batch_space) if found else (None, None)
+    aligned = all(line.paddings == (0, 0) for line in steps)
+    return AtrousExplanation(op, taken, why, *times, blocks, aligned)
+
+
+def _atrous(
+    nd: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+    padding_mode: str,
+    method: Method,
+) -> Tensor:
+    x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+
+    def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        amount: Any = taps.before
+        if taps.before != taps.after:
+            amount = "same"  # nothing else pads the sides differently
+        return dilated.CONVOLUTIONS[nd](x, weight, bias, taps.stride, amount, taps.dilation, groups)
+
+    def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return dilated.convolve(x, weight, bias, taps, groups)
+
+    taken: str = method
+    if all(rate == 1 or size == 1 for rate, size in zip(taps.dilation, taps.kernel, strict=True)):
+        taken = "native"
+    elif method == "auto":
+        calls: dict[str, Callable[..., Tensor]] = {"native": native, "batch_space": batch_space}
+        taken = choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
+    y = native(x, weight, bias) if taken == "native" else batch_space(x, weight, bias)
+    return y if input.dim() == nd + 2 else y.squeeze(0)

@@ -1,0 +1,462 @@
+"""Chains that stay in batch space equal the chains of their layers: values, gradients, running statistics."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spacebatch import BlockGeometry
+from spacebatch.nn import BatchSpace, SpaceToBatch
+from spacebatch.nn.cells import Cells, enter, leave, valid
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors: threads would cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Residual(nn.Module):
+    """Two dilated convolutions and the skip."""
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate)
+        self.relu = nn.ReLU(inplace=True)
+        self.scale = nn.Parameter(torch.randn(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.relu(self.norm(self.first(x)))) * self.scale
+        y += x
+        return self.relu(y)
+
+
+class Gated(nn.Module):
+    """WaveNet's layer: causal padding, tanh times sigmoid, a 1x1 convolution, the skip."""
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__()
+        self.pad = nn.ConstantPad1d((rate, 0), 0.0)
+        self.dilated = nn.Conv1d(channels, 2 * channels, 2, dilation=rate)
+        self.mix = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.dilated(self.pad(x)).chunk(2, dim=1)
+        return x + self.mix(torch.tanh(a) * torch.sigmoid(b))
+
+
+class Chomped(nn.Module):
+    """TCN's layer: padding on both sides, and what it added after cut off."""
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(
+            nn.Conv1d(channels, channels, 3, padding=2 * rate, dilation=rate)
+        )
+        self.cut = 2 * rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.conv(x)[:, :, : -self.cut].contiguous() + x)
+
+
+class Cropped(nn.Module):
+    """A convolution without padding, and the middle of the skip."""
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__()
+        self.conv, self.rate = nn.Conv1d(channels, channels, 3, dilation=rate), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.cat([y, x[..., self.rate : self.rate + y.size(2)]], dim=1)
+
+
+class Cut(nn.Module):
+    """Positions that were valid are not after it, and hold what they held."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :-1]
+
+
+CHAINS: dict[str, tuple[int, Callable[[], list[nn.Module]], int]] = {
+    "one_convolution": (2, lambda: [nn.Conv2d(3, 3, 3, padding=3, dilation=3)], 3),
+    "two_with_bias": (
+        2,
+        lambda: [nn.Conv2d(3, 3, 3, padding=2, dilation=2), nn.Conv2d(3, 4, 3, padding=2, dilation=2)],
+        2,
+    ),
+    "norm_between": (
+        2,
+        lambda: [
+            nn.Conv2d(3, 4, 3, padding=2, dilation=2),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+            nn.BatchNorm2d(4),
+            nn.GELU(),
+        ],
+        2,
+    ),
+    "norm_first_and_alone": (
+        2,
+        lambda: [nn.BatchNorm2d(3), nn.Sigmoid(), nn.Conv2d(3, 3, 3, padding=2, dilation=2)],
+        2,
+    ),
+    "norm_without_statistics": (
+        2,
+        lambda: [nn.Conv2d(3, 3, 3, padding=2, dilation=2), nn.BatchNorm2d(3, affine=False, track_running_stats=False)],
+        2,
+    ),
+    "norm_cumulative": (2, lambda: [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, momentum=None), nn.Softmax2d()], 2),
+    "residual": (2, lambda: [Residual(3, 3), nn.Conv2d(3, 2, 1), Residual(2, 3)], 3),
+    "wavenet": (1, lambda: [Gated(3, 4), Gated(3, 4)], 4),
+    "tcn": (1, lambda: [Chomped(3, 3), Chomped(3, 3)], 3),
+    "no_padding": (1, lambda: [Cropped(3, 2), nn.Conv1d(6, 3, 3, dilation=2)], 2),
+    "cut_first": (1, lambda: [Cut(), nn.Conv1d(3, 3, 3, padding=2, dilation=2)], 2),
+    "multiple_of_the_rate": (
+        1,
+        lambda: [nn.Conv1d(3, 3, 3, padding=4, dilation=4), nn.Conv1d(3, 3, 3, padding=2, dilation=2)],
+        2,
+    ),
+    "constant_padding": (
+        1,
+        lambda: [nn.Tanh(), nn.ConstantPad1d((4, 3), 1.5), nn.Conv1d(3, 3, 3, padding=2, dilation=2)],
+        2,
+    ),
+    "depthwise_separable": (
+        1,
+        lambda: [nn.Conv1d(3, 6, 5, padding=8, dilation=4, groups=3), nn.PReLU(), nn.Conv1d(6, 3, 1)],
+        4,
+    ),
+    "plain_dim_beside": (2, lambda: [nn.Conv2d(3, 3, 3, padding=(1, 3), stride=(2, 1), dilation=(1, 3))], 0),
+    "three_dims": (3, lambda: [nn.Conv3d(3, 4, 3, padding=2, dilation=2), nn.BatchNorm3d(4), nn.GLU(1)], 2),
+    "nested": (
+        1,
+        lambda: [
+            nn.Sequential(nn.Conv1d(3, 3, 3, padding=2, dilation=2), nn.Sequential(nn.ReLU(), nn.Conv1d(3, 4, 1)))
+        ],
+        2,
+    ),
+}
+SIZES = {"divisible": (12, 24, 12), "with_a_rest": (11, 22, 7), "smaller_than_the_rate": (5, 2, 5)}
+
+
+def both(name: str) -> tuple[nn.Sequential, BatchSpace, int]:
+    """The chain by its layers, the same in batch space, and its spatial dims; float64."""
+    dims, layers, rate = CHAINS[name]
+    torch.manual_seed(0)
+    chain = nn.Sequential(*layers()).double()
+    for layer in chain.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    return chain, BatchSpace(*copy.deepcopy(chain), rate=rate or (1, 3)), dims
+
+
+def assert_same(chain: nn.Module, ours: nn.Module, x: Tensor, tolerance: float = 1e-9) -> None:
+    x = x.clone().requires_grad_()
+    expected, found = chain(x), ours(x)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    seed = torch.randn_like(expected)
+    wanted = torch.autograd.grad(expected, [x, *chain.parameters()], seed)
+    gradients = torch.autograd.grad(found, [x, *ours.parameters()], seed)
+    for a, b in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+    for (name, a), (other, b) in zip(ours.named_buffers(), chain.named_buffers(), strict=True):
+        assert name == other
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("name", CHAINS)
+def test_equal(name: str, sizes: str) -> None:
+    """In training, twice, so that running statistics move; then in evaluation."""
+    chain, ours, dims = both(name)
+    size = SIZES[sizes][-dims:]
+    if name == "no_padding":
+        size = (size[0] + 9,)
+    for seed in (0, 1):
+        assert_same(chain, ours, torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(seed)).double())
+    chain.eval()
+    ours.eval()
+    assert_same(chain, ours, torch.randn(3, 3, *size, dtype=torch.double))
+
+
+@settings(deadline=None, derandomize=True, max_examples=60, database=None)
+@given(st.data())
+def test_equal_whatever_the_chain(data: st.DataObject) -> None:
+    dims, rate = data.draw(st.integers(1, 2)), data.draw(st.integers(2, 4))
+    kind, norm = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d))[dims - 1]
+    layers: list[nn.Module] = []
+    for _ in range(data.draw(st.integers(1, 4))):
+        kernel = data.draw(st.sampled_from((1, 2, 3)))
+        padding = rate * data.draw(st.integers(1, 2)) if kernel > 1 else 0
+        layers.append(kind(2, 2, kernel, padding=padding, dilation=rate if kernel > 1 else 1))
+        layers += [norm(2)] * data.draw(st.booleans())
+        layers += [data.draw(st.sampled_from((nn.ReLU(), nn.Sigmoid(), nn.Softplus(), nn.Hardtanh(0.1, 2.0))))]
+    size = data.draw(st.tuples(*[st.integers(2, 9)] * dims))
+    chain = nn.Sequential(*layers).double()
+    x = torch.randn(2, 2, *size, generator=torch.Generator().manual_seed(0)).double()
+    assert_same(chain, BatchSpace(*copy.deepcopy(chain), rate=rate), x, 1e-8)
+
+
+def test_two_moves_for_the_whole_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    import spacebatch.functions as functions
+
+    calls: list[str] = []
+    for name in ("space_to_batch", "batch_to_space"):
+        original = getattr(functions, name)
+        monkeypatch.setattr(functions, name, lambda *a, n=name, f=original, **k: (calls.append(n), f(*a, **k))[1])
+    _, ours, _ = both("norm_between")
+    ours(torch.randn(1, 3, 9, 9, dtype=torch.double))
+    assert calls == ["space_to_batch", "batch_to_space"]
+
+
+def test_zeroed_only_where_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the first layer, not where the rate divides, not before 1x1 convolutions or without padding."""
+    from spacebatch.nn import cells
+
+    masks: list[object] = []
+    original = cells._valid
+    cells._kept_valid.cache_clear()
+    monkeypatch.setattr(cells, "valid", lambda value: (masks.append(value), original(*_of(value)))[1])
+
+    def count(name: str, *size: int) -> int:
+        _, ours, _ = both(name)
+        masks.clear()
+        ours.eval()(torch.randn(1, 3, *size, dtype=torch.double))
+        return len(masks)
+
+    assert count("two_with_bias", 8, 8) == 0
+    assert count("one_convolution", 8, 8) == 0
+    assert count("two_with_bias", 8, 9) == 1
+    assert count("no_padding", 21) == 0
+    assert count("depthwise_separable", 21) == 0
+
+
+def _of(value: Cells) -> tuple[Any, ...]:
+    return value.rate, value.sizes, value.samples, value.tensor.device
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7), (1, 1, 5, 6), (3, 2, 2, 5, 4), (2, 1, 1, 1)])
+def test_the_mask_is_the_geometrys(shape: tuple[int, ...]) -> None:
+    rate = (3, 2, 4)[: len(shape) - 2]
+    cells = enter(torch.randn(shape), rate)
+    geometry = BlockGeometry(shape, rate, "auto")
+    assert torch.equal(valid(cells).expand(cells.tensor.shape), torch.from_numpy(geometry.valid_mask().copy()))
+    assert cells.shape == shape
+    assert cells.whole == (math.prod(geometry.batch_shape) == math.prod(shape))
+    assert leave(cells).shape == shape
+
+
+def test_nan_in_what_is_not_valid_stays_out() -> None:
+    """0 / 0 in a cell that no image has must not reach the weights."""
+
+    class Ratio(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / x.abs()
+
+    layers = [Ratio(), nn.Conv1d(1, 1, 3, padding=2, dilation=2)]
+    x = torch.randn(1, 1, 5)
+    torch.testing.assert_close(BatchSpace(*layers, rate=2)(x), nn.Sequential(*layers)(x))
+
+
+def test_dropout() -> None:
+    """Element by element as ever, and whole channels of a sample in all phases at once."""
+    x = torch.ones(4, 8, 6, 7)
+    for kind in (nn.Dropout, nn.Dropout2d):
+        y = BatchSpace(kind(0.5), rate=(2, 2))(x)
+        assert {0.0, 2.0} == set(y.unique().tolist())
+        assert 0.2 < y.eq(0).float().mean() < 0.8
+        same = bool((y == y[:, :, :1, :1]).all())
+        assert same == (kind is nn.Dropout2d)
+        assert torch.equal(BatchSpace(kind(0.5), rate=(2, 2)).eval()(x), x)
+
+
+def test_weight_norm_of_the_old_kind_and_other_hooks() -> None:
+    """What computes in forward hooks runs: the weight of each call, and what a hook makes of the result."""
+    with pytest.warns(FutureWarning):
+        layer = nn.utils.weight_norm(nn.Conv1d(2, 2, 3, padding=2, dilation=2))
+    layer.register_forward_hook(lambda module, inputs, result: result * 2)
+    ours, x = BatchSpace(layer, rate=2), torch.randn(1, 2, 7)
+    torch.testing.assert_close(ours(x), layer(x))
+    with torch.no_grad():
+        layer.weight_g.mul_(3)
+    torch.testing.assert_close(ours(x), layer(x))
+    layer.register_full_backward_hook(lambda module, before, after: None)
+    with pytest.raises(ValueError, match=r"^BatchSpace: Conv1d has hooks on its backward pass"):
+        ours(x)
+
+
+def test_half_precision_statistics_and_autocast() -> None:
+    chain, ours, _ = both("norm_between")
+    chain.float()
+    ours.float()
+    x = torch.randn(2, 3, 9, 11)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, found = chain(x), ours(x)
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.1)  # some layers of 8 bits each
+    torch.testing.assert_close(ours[1].running_var, chain[1].running_var, rtol=2e-2, atol=2e-2)
+
+
+def test_copies_and_state() -> None:
+    chain, ours, _ = both("residual")
+    again = pickle.loads(pickle.dumps(copy.deepcopy(ours)))
+    assert list(again.state_dict()) == list(chain.state_dict())
+    again.load_state_dict(chain.state_dict())
+    assert_same(chain, again, torch.randn(1, 3, 5, 7, dtype=torch.double))
+    assert "rate=(3, 3)" in repr(again)
+
+
+def test_the_rate_of_the_convolutions() -> None:
+    layers = [nn.Conv2d(1, 1, 3, dilation=(2, 3)), nn.Conv2d(1, 1, 1)]
+    assert BatchSpace(*layers).rate == (2, 3)
+    with pytest.raises(ValueError, match=r"^BatchSpace: rate must be given, the convolutions have the dilations \["):
+        BatchSpace(*layers, nn.Conv2d(1, 1, 3))
+    with pytest.raises(ValueError, match=r"^BatchSpace: the number of spatial dims is not clear"):
+        BatchSpace(nn.ReLU(), rate=2)
+    with pytest.raises(ValueError, match=r"^BatchSpace: convolutions of \[1, 2\] spatial dims cannot be in one chain"):
+        BatchSpace(nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1), rate=2)
+    with pytest.raises(ValueError, match=r"^BatchSpace: rate\[0\] must be at least 1, got 0"):
+        BatchSpace(*layers, rate=0)
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Training(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, 0.5, self.training)
+
+
+class Shared(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.relu()
+        z = y.add_(1)
+        return y * z
+
+
+class Upside(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+
+REFUSED: dict[str, tuple[nn.Module, str]] = {
+    "pooling": (nn.MaxPool2d(2), r"'0' \(MaxPool2d\) .*it mixes positions of a sample"),
+    "group_norm": (nn.GroupNorm(1, 1), r"'0' \(GroupNorm\) .*it mixes positions of a sample"),
+    "instance_norm": (nn.InstanceNorm2d(1), r"'0' \(InstanceNorm2d\) .*it mixes positions of a sample"),
+    "squeeze_excite": (nn.AdaptiveAvgPool2d(1), r"'0' \(AdaptiveAvgPool2d\) .*it mixes positions of a sample"),
+    "attention": (nn.TransformerEncoderLayer(4, 1), r"it mixes positions of a sample"),
+    "sync_batch_norm": (nn.SyncBatchNorm(1), r"it counts across processes"),
+    "lazy": (nn.LazyConv2d(1, 3), r"it is lazy: run the network once first"),
+    "transposed": (nn.ConvTranspose2d(1, 1, 3), r"a transposed convolution"),
+    "other_rate": (nn.Conv2d(1, 1, 3, dilation=3), r"dilation \(3, 3\) is no multiple of the rate \(2, 2\)"),
+    "undilated": (nn.Conv2d(1, 1, 3), r"dilation \(1, 1\) is no multiple of the rate"),
+    "stride": (nn.Conv2d(1, 1, 1, stride=2), r"stride \(2, 2\) skips phases"),
+    "padding": (nn.Conv2d(1, 1, 3, padding=1, dilation=2), r"padding \(1, 1\) is no multiple of the rate"),
+    "uneven": (nn.Conv2d(1, 1, 4, padding="same", dilation=3), r"is uneven"),
+    "reflect": (
+        nn.Conv2d(1, 1, 3, padding=2, dilation=2, padding_mode="reflect"),
+        r"fills the border from other positions",
+    ),
+    "reflection_pad": (nn.ReflectionPad2d(2), r"it mixes positions"),
+    "pad_before": (nn.ZeroPad2d((1, 0, 0, 0)), r"padding \(1, 0, 0, 0\) before a dim is no multiple of the rate"),
+    "pad_negative": (nn.ZeroPad2d((0, -1, 0, 0)), r"padding \(0, -1, 0, 0\) crops"),
+    "softmax_over_space": (nn.Softmax(dim=2), r"dim=2 is not the channels"),
+    "norm_of_other_dims": (nn.BatchNorm1d(1), r"it takes 1 spatial dims, the rate \(2, 2\) has 2"),
+    "branching": (Branching(), r"the layers cannot be traced \(TraceError"),
+    "frozen_flag": (Training(), r"its forward differs between training and evaluation"),
+    "in_place_and_shared": (Shared(), r"the call of add_ .*it changes in place what others read"),
+    "flip": (Upside(), r"the call of flip .*it is not known to take one position at a time"),
+    "another_move": (SpaceToBatch(2), r"'0' \(SpaceToBatch\) .*it is not known to take one position at a time"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    layer, message = REFUSED[name]
+    with pytest.raises(ValueError, match=rf"^BatchSpace: .*{message}") as caught:
+        BatchSpace(layer, rate=(2, 2))
+    assert "End the chain before it" in str(caught.value) or "outside of the chain" in str(caught.value)
+
+
+def test_inputs_that_do_not_fit() -> None:
+    ours = BatchSpace(nn.Conv2d(1, 1, 3, dilation=2), nn.BatchNorm2d(1), rate=2)
+    with pytest.raises(ValueError, match=r"^BatchSpace: the input must be 4-D, .* got shape \(1, 5, 5\)"):
+        ours(torch.zeros(1, 5, 5))
+    with pytest.raises(ValueError, match=r"^BatchSpace: Conv2d: dim 2 of size 4, .* smaller than the 5 elements"):
+        ours(torch.zeros(1, 1, 4, 5))
+    with pytest.raises(ValueError, match=r"^BatchSpace: BatchNorm needs more than one value per channel"):
+        ours(torch.zeros(1, 1, 5, 5))
+    with pytest.raises(
+        ValueError, match=r"^BatchSpace: getitem: dim 2 can be cut only with a step of 1 from a multiple"
+    ):
+        BatchSpace(_From(1), rate=(2,))(torch.zeros(1, 1, 9))
+
+
+class _From(nn.Module):
+    def __init__(self, start: int) -> None:
+        super().__init__()
+        self.start = start
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, self.start :]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled(dynamic: bool) -> None:
+    torch.compiler.reset()
+    chain, ours, _ = both("residual")
+    compiled = torch.compile(ours, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for size in ((7, 8), (9, 9)) if dynamic else ((7, 8),):
+        assert_same(chain, _Called(compiled, ours), torch.randn(2, 3, *size, dtype=torch.double))
+    torch.compiler.reset()
+
+
+class _Called(nn.Module):
+    """The compiled call, with the parameters and buffers of the module under their own names."""
+
+    def __init__(self, compiled: Any, module: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["compiled"] = compiled
+        for name, child in module.named_children():
+            self.add_module(name, child)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.__dict__["compiled"](x)
+        return result
+
+
+def test_inference_mode_first_then_training() -> None:
+    """A mask made in inference mode serves a backward pass later."""
+    chain, ours, _ = both("two_with_bias")
+    x = torch.randn(1, 3, 13, 7, dtype=torch.double)
+    with torch.inference_mode():
+        ours(x)
+    assert_same(chain, ours, x)
+
+
+def test_channels_last() -> None:
+    chain, ours, _ = both("norm_between")
+    x = torch.randn(2, 3, 9, 10).to(memory_format=torch.channels_last)
+    assert chain.float()(x).is_contiguous(memory_format=torch.channels_last)
+    assert ours.float()(x).is_contiguous(memory_format=torch.channels_last)
+    assert_same(chain, ours, x, 1e-4)

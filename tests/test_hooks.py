@@ -1,0 +1,76 @@
+"""The core of the suite with the public fallbacks in place of PyTorch's private hooks: other ways, the same results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from spacebatch import hooks
+
+TESTS = Path(__file__).parent
+CORE = ("test_literals.py", "test_transforms.py", "test_layouts.py", "test_modules.py")
+
+
+@pytest.mark.skipif(not hooks.PRIVATE, reason="the fallbacks are in place already")
+def test_the_core_passes_without_private_hooks() -> None:
+    # compiled autograd and meta tensors' strides have files of their own; what is asked here is bits and gradients
+    command = [
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "not compiled",
+        *(str(TESTS / name) for name in CORE),
+    ]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=TESTS.parent,
+        env={**os.environ, "SPACEBATCH_PUBLIC_HOOKS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
+class Square(torch.autograd.Function):
+    """The plainest function, to compare two ways of applying it."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        return 2 * x * grad
+
+
+def test_the_short_apply_is_the_public_one() -> None:
+    for apply in (hooks.apply_of(Square), Square.apply):
+        x = torch.tensor([1.0, 3.0], requires_grad=True)
+        y = apply(x)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        assert (y.tolist(), gradient.tolist()) == ([1.0, 9.0], [2.0, 6.0])
+
+
+@pytest.mark.skipif(not hooks.PRIVATE, reason="the fallbacks are in place")
+def test_every_private_hook_is_found() -> None:
+    """On a release of PyTorch without one of them this fails, and the fallback goes on working."""
+    assert hooks.functorch_level is not hooks._unknown_transform
+    assert hooks.transform_in_graph is not hooks._unknown_transform
+    assert hooks.has_storage is not hooks._reads_storage
+    assert hooks.dispatch_modes is not None
+    assert hooks._LEVELS
+    assert hooks.is_tracing is torch._C._is_tracing

@@ -1,0 +1,179 @@
+"""Whole networks, converted, equal themselves: DeepLabv3, a DRN, a WaveNet, a TCN; trained, distributed, compiled."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spacebatch.converting import convert
+from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+
+each_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small tensors: threads would cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def made(name: str, dropout: bool = False) -> tuple[nn.Module, nn.Module]:
+    """(the network, the same converted, over tensors of its own); float64, dropout off unless asked for."""
+    make, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    network = make().double()
+    for part in network.modules():
+        if isinstance(part, nn.Dropout) and not dropout:
+            part.p = 0.0
+    example = torch.zeros(2, *shape, dtype=torch.double)
+    return network, convert(copy.deepcopy(network), example, method="batch_space")
+
+
+def inputs(name: str, side: int = 0, samples: int = 2, seed: int = 0) -> Tensor:
+    _, (channels, *sizes) = NETWORKS[name]
+    shape = (samples, channels, *((side,) * len(sizes) if side else sizes))
+    return torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+def gradients(network: nn.Module, result: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    tensors = [x, *network.parameters()]
+    return torch.autograd.grad(result.square().sum(), tensors, allow_unused=True, materialize_grads=True)
+
+
+@pytest.mark.parametrize("side", [0, 48, 29], ids=["uneven", "divisible", "small"])
+@each_network
+def test_equal(name: str, side: int) -> None:
+    network, converted = made(name)
+    assert any(row.kind == "chain" for row in converted.conversion.rows)  # type: ignore[union-attr]
+    assert list(converted.state_dict()) == list(network.state_dict())
+    for training in (True, False):
+        network.train(training)
+        converted.train(training)
+        x = inputs(name, side).requires_grad_()
+        expected, found = network(x), converted(x)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+        for a, b in zip(converted.buffers(), network.buffers(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@each_network
+def test_every_dilated_convolution_and_two_moves_for_each_chain(name: str) -> None:
+    network, converted = made(name)
+    rows = converted.conversion.rows  # type: ignore[union-attr]
+    named = {path for row in rows for path in row.where}
+    dilated = {
+        path
+        for path, part in network.named_modules()
+        if isinstance(part, (nn.Conv1d, nn.Conv2d)) and max(part.dilation) > 1
+    }
+    assert named == dilated
+    chains = sum(row.kind == "chain" for row in rows)
+    code = str(converted.code)  # type: ignore[union-attr]
+    assert (code.count("cells_enter("), code.count("cells_leave(")) == (chains, chains)
+
+
+@each_network
+def test_trained_the_same(name: str) -> None:
+    """Some steps of SGD with momentum: losses, parameters and running statistics stay together in float64."""
+    pair = made(name)
+    losses: list[list[float]] = []
+    for network in pair:
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+        losses.append([])
+        for step in range(5):
+            result = network(inputs(name, 29, seed=step))
+            loss = (result - 1).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    assert losses[0][-1] < losses[0][0]
+    for a, b in zip(pair[0].state_dict().values(), pair[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7)
+
+
+def test_dropout_keeps_its_share() -> None:
+    """Other numbers are drawn than in the original, in the same way: the mean of many outputs agrees."""
+    network, converted = made("tcn", dropout=True)
+    x = inputs("tcn", samples=1).expand(64, -1, -1)
+    with torch.no_grad():
+        means = [part.train()(x).mean((0, 2)) for part in (network, converted)]
+        spread = network(x).std((0, 2)) / 64**0.5
+    assert ((means[0] - means[1]).abs() < 8 * spread).all()
+    converted.eval()
+    torch.testing.assert_close(converted(x), network.eval()(x))
+
+
+COMPILED: dict[str, nn.Module] = {
+    "deeplab": DeepLab(2, 2, rates=(6,)),
+    "drn": DRN(2, 2),
+    "wavenet": WaveNet(2, 2, rates=(1, 2, 4)),
+    "tcn": TCN(2, 2, dropout=0.0),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled(name: str) -> None:
+    """One whole graph, with the backward pass; by the full compiler up to the kernels for one of them."""
+    torch.compiler.reset()
+    network, x = COMPILED[name].double().eval(), inputs(name, 29).requires_grad_()
+    converted = convert(copy.deepcopy(network), x, method="batch_space")
+    compiled = torch.compile(converted, fullgraph=True, backend="aot_eager" if name == "tcn" else "eager")
+    expected, found = network(x), compiled(x)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    torch.compiler.reset()
+
+
+def _train_one_rank(rank: int, port: int) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    try:
+        results = []
+        for network in made("tcn"):
+            parallel = nn.parallel.DistributedDataParallel(network)
+            x = inputs("tcn", samples=4)[2 * rank : 2 * rank + 2]
+            parallel(x).square().mean().backward()
+            results.append([parameter.grad for parameter in network.parameters()])
+        alone, _ = made("tcn")
+        alone(inputs("tcn", samples=4)).square().mean().backward()
+        for native, ours, whole in zip(*results, (p.grad for p in alone.parameters()), strict=True):
+            torch.testing.assert_close(ours, native, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(ours, whole, rtol=1e-9, atol=1e-12)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
+def test_data_parallel_on_two_ranks() -> None:
+    """The gradients of both ranks are those of the native network, and of one process with the whole batch."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    torch.multiprocessing.spawn(_train_one_rank, args=(port,), nprocs=2)
+
+
+def test_float32_and_autocast() -> None:
+    torch.manual_seed(0)
+    network = TCN(dropout=0.0)
+    x = torch.randn(2, 1, 97)
+    converted = convert(copy.deepcopy(network), x, method="batch_space")
+    torch.testing.assert_close(converted(x), network(x), rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = converted(x), network(x)
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=5e-2, atol=5e-2)  # 8 bits of mantissa
