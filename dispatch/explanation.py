@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, checks, front_door
+from . import backends, checks, front_door, strided_copy
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,6 @@ def explain(
 _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
 _TORCH_KERNEL = "pad, reshape, permute, clone, view"
 _GATHER_KERNEL = "one gather by a kept index map, border filled after"
-_COPY_KERNEL = "one strided copy, border padded before or cropped after"
 
 
 def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry, x: Tensor) -> str:
@@ -123,6 +122,8 @@ def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry
         return launch.describe(direction, geometry, x)
     if backend == "numpy":
         return _NUMPY_KERNEL
-    if front_door.Call(geometry).gathered(x) is not None:
+    if front_door.Call(geometry).gathered(x):
         return _GATHER_KERNEL
-    return _COPY_KERNEL if x.device.type == "cpu" else _TORCH_KERNEL
+    if x.device.type == "cpu" and not geometry.empty:
+        return strided_copy.describe(direction, geometry, x)
+    return _TORCH_KERNEL

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, gather, hooks, sharding
+from . import backends, gather, hooks, sharding, strided_copy
 from .backends import PadValue
 from .gather import Maps
+from .strided_copy import Whole
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
 
@@ -60,36 +61,49 @@ def resolved(x: Tensor) -> Tensor:
 class Call:
     """What is worked out once for all calls of one shape with the same arguments."""
 
-    __slots__ = ("_maps", "_new", "geometry")
+    __slots__ = ("_maps", "_new", "_to_batch", "_to_space", "geometry")
 
     def __init__(self, geometry: BlockGeometry) -> None:
         self.geometry = geometry
         self._maps: Maps | None = None
-        self._new = True  # the maps are made by the first call that may use them: not under a fake mode
+        self._to_batch: Whole | None = None
+        self._to_space: Whole | None = None
+        self._new = True  # all of it is made by the first call that may use it: not under a fake mode
 
-    def gathered(self, x: Tensor) -> Maps | None:
-        """The index maps, where a gather serves: x small, contiguous, on the CPU, and no backend demanded."""
+    def _serves(self, x: Tensor) -> bool:
+        """Whether x can be moved in a step or two: contiguous, on the CPU, and no backend is demanded."""
         if self._new:
-            self._maps = gather.maps_of(self.geometry)
+            if not self.geometry.empty:
+                self._maps = gather.maps_of(self.geometry)
+                self._to_batch = strided_copy.whole_of("space_to_batch", self.geometry)
+                self._to_space = strided_copy.whole_of("batch_to_space", self.geometry)
             self._new = False
-        if self._maps is None or not x.is_cpu or not x.is_contiguous() or backends.forced_backend() is not None:
-            return None
-        return self._maps if x.dtype in gather.DTYPES else None
+        return x.is_cpu and x.is_contiguous() and backends.forced_backend() is None and x.dtype in gather.DTYPES
+
+    def gathered(self, x: Tensor) -> bool:
+        """Whether x is moved by a gather."""
+        return self._serves(x) and self._maps is not None
 
     def to_batch(self, x: Tensor, pad_value: PadValue) -> Tensor:
         """space_to_batch of a plain tensor, without a look for gradients."""
-        maps = self.gathered(x)
-        if maps is None:
-            return backends.run("space_to_batch", self.geometry, resolved(x), pad_value)
-        y = _take(x, maps.to_batch)
-        return y if maps.border is None else y.masked_fill_(maps.border, pad_value)
+        if self._serves(x):
+            maps, whole = self._maps, self._to_batch
+            if maps is not None:
+                y = _take(x, maps.to_batch)
+                return y if maps.border is None else y.masked_fill_(maps.border, pad_value)
+            if whole is not None and x.nbytes < whole.most_bytes:
+                return whole.to_batch(resolved(x), pad_value)
+        return backends.run("space_to_batch", self.geometry, resolved(x), pad_value)
 
     def to_space(self, y: Tensor) -> Tensor:
         """batch_to_space of a plain tensor, without a look for gradients."""
-        maps = self.gathered(y)
-        if maps is None:
-            return backends.run("batch_to_space", self.geometry, resolved(y), 0)
-        return _take(y, maps.to_space)
+        if self._serves(y):
+            maps, whole = self._maps, self._to_space
+            if maps is not None:
+                return _take(y, maps.to_space)
+            if whole is not None and y.nbytes < whole.most_bytes:
+                return whole.to_space(resolved(y))
+        return backends.run("batch_to_space", self.geometry, resolved(y), 0)
 
 
 class SpaceToBatch(torch.autograd.Function):
