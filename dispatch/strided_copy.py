@@ -25,6 +25,8 @@ from spacebatch.reference.memory_order import dense_strides, memory_order
 PADDED_BYTES = 1 << 18
 CROPPED_BYTES = 1 << 21
 
+_CONTIGUOUS = torch.contiguous_format
+
 Strides = tuple[int, ...]
 
 
@@ -159,12 +161,14 @@ def most_bytes(direction: str, geometry: BlockGeometry) -> int:
 class Whole(NamedTuple):
     """The copy of a contiguous tensor that is padded before, cropped after, or neither, in two operators each.
 
-    `as_strided` puts the elements in order, `reshape` copies them: it ends in no view, as a chain of views would.
+    `as_strided` puts the elements in order, and `reshape` copies them where the order has more dims than the result, which
+    ends in no view, as a chain of views would; else `clone` does.
     """
 
     sizes: tuple[int, ...]
     strides: Strides
     shape: tuple[int, ...]  # of the result, before it is cropped
+    merges: bool  # the order has more dims than the result
     pads: tuple[int, ...]
     crop: tuple[tuple[int, ...], Strides, int] | None  # sizes, strides and offset of what stays
     most_bytes: int  # of the input: beyond, rectangles are faster
@@ -173,19 +177,20 @@ class Whole(NamedTuple):
         """space_to_batch of a contiguous tensor."""
         if self.pads:
             x = torch.constant_pad_nd(x, self.pads, pad_value)
-            return x.as_strided(self.sizes, self.strides).reshape(self.shape)
-        return x.as_strided(self.sizes, self.strides, x.storage_offset()).reshape(self.shape)
+        return self._copied(x)
 
     def to_space(self, y: Tensor) -> Tensor:
         """batch_to_space of a contiguous tensor."""
-        x = y.as_strided(self.sizes, self.strides, y.storage_offset()).reshape(self.shape)
-        if self.crop is None:
-            return x
-        return x.as_strided(*self.crop).clone(memory_format=torch.contiguous_format)
+        x = self._copied(y)
+        return x if self.crop is None else x.as_strided(*self.crop).clone(memory_format=_CONTIGUOUS)
+
+    def _copied(self, x: Tensor) -> Tensor:
+        ordered = x.as_strided(self.sizes, self.strides, x.storage_offset())
+        return ordered.reshape(self.shape) if self.merges else ordered.clone(memory_format=_CONTIGUOUS)
 
 
-def whole_of(direction: str, geometry: BlockGeometry) -> Whole | None:
-    """What to do with contiguous tensors of a geometry, or None where `reshape` would copy nothing."""
+def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
+    """What to do with contiguous tensors of a geometry with elements."""
     whole = _unpadded(geometry) if geometry.padded else geometry
     to_batch = direction == "space_to_batch"
     space, batch = (dense_strides(s, range(len(s))) for s in (whole.space_shape, whole.batch_shape))
@@ -196,14 +201,15 @@ def whole_of(direction: str, geometry: BlockGeometry) -> Whole | None:
         order = sorted(range(len(sizes)), key=lambda d: -part.space_strides[d])
         sizes, source = tuple(sizes[d] for d in order), tuple(source[d] for d in order)
     trial = torch.empty(result, device="meta").as_strided(sizes, source).reshape(result)
-    if trial._is_view():
-        return None
+    merges = not trial._is_view()
+    if not merges:
+        sizes, source = result, trial.stride()
     crop = None
     if geometry.padded and not to_batch:
         offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
         crop = geometry.space_shape, space, offset
     pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    return Whole(sizes, source, result, pads, crop, most_bytes(direction, geometry))
+    return Whole(sizes, source, result, merges, pads, crop, most_bytes(direction, geometry))
 
 
 def space_to_batch(
