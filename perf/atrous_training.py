@@ -45,7 +45,7 @@ def train(network: nn.Module, image: Tensor, steps: int) -> tuple[list[float], f
             [torch.randint(0, size - CROP + 1, (BATCH,), generator=generator) for size in image.shape[1:]], 1
         )
         crops = torch.stack([image[:, top : top + CROP, left : left + CROP] for top, left in corners.tolist()])
-        noisy = crops + 0.1 * torch.randn(crops.shape, generator=generator)
+        noisy = crops + 0.1 * torch.randn(crops.shape, generator=generator, dtype=crops.dtype)
         loss = (network(noisy) - crops).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -57,18 +57,20 @@ def train(network: nn.Module, image: Tensor, steps: int) -> tuple[list[float], f
 def compare(steps: int = 300) -> dict[str, Any]:
     """Train DeepLabv3's small twin natively and in batch space: both curves, their largest difference, both times.
 
+    In float64: training multiplies any rounding from step to step, and in float32 two correct runs part after some hundred.
+
     >>> found = compare(steps=2)
-    >>> len(found["native"]), found["difference"] < 1e-4
+    >>> len(found["native"]), found["difference"] < 1e-12
     (2, True)
     """
     torch.manual_seed(0)
-    native = DeepLab(channels=8, classes=3)
-    image = photograph()
+    native = DeepLab(channels=8, classes=3).double()
+    image = photograph().double()
     ours = convert(copy.deepcopy(native), image[None, :, :CROP, :CROP].expand(BATCH, -1, -1, -1), method="batch_space")
     losses, seconds = train(native, image, steps)
     again, again_seconds = train(ours, image, steps)
     return {
-        "network": "DeepLabv3, 8 channels, float32",
+        "network": "DeepLabv3, 8 channels, float64",
         "steps": steps,
         "native": losses,
         "batch_space": again,

@@ -149,25 +149,37 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+class _Nothing:
+    """In place of a kernel, and of what compiling it gives: every launch does nothing."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.arg_names = kernel.arg_names
+
+    def __getitem__(self, grid: object) -> Callable[..., _Nothing]:
+        return lambda *arguments, **options: self
+
+
 @contextmanager
 def _kernels_replaced() -> Iterator[None]:
-    """Have `use_backend("triton")` serve CPU tensors, and every kernel do nothing."""
+    """Have `use_backend("triton")` serve CPU tensors as if they lay on a GPU, and every kernel do nothing."""
     os.environ.setdefault(
         "TRITON_INTERPRET", "1"
     )  # without it no CPU tensor is taken; read when the kernels are defined
     from spacebatch.tl_kernels import launch
 
-    class Nothing:
-        def __getitem__(self, grid: object) -> Callable[..., None]:
-            return lambda *arguments, **options: None
-
-    before = dict(launch.KERNELS)
-    launch.KERNELS.update(dict.fromkeys(before, Nothing()))
+    kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
+    interpreted = launch.INTERPRETED
+    launch.KERNELS.update({name: _Nothing(kernel) for name, kernel in kernels.items()})
+    torch.cuda.current_device = lambda: None  # type: ignore[assignment, return-value]
+    torch.cuda.get_device_name = lambda device=None: "none"
     try:
         with spacebatch.use_backend("triton"):
             yield
     finally:
-        launch.KERNELS.update(before)
+        launch.KERNELS.update(kernels)
+        launch.INTERPRETED = interpreted
+        torch.cuda.current_device, torch.cuda.get_device_name = device_of
+        launch._call.cache_clear()  # what was made ready launches nothing
 
 
 def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
@@ -178,11 +190,16 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
     """
     device, rows = torch.device("cpu"), []
     with _kernels_replaced():
+        from spacebatch.tl_kernels import launch
+
         for operation, shape in (("space_to_batch", SIZE), ("batch_to_space", (4, 1, 2, 2))):
             function, x = getattr(spacebatch, operation), torch.rand(shape)
             if spacebatch.explain(operation, x, BLOCK).backend != "triton":
                 return []
+            function(x, BLOCK)  # the backend's "can run" is asked once per kind of call, and is about the interpreter
+            launch.INTERPRETED = False
             (times,) = _turns((lambda f=function, x=x: f(x, BLOCK),), device, calls, rounds)  # type: ignore[misc]
+            launch.INTERPRETED = True
             rows.append(Row(operation, False, "up to the launch", statistics.median(times), None, None))
     return rows
 
