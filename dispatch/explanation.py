@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 
 from . import backends, checks, front_door, strided_copy
+
+if TYPE_CHECKING:
+    from .nn.functional import AtrousExplanation
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,25 @@ _WAYS = {
 }
 
 
+@overload
+def explain(  # type: ignore[overload-overlap]
+    operation: Literal["atrous_conv1d", "atrous_conv2d", "atrous_conv3d"],
+    x: Any,
+    block_shape: Any,
+    *borders: Any,
+    **options: Any,
+) -> AtrousExplanation: ...
+
+
+@overload
 def explain(
     operation: str | Callable[..., Any], x: Any, block_shape: Any, *borders: Any, **options: Any
-) -> Explanation:
+) -> Explanation: ...
+
+
+def explain(
+    operation: str | Callable[..., Any], x: Any, block_shape: Any, *borders: Any, **options: Any
+) -> Explanation | AtrousExplanation:
     """Tell which way, backend and kernel a call takes, and why; the arguments are those of the call.
 
     >>> import torch, spacebatch
@@ -73,19 +92,26 @@ def explain(
       ...
 
     Args:
-        operation: "space_to_batch" or "batch_to_space", or the function.
+        operation: "space_to_batch" or "batch_to_space", or the function; or one of `nn.functional.atrous_conv*d`, whose
+            arguments follow, for the method it takes and the times behind it.
         x: the tensor or array; a meta tensor will do.
         block_shape, borders, options: as in the call; `pad_value` and `out` do not matter.
 
     Returns:
-        An `Explanation`.
+        An `Explanation`; of an atrous convolution an `nn.functional.AtrousExplanation`.
 
     Raises:
         ValueError, TypeError: as the call itself.
     """
     name = operation if isinstance(operation, str) else getattr(operation, "__name__", repr(operation))
+    if name in ("atrous_conv1d", "atrous_conv2d", "atrous_conv3d"):
+        from .nn.functional import explain_atrous
+
+        return explain_atrous(x, block_shape, *borders, **options)
     if name not in ("space_to_batch", "batch_to_space"):
-        raise ValueError(f"explain: the operation must be space_to_batch or batch_to_space, got {operation!r}")
+        raise ValueError(
+            f"explain: the operation must be space_to_batch, batch_to_space or atrous_conv1d, 2d or 3d, got {operation!r}"
+        )
     options = {key: value for key, value in options.items() if key not in ("pad_value", "out")}
     if not isinstance(x, (Tensor, np.ndarray)):
         raise TypeError(f"explain: x must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")

@@ -87,7 +87,9 @@ def bandwidth(figure: Any, run: Run) -> bool:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     ticks = sorted({size for points in series.values() for size in points})
-    axes.set_xticks(ticks[:: max(1, len(ticks) // 10)], [_bytes(t) for t in ticks[:: max(1, len(ticks) // 10)]], rotation=30)
+    axes.set_xticks(
+        ticks[:: max(1, len(ticks) // 10)], [_bytes(t) for t in ticks[:: max(1, len(ticks) // 10)]], rotation=30
+    )
     axes.minorticks_off()
     low, high = axes.get_ylim()
     steps = [n * 10.0**e for e in range(-4, 6) for n in (1, 2, 5) if low <= n * 10.0**e <= high]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import spacebatch
 from spacebatch.nn import AtrousConv1d, AtrousConv2d, choice, functional
 from spacebatch.nn.choice_table import Choice, Choices
 
@@ -217,3 +218,12 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         table = Choices("gpu")
         table.add("a", Choice("native", 1.0, 2.0))
     assert table.get("a") == Choice("native", 1.0, 2.0)
+
+
+def test_explain_takes_atrous_convolutions() -> None:
+    x, weight = torch.ones(1, 2, 9, 9), torch.ones(4, 2, 3, 3)
+
+    for operation in ("atrous_conv2d", functional.atrous_conv2d):
+        told = spacebatch.explain(operation, x, weight, padding=2, dilation=2, method="native")
+        assert isinstance(told, functional.AtrousExplanation)
+        assert str(told) == str(functional.explain_atrous(x, weight, padding=2, dilation=2, method="native"))

@@ -261,7 +261,10 @@ def test_choices_nest_and_end_with_their_block() -> None:
 
 @pytest.mark.parametrize("operation", ["space_to_depth", "", None, 3, len, spacebatch.BlockGeometry], ids=repr)
 def test_explain_of_another_operation(operation: Any) -> None:
-    with pytest.raises(ValueError, match=r"^explain: the operation must be space_to_batch or batch_to_space, got"):
+    with pytest.raises(
+        ValueError,
+        match=r"^explain: the operation must be space_to_batch, batch_to_space or atrous_conv1d, 2d or 3d, got",
+    ):
         spacebatch.explain(operation, torch.zeros(1, 4), (2,))
 
 
