@@ -62,7 +62,7 @@ _WAYS = {
 
 
 @overload
-def explain(  # type: ignore[overload-overlap]
+def explain(
     operation: Literal["atrous_conv1d", "atrous_conv2d", "atrous_conv3d"],
     x: Any,
     block_shape: Any,

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -138,5 +137,5 @@ def _kernel(cell: Cell, source: Tensor) -> str:
     arguments = g.arguments if cell.moves == "space_to_batch" else g.inverse
     block = arguments.pop("block_shape")
     border = arguments.pop("paddings" if cell.moves == "space_to_batch" else "crops")
-    told = partial(spacebatch.explain, cell.moves)(source, block, border, **arguments)
+    told = spacebatch.explain(cell.moves, source, block, border, **arguments)
     return f"{told.backend}: {told.kernel}"
