@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spacebatch.perf.static import CASES, DIRECTIONS, KernelCase
-from spacebatch.tl_kernels import tuning
+from spacebatch.tl_kernels import device_table, tuning
 from spacebatch.tl_kernels.family import Config
 from spacebatch.tl_kernels.tuning import Table
 
@@ -117,10 +117,10 @@ def test_mode_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cache_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACEBATCH_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    monkeypatch.setattr(tuning.sys, "platform", "linux")
-    assert tuning.cache_folder() == Path("/somewhere/spacebatch")
-    monkeypatch.setattr(tuning.sys, "platform", "darwin")
-    assert tuning.cache_folder().parts[-3:] == ("Library", "Caches", "spacebatch")
+    monkeypatch.setattr(device_table.sys, "platform", "linux")
+    assert device_table.cache_folder() == Path("/somewhere/spacebatch")
+    monkeypatch.setattr(device_table.sys, "platform", "darwin")
+    assert device_table.cache_folder().parts[-3:] == ("Library", "Caches", "spacebatch")
 
 
 PLANS = KernelCase("", (8, 64, 64, 64), 2).plans("space_to_batch", 4)
@@ -264,7 +264,7 @@ def test_shipped_tables_come_second(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = tmp_path_factory.mktemp("shipped")
-    monkeypatch.setattr(tuning, "SHIPPED", shipped)
+    monkeypatch.setattr(device_table, "SHIPPED", shipped)
     entries = {"a": ["rows", 4096, 2], "b": ["rows", 4096, 2]}
     (shipped / "gpu.json").write_text(json.dumps({"format": 2, "device": "gpu", "entries": entries}))
     table = Table("gpu")
