@@ -22,3 +22,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of each backend that runs on the CPU, forced while the test runs."""
     with spacebatch.use_backend(request.param):
         yield request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take a minute each come first, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: "test_machine_code" not in item.name)
