@@ -183,9 +183,14 @@ def _tuned(
         if final:
             found = measured(plans, pointers, pad)
             table.add(plans[0].bucket, found)
+    return (*_taken(plans, found), final)
+
+
+def _taken(plans: tuple[Plan, ...], found: Config | None) -> tuple[Plan, Config]:
+    """What was measured, where its family applies to this call, else the rule."""
     if found is not None and any(plan.family == found.family for plan in plans):
-        return _plan_for(plans, found), found, final
-    return plans[0], plans[0].rule, final
+        return _plan_for(plans, found), found
+    return plans[0], plans[0].rule
 
 
 def start(plan: Plan, config: Config, pointers: tuple[Any, Any], pad: tuple[int, int]) -> Any:
@@ -247,11 +252,10 @@ def describe(direction: Direction, geometry: BlockGeometry, source: Tensor) -> s
     plans = plans_of(direction, geometry, source)
     if not plans or source.numel() == 0:
         return "none: there is nothing to move"
-    plan, config = plans[0], plans[0].rule
+    found = None
     if source.device.type == "cuda" and tuning.mode() != "off":
-        found = tuning.table(torch.cuda.get_device_name(source.device)).get(plan.bucket)
-        if found is not None and any(p.family == found.family for p in plans):
-            plan, config = _plan_for(plans, found), found
+        found = tuning.table(torch.cuda.get_device_name(source.device)).get(plans[0].bucket)
+    plan, config = _taken(plans, found)
     return (
         f"move_{plan.family}: {plan}; {plan.programs(config.tile_bytes // plan.words)} programs of {config.tile_bytes} bytes "
         f"and {config.warps} warps"

@@ -54,8 +54,7 @@ class Nest:
     Attributes:
         dims: the loops, plain neighbours merged.
         words: bytes of a word: 1, 2, 4 or 8.
-        per_element: words of an element: 2 for 16-byte elements, 1/2, 1/4 or 1/8 (as a fraction below one, see `widened`)
-            where several elements travel as one word; else 1.
+        pair: 16-byte elements, which are two words each.
         space_aligned, batch_aligned: whether the tensors start at a multiple of 16 bytes.
     """
 
@@ -74,14 +73,6 @@ class Nest:
     def wide(self) -> bool:
         """Whether offsets need 64 bits."""
         return max(_space_reach(self.dims), _batch_reach(self.dims)) > INT32_MAX
-
-    @property
-    def long(self) -> bool:
-        """Whether counts of elements need 64 bits."""
-        total = 1
-        for dim in self.dims:
-            total *= max(dim.size, 1)
-        return total > INT32_MAX // 2
 
 
 def nest(
