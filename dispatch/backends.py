@@ -18,6 +18,7 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
 
 from . import aten, gather, strided_copy
+from .huge_pages import advised
 
 Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 PadValue: TypeAlias = "bool | int | float | complex"
@@ -41,9 +42,9 @@ class Backend:
 def empty_result(source: Tensor, shape: tuple[int, ...]) -> Tensor:
     """An uninitialised tensor of `shape` in the memory order of `source`."""
     if source.is_contiguous():
-        return torch.empty(shape, dtype=source.dtype, device=source.device)
+        return advised(torch.empty(shape, dtype=source.dtype, device=source.device))
     strides = dense_strides(shape, aten.output_order(source))
-    return torch.empty_strided(shape, strides, dtype=source.dtype, device=source.device)
+    return advised(torch.empty_strided(shape, strides, dtype=source.dtype, device=source.device))
 
 
 # ---- torch: the aten spelling, anywhere
