@@ -7,7 +7,8 @@ this is one, and a second for the border. The maps are those of `BlockGeometry`,
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import weakref
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,8 +16,11 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 
 # Up to here a gather is the fastest: 1.0 against 3.5 us for 16 elements, 2.3 against 4.3 for 1024, 5.0 against 6.4 for 4096,
-# but 12.9 against 11.5 for 16384 (2 cores of a Xeon, torch 2.13). Each kept element takes 17 bytes, so few are kept.
-MOST_ELEMENTS = 1024
+# but 12.9 against 11.5 for 16384 (2 cores of a Xeon, torch 2.13).
+MOST_ELEMENTS = 4096
+
+# Each kept element takes 17 bytes; geometries that come when so many are kept are copied with strides.
+MOST_KEPT = 1 << 19
 
 # What `take` is made for; the others are copied with strides.
 DTYPES = frozenset(
@@ -37,7 +41,8 @@ DTYPES = frozenset(
 )
 
 
-class Maps(NamedTuple):
+@dataclass(frozen=True)
+class Maps:
     """The index maps of one geometry, on the CPU."""
 
     to_batch: Tensor  # int64, of the batch shape: the flat source of each element; any element of space for the border
@@ -45,14 +50,26 @@ class Maps(NamedTuple):
     to_space: Tensor  # int64, of the space shape
 
 
+_kept = 0
+
+
 def maps_of(geometry: BlockGeometry) -> Maps | None:
-    """The maps of a geometry small enough to keep them, else None."""
+    """The maps of a geometry small enough to keep them, else None; they count as kept until the `Maps` is gone."""
+    global _kept
     if geometry.empty or math.prod(geometry.batch_shape) > MOST_ELEMENTS:
         return None
-    if math.prod(geometry.space_shape) > MOST_ELEMENTS:
+    if math.prod(geometry.space_shape) > MOST_ELEMENTS or _kept >= MOST_KEPT:
         return None
     # made for good, whatever mode the first call came in
     with torch.inference_mode(False):
         source = torch.from_numpy(geometry.space_indices())
         border = source < 0 if geometry.padded else None
-        return Maps(source.clamp(min=0), border, torch.from_numpy(geometry.batch_indices()))
+        maps = Maps(source.clamp(min=0), border, torch.from_numpy(geometry.batch_indices()))
+    _kept += source.numel()
+    weakref.finalize(maps, _forget, source.numel())
+    return maps
+
+
+def _forget(count: int) -> None:
+    global _kept
+    _kept -= count

@@ -18,11 +18,11 @@ from torch import Tensor
 # 158 ms (2 cores of an AMD EPYC, Linux 6.18, torch 2.13); up to 24 MiB the allocator mostly has pages from before.
 HUGE_BYTES = 1 << 22
 
-_ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)
+_ADVICE: int = getattr(mmap, "MADV_HUGEPAGE", 0)
 
 
 def _find_madvise() -> Callable[[int, int, int], int] | None:
-    if not sys.platform.startswith("linux") or _ADVICE is None:
+    if not sys.platform.startswith("linux") or not _ADVICE:
         return None
     try:
         found = ctypes.CDLL(None).madvise
@@ -30,7 +30,7 @@ def _find_madvise() -> Callable[[int, int, int], int] | None:
         return None
     found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     found.restype = ctypes.c_int
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 _madvise = _find_madvise()

@@ -4,7 +4,8 @@ Splitting dims and permuting them is nothing but sizes, strides and offsets, so 
 `as_strided` each instead of a chain of views, all numbers worked out once per geometry and strides. What the input covers of
 padded space is one rectangle without a border, and with one the products of up to three per blocked dim, the whole rows and
 a rest at either end: as many copies, and a fill for each side of the border. Every byte is written once. Small tensors are
-padded before or cropped after instead: a second pass, but fewer operators.
+padded before or cropped after instead: a second pass, but fewer operators; and where a few channels fit the cache, chunks of
+them are (`chunked_copy`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from spacebatch.reference.cpu_path import Rectangle, border, covered
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
+from . import chunked_copy
+from .chunked_copy import Chunks, chunks_of
 from .huge_pages import HUGE_BYTES, advised
 
-# From here on rectangles beat the second pass (float32, 2 cores of a Xeon, torch 2.13): padded by 1, 336 instead of 582 us for
-# 1 MB and 747 instead of 2389 for 4 MB; cropped by 1, 186 instead of 137 for 1 MB, but 711 instead of 751 for 4 MB.
-PADDED_BYTES = 1 << 18
-CROPPED_BYTES = 1 << 21
+# Of the input: from here on a second pass over memory costs more than the operators that spare it. Machines differ: padded by 1,
+# 1 MB of float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and 194 on an EPYC; 4 MB 2389 and 747,
+# 609 and 578 (2 cores each, torch 2.13).
+TWO_PASS_BYTES = 1 << 20
 
 _CONTIGUOUS = torch.contiguous_format
 
@@ -153,11 +156,11 @@ def _pad_amounts(geometry: BlockGeometry) -> tuple[int, ...]:
     return tuple(side for d in dims for side in borders.get(d, (0, 0)))
 
 
-def most_bytes(direction: str, geometry: BlockGeometry) -> int:
+def most_bytes(geometry: BlockGeometry) -> int:
     """Up to which size of the input `Whole` is the fastest: from there on the result is made first, in huge pages."""
     if not geometry.padded:
         return HUGE_BYTES
-    return PADDED_BYTES if direction == "space_to_batch" else CROPPED_BYTES
+    return TWO_PASS_BYTES
 
 
 class Whole(NamedTuple):
@@ -211,7 +214,7 @@ def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
         offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
         crop = geometry.space_shape, space, offset
     pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    return Whole(sizes, source, result, merges, pads, crop, most_bytes(direction, geometry))
+    return Whole(sizes, source, result, merges, pads, crop, most_bytes(geometry))
 
 
 def space_to_batch(
@@ -221,8 +224,10 @@ def space_to_batch(
     y = out
     if y is None:
         y = advised(x.new_empty_strided(geometry.batch_shape, _batch_strides(geometry, x.stride())))
-    if geometry.padded and x.nbytes < most_bytes("space_to_batch", geometry):
+    if geometry.padded and x.nbytes < most_bytes(geometry):
         fill_batch(_unpadded(geometry), torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value), y, 0)
+    elif (chunks := _chunks(geometry, x, y)) is not None:
+        chunked_copy.fill_batch(chunks, x, y, pad_value)
     else:
         fill_batch(geometry, x, y, pad_value)
     return y
@@ -233,26 +238,36 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor, out: Tensor | None = None
     x = out
     if x is None:
         x = advised(y.new_empty_strided(geometry.space_shape, _space_strides(geometry, y.stride())))
-    if geometry.padded and y.nbytes < CROPPED_BYTES:
+    if geometry.padded and y.nbytes < most_bytes(geometry):
         whole = _unpadded(geometry)
         cropped = y.new_empty_strided(whole.space_shape, _space_strides(whole, y.stride()))
         fill_space(whole, y, cropped)
         for axis in geometry.axes:
             cropped = cropped.narrow(axis.dim, axis.before, axis.size)
         x.copy_(cropped)
+    elif (chunks := _chunks(geometry, x, y)) is not None:
+        chunked_copy.fill_space(chunks, y, x)
     else:
         fill_space(geometry, y, x)
     return x
+
+
+def _chunks(geometry: BlockGeometry, x: Tensor, y: Tensor) -> Chunks | None:
+    """How to pad or crop in chunks, where there is a border and a chunk holds enough."""
+    return chunks_of(geometry, x.stride(), y.stride(), x.element_size()) if geometry.padded else None
 
 
 def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     """What is copied, in a line, for `explain`."""
     if not geometry.padded:
         return "one strided copy"
-    if direction == "space_to_batch" and source.nbytes < PADDED_BYTES:
-        return "padded, then one strided copy"
-    if direction == "batch_to_space" and source.nbytes < CROPPED_BYTES:
-        return "one strided copy, then cropped"
+    if source.nbytes < most_bytes(geometry):
+        return "padded, then one strided copy" if direction == "space_to_batch" else "one strided copy, then cropped"
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    result = dense_strides(shape, memory_order(source.shape, source.stride()))
+    strides = (source.stride(), result) if direction == "space_to_batch" else (result, source.stride())
+    if chunks_of(geometry, *strides, source.element_size()) is not None:
+        return f"{'padded' if direction == 'space_to_batch' else 'cropped'} in the cache, in chunks, each by a strided copy"
     copies = 1
     for axis in geometry.axes:
         copies *= len(covered(axis))

@@ -87,3 +87,15 @@ def test_arguments_that_are_equal_but_not_the_same_kind() -> None:
     for wrong in (False, 0.0, ((0, 0), (0, False)), ((0, 0.0), (0, 0))):
         with pytest.raises(TypeError, match=r"^space_to_batch: paddings.* must be an integer"):
             spacebatch.space_to_batch(x, (2, 2), wrong)  # type: ignore[arg-type]
+
+
+def test_few_maps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gather._kept
+    geometry = BlockGeometry((1, 1, 4, 4), 2)
+    maps = gather.maps_of(geometry)
+    assert gather._kept == before + 16
+    monkeypatch.setattr(gather, "MOST_KEPT", before + 16)
+    assert gather.maps_of(geometry) is None
+    del maps
+    assert gather._kept == before
+    assert gather.maps_of(geometry) is not None
