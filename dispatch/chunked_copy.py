@@ -1,8 +1,9 @@
-"""Padded and cropped CPU tensors by chunks that stay in the cache: what a second pass costs is then no trip to memory.
+"""Large CPU tensors by chunks that stay in the cache: some samples and channels, all of the blocked dims.
 
-A strided copy of a whole padded tensor is fast, and one of its rectangles is not: edges and corners are columns of few elements.
-So each chunk, some samples and channels, is copied into a small padded buffer, whose border was filled once, and from there
-to its place by one strided copy; and the other way round to crop.
+Without a border, a strided copy that writes its result from end to end reads each line of the source once for every phase; out
+of a chunk, all but the first come from the cache. With one, a strided copy of a padded tensor is fast, and of its rectangles it is not:
+edges and corners are columns of few elements. So a chunk is copied into a small padded buffer, whose border was filled once,
+and from there to its place by one strided copy; and the other way round to crop.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Chunks(NamedTuple):
     buffer_strides: Strides  # of the dims of space
     inside_offset: int
     split_strides: Strides  # of the buffer, in the order of the batch tensor's strides
+    space_strides: Strides  # of space, in the same order
     batch_strides: Strides
     dims: tuple[
         tuple[int, int, int, int], ...
@@ -87,19 +89,20 @@ def chunks_of(geometry: BlockGeometry, space_strides: Strides, batch_strides: St
     sample, phases = geometry.split_batch_stride(batch_strides[0])
     batch = (sample, *batch_strides[1:])
     plain = [d for d in range(len(sizes)) if d not in axes]
-    loops = [(k, sizes[d], steps[d], batch[d]) for k, d in enumerate(plain)]
+    loops = [(k, sizes[d], d, 1, batch[d]) for k, d in enumerate(plain)]  # part, size, dim, step along it, in the batch
     interleaved = geometry.arrangement == "interleaved"
     for axis, phase in zip(geometry.axes, phases, strict=True):
-        step = steps[axis.dim]
-        position_step, phase_step = (axis.block * step, step) if interleaved else (step, axis.blocks * step)
-        loops += [(-1, axis.blocks, position_step, batch[axis.dim]), (-1, axis.block, phase_step, phase)]
-    loops.sort(key=lambda loop: -loop[3])
+        position_step, phase_step = (axis.block, 1) if interleaved else (1, axis.blocks)
+        loops.append((-1, axis.blocks, axis.dim, position_step, batch[axis.dim]))
+        loops.append((-1, axis.block, axis.dim, phase_step, phase))
+    loops.sort(key=lambda loop: -loop[4])
     return Chunks(
         buffer=max(sizes[order[0]] * steps[order[0]], 1),
         buffer_strides=steps,
         inside_offset=sum(axis.before * steps[axis.dim] for axis in geometry.axes),
-        split_strides=tuple(loop[2] for loop in loops),
-        batch_strides=tuple(loop[3] for loop in loops),
+        split_strides=tuple(step * steps[d] for _, _, d, step, _ in loops),
+        space_strides=tuple(step * space_strides[d] for _, _, d, step, _ in loops),
+        batch_strides=tuple(loop[4] for loop in loops),
         dims=tuple(
             (geometry.samples if d == 0 else geometry.space_shape[d], sizes[d], space_strides[d], batch[d])
             for d in plain
@@ -107,6 +110,15 @@ def chunks_of(geometry: BlockGeometry, space_strides: Strides, batch_strides: St
         sizes=tuple((d in axes, size) for d, size in enumerate(geometry.space_shape)),
         splits=tuple((loop[0], loop[1]) for loop in loops),
     )
+
+
+def split_batch(chunks: Chunks, x: Tensor, y: Tensor) -> None:
+    """Fill y, of the geometry's batch shape, from x, where there is no border."""
+    read, write = x.storage_offset(), y.storage_offset()
+    for parts, space, batch in chunks.places():
+        _, sizes = chunks.chunk(parts)
+        target = y.as_strided(sizes, chunks.batch_strides, write + batch)
+        target.copy_(x.as_strided(sizes, chunks.space_strides, read + space))
 
 
 def fill_batch(chunks: Chunks, x: Tensor, y: Tensor, pad_value: bool | int | float | complex) -> None:

@@ -25,10 +25,11 @@ from . import chunked_copy
 from .chunked_copy import Chunks, chunks_of
 from .huge_pages import HUGE_BYTES, advised
 
-# Of the input: from here on a second pass over memory costs more than the operators that spare it. Machines differ: padded by 1,
-# 1 MB of float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and 194 on an EPYC; 4 MB 2389 and 747,
-# 609 and 578 (2 cores each, torch 2.13).
-TWO_PASS_BYTES = 1 << 20
+# Of the input: from here on in chunks, or rectangles where a channel is too large for one; below, a border takes a second pass.
+# Machines differ: padded by 1, blocks of 3, 1 MB of float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and
+# 194 on an EPYC; 4 MB 2389 and 747, 609 and 578; 256 MB on the EPYC 219 ms in two passes, 98 in rectangles, 77 in chunks.
+# Without a border, 256 MB in blocks of 4: float32 58 instead of 111 ms, uint8 98 instead of 226 (2 cores each, torch 2.13).
+CHUNKED_BYTES = HUGE_BYTES
 
 _CONTIGUOUS = torch.contiguous_format
 
@@ -156,13 +157,6 @@ def _pad_amounts(geometry: BlockGeometry) -> tuple[int, ...]:
     return tuple(side for d in dims for side in borders.get(d, (0, 0)))
 
 
-def most_bytes(geometry: BlockGeometry) -> int:
-    """Up to which size of the input `Whole` is the fastest: from there on the result is made first, in huge pages."""
-    if not geometry.padded:
-        return HUGE_BYTES
-    return TWO_PASS_BYTES
-
-
 class Whole(NamedTuple):
     """The copy of a contiguous tensor that is padded before, cropped after, or neither, in two operators each.
 
@@ -176,7 +170,7 @@ class Whole(NamedTuple):
     merges: bool  # the order has more dims than the result
     pads: tuple[int, ...]
     crop: tuple[tuple[int, ...], Strides, int] | None  # sizes, strides and offset of what stays
-    most_bytes: int  # of the input: beyond, rectangles are faster
+    most_bytes: int  # of the input: beyond, the result is made first, in huge pages
 
     def to_batch(self, x: Tensor, pad_value: bool | int | float | complex) -> Tensor:
         """space_to_batch of a contiguous tensor."""
@@ -214,7 +208,7 @@ def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
         offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
         crop = geometry.space_shape, space, offset
     pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    return Whole(sizes, source, result, merges, pads, crop, most_bytes(geometry))
+    return Whole(sizes, source, result, merges, pads, crop, CHUNKED_BYTES)
 
 
 def space_to_batch(
@@ -224,12 +218,14 @@ def space_to_batch(
     y = out
     if y is None:
         y = advised(x.new_empty_strided(geometry.batch_shape, _batch_strides(geometry, x.stride())))
-    if geometry.padded and x.nbytes < most_bytes(geometry):
+    if geometry.padded and x.nbytes < CHUNKED_BYTES:
         fill_batch(_unpadded(geometry), torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value), y, 0)
-    elif (chunks := _chunks(geometry, x, y)) is not None:
+    elif x.nbytes < CHUNKED_BYTES or (chunks := _chunks(geometry, x, y)) is None:
+        fill_batch(geometry, x, y, pad_value)
+    elif geometry.padded:
         chunked_copy.fill_batch(chunks, x, y, pad_value)
     else:
-        fill_batch(geometry, x, y, pad_value)
+        chunked_copy.split_batch(chunks, x, y)
     return y
 
 
@@ -238,38 +234,42 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor, out: Tensor | None = None
     x = out
     if x is None:
         x = advised(y.new_empty_strided(geometry.space_shape, _space_strides(geometry, y.stride())))
-    if geometry.padded and y.nbytes < most_bytes(geometry):
+    if geometry.padded and y.nbytes < CHUNKED_BYTES:
         whole = _unpadded(geometry)
         cropped = y.new_empty_strided(whole.space_shape, _space_strides(whole, y.stride()))
         fill_space(whole, y, cropped)
         for axis in geometry.axes:
             cropped = cropped.narrow(axis.dim, axis.before, axis.size)
         x.copy_(cropped)
-    elif (chunks := _chunks(geometry, x, y)) is not None:
-        chunked_copy.fill_space(chunks, y, x)
-    else:
+    elif not geometry.padded or (chunks := _chunks(geometry, x, y)) is None:
         fill_space(geometry, y, x)
+    else:
+        chunked_copy.fill_space(chunks, y, x)
     return x
 
 
 def _chunks(geometry: BlockGeometry, x: Tensor, y: Tensor) -> Chunks | None:
-    """How to pad or crop in chunks, where there is a border and a chunk holds enough."""
-    return chunks_of(geometry, x.stride(), y.stride(), x.element_size()) if geometry.padded else None
+    """How to cut what lies between space and its batch tensor."""
+    return chunks_of(geometry, x.stride(), y.stride(), x.element_size())
 
 
 def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     """What is copied, in a line, for `explain`."""
-    if not geometry.padded:
+    to_batch = direction == "space_to_batch"
+    if not geometry.padded and (source.nbytes < CHUNKED_BYTES or not to_batch):
         return "one strided copy"
-    if source.nbytes < most_bytes(geometry):
-        return "padded, then one strided copy" if direction == "space_to_batch" else "one strided copy, then cropped"
-    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
-    result = dense_strides(shape, memory_order(source.shape, source.stride()))
-    strides = (source.stride(), result) if direction == "space_to_batch" else (result, source.stride())
-    if chunks_of(geometry, *strides, source.element_size()) is not None:
-        return f"{'padded' if direction == 'space_to_batch' else 'cropped'} in the cache, in chunks, each by a strided copy"
+    if source.nbytes < CHUNKED_BYTES:
+        return "padded, then one strided copy" if to_batch else "one strided copy, then cropped"
+    strides = source.stride()
+    pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
+    if chunks_of(geometry, *pair, source.element_size()) is not None:
+        if not geometry.padded:
+            return "strided copies of chunks that stay in the cache"
+        return f"{'padded' if to_batch else 'cropped'} in chunks that stay in the cache, each by a strided copy"
     copies = 1
     for axis in geometry.axes:
         copies *= len(covered(axis))
-    fills = "" if direction == "batch_to_space" else ", border filled apart"
+    if copies == 1 and not geometry.padded:
+        return "one strided copy"
+    fills = ", border filled apart" if to_batch else ""
     return f"strided copies of {copies} rectangle{'s' if copies > 1 else ''}{fills}"

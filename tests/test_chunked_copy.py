@@ -17,6 +17,8 @@ GEOMETRIES: list[tuple[tuple[int, ...], Any, Any, Any]] = [
     ((2, 3, 4, 5, 6), (2, 2), ((3, 1), (0, 2)), (2, 4)),
     ((4, 7, 5), (4,), ((2, 7),), (1,)),
     ((1, 6), (3,), ((1, 2),), None),
+    ((3, 4, 6, 4), (2, 2), 0, None),
+    ((2, 6, 4, 3), (2,), 0, (2,)),
 ]
 
 
@@ -24,7 +26,7 @@ GEOMETRIES: list[tuple[tuple[int, ...], Any, Any, Any]] = [
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     chunked_copy.chunks_of.cache_clear()
     monkeypatch.setattr(chunked_copy, "CHUNK_BYTES", request.param)
-    monkeypatch.setattr(strided_copy, "TWO_PASS_BYTES", 0)
+    monkeypatch.setattr(strided_copy, "CHUNKED_BYTES", 0)
     yield
     chunked_copy.chunks_of.cache_clear()
 

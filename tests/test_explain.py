@@ -156,3 +156,16 @@ def test_public_hooks_answer_the_same() -> None:
     assert seen == [(False, False), (True, True)]
     assert hooks._find("no_such_thing", "_C.no_such_thing") is None
     assert hooks._unknown_transform()
+
+
+@pytest.mark.parametrize(
+    ("operation", "paddings", "kernel"),
+    [
+        ("space_to_batch", 0, "strided copies of chunks that stay in the cache"),
+        ("space_to_batch", 1, "padded in chunks that stay in the cache, each by a strided copy"),
+        ("batch_to_space", 1, "cropped in chunks that stay in the cache, each by a strided copy"),
+    ],
+)
+def test_kernels_of_large_tensors_on_the_cpu(operation: str, paddings: int, kernel: str) -> None:
+    x = torch.ones(128, 2, 64, 64)
+    assert spacebatch.explain(operation, x, 2, paddings).kernel == kernel
