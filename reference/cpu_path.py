@@ -3,23 +3,26 @@
 The padded coordinate of a blocked dim, u = before + coordinate, splits into u = outer * extent + inner. What the input
 covers, [before, before + size), is at most three rectangles of (outer, inner): the rest of a first row, whole rows, the
 start of a last one; or one for each phase. Each product of such rectangles over the dims is one strided copy between two views, and the
-complement is the border. With no padding that is a single copy. NumPy lets go of the interpreter while it copies, so that
-large copies are shared out among threads.
+complement is the border. With no padding that is a single copy. Where `shifts` pays, the innermost blocked dim goes by words
+instead, a block at a time. NumPy lets go of the interpreter while it copies, so that large copies are shared out among threads.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from . import shifts
 from .geometry import Axis, BlockGeometry
 from .threads import THREADED_BYTES, run_in_threads, thread_limit
 
 Array = npt.NDArray[Any]
+Move = tuple[Callable[..., None], tuple[Array, ...]]  # what to do with which views, the target or the words first
 
 
 class Rectangle(NamedTuple):
@@ -101,57 +104,116 @@ def border(axis: Axis) -> list[tuple[slice, slice]]:
 MOST_PHASES = 32
 
 
-def _split_batch_view(geometry: BlockGeometry, y: Array) -> tuple[Array, list[int]]:
+class Step(NamedTuple):
+    """The views of one product of rectangles: x[space].reshape(sizes).transpose(order), and batch[batch]."""
+
+    space: tuple[slice, ...]
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]
+    batch: tuple[slice, ...]
+
+
+def _split_batch_view(geometry: BlockGeometry, y: Array) -> Array:
     """y as (phase_1 … phase_M, sample, rest): its phase dims come first, the rest keep their order; a view."""
     blocks, rest = geometry.block_shape, geometry.batch_shape[1:]
-    m = len(blocks)
     if geometry.batch_order == "block_major":
-        return y.reshape((*blocks, geometry.samples, *rest)), list(range(m))
-    view = y.reshape((geometry.samples, *blocks, *rest))
-    return np.moveaxis(view, 0, m), list(range(m))
+        return y.reshape((*blocks, geometry.samples, *rest))
+    return np.moveaxis(y.reshape((geometry.samples, *blocks, *rest)), 0, len(blocks))
 
 
-def _paired_views(geometry: BlockGeometry, x: Array, y: Array, to_space: bool = False) -> Iterator[tuple[Array, Array]]:
-    """(view of x, view of y) for every product of covered rectangles; together they hold every element of x once."""
-    batch, _ = _split_batch_view(geometry, y)
-    m = len(geometry.axes)
+def _steps(geometry: BlockGeometry, choices: list[list[Rectangle]]) -> Iterator[Step]:
+    """A step for every product of the rectangles chosen for each axis."""
+    m, ndim = len(geometry.axes), len(geometry.space_shape)
     interleaved = geometry.arrangement == "interleaved"
-    choices = [covered(axis) for axis in geometry.axes]
-    k = min(range(m), key=lambda k: abs(x.strides[geometry.axes[k].dim]))
-    if to_space and interleaved and len(choices[k]) > 1 and geometry.axes[k].block <= MOST_PHASES:
-        choices[k] = covered_by_phase(geometry.axes[k])
     for parts in itertools.product(*choices):
-        space_index = [slice(None)] * x.ndim
-        batch_index = [slice(None)] * batch.ndim
+        space_index = [slice(None)] * ndim
+        batch_index = [slice(None)] * (m + ndim)
         split: dict[int, tuple[int, int]] = {}
         for k, (axis, part) in enumerate(zip(geometry.axes, parts, strict=True)):
             space_index[axis.dim] = slice(part.start - axis.before, part.stop - axis.before, part.step)
             position, phase = (part.outer, part.inner) if interleaved else (part.inner, part.outer)
             batch_index[k], batch_index[m + axis.dim] = phase, position
             split[axis.dim] = (part.outer.stop - part.outer.start, part.inner.stop - part.inner.start)
-        source = x[tuple(space_index)]
-        sizes = [size for d in range(x.ndim) for size in split.get(d, (source.shape[d],))]
-        source = source.reshape(sizes)  # splits single dims, hence a view
+        sizes = [size for d in range(ndim) for size in split.get(d, (geometry.space_shape[d],))]
         where, dims = {}, 0  # of each dim, after the blocked ones were split
-        for d in range(x.ndim):
+        for d in range(ndim):
             where[d] = dims
             dims += 2 if d in split else 1
         phase_offset, position_offset = (1, 0) if interleaved else (0, 1)
-        permutation = [where[axis.dim] + phase_offset for axis in geometry.axes]
-        permutation += [where[d] + (position_offset if d in split else 0) for d in range(x.ndim)]
-        yield source.transpose(permutation), batch[tuple(batch_index)]
+        order = [where[axis.dim] + phase_offset for axis in geometry.axes]
+        order += [where[d] + (position_offset if d in split else 0) for d in range(ndim)]
+        yield Step(tuple(space_index), tuple(sizes), tuple(order), tuple(batch_index))
+
+
+@lru_cache(maxsize=256)
+def _copy_steps(geometry: BlockGeometry, by_phase: int | None) -> list[Step]:
+    """The steps of strided copies, which hold every element of space once; the axis `by_phase` goes phase by phase."""
+    choices = [covered(axis) for axis in geometry.axes]
+    if by_phase is not None and len(choices[by_phase]) > 1 and geometry.axes[by_phase].block <= MOST_PHASES:
+        choices[by_phase] = covered_by_phase(geometry.axes[by_phase])
+    return list(_steps(geometry, choices))
+
+
+@lru_cache(maxsize=256)
+def _word_steps(geometry: BlockGeometry, k: int, count: int) -> tuple[list[tuple[Step, ...]], list[Step]]:
+    """For `count` words along axis k: the steps of every lane, and those of the elements behind the last word."""
+    axis = geometry.axes[k]
+    choices = [covered(other) for other in geometry.axes]
+    lanes: list[list[Step]] = []
+    rest: list[Step] = []
+    for q in range(axis.block):
+        outer, inner = divmod(axis.before + q, axis.block)
+        choices[k] = [Rectangle(axis.before, axis.before + count, slice(outer, outer + count), slice(inner, inner + 1))]
+        lanes.append(list(_steps(geometry, choices)))
+    for u in range(axis.before + count * axis.block, axis.before + axis.size):
+        outer, inner = divmod(u, axis.block)
+        choices[k] = [Rectangle(u, u + 1, slice(outer, outer + 1), slice(inner, inner + 1))]
+        rest += _steps(geometry, choices)
+    return list(zip(*lanes, strict=True)), rest
+
+
+def _moves(geometry: BlockGeometry, x: Array, y: Array, to_space: bool) -> list[Move]:
+    """What takes every element to its place: moves of words where they pay, strided copies elsewhere."""
+    moves: list[Move] = []
+    if wide := shifts.views(geometry, x, y):
+        found, words, y = wide
+        x, batch = x.view(y.dtype), _split_batch_view(geometry, y)
+        lanes, steps = _word_steps(geometry, found.axis, found.words)
+        move = shifts.join if to_space else shifts.split
+        for same_place in lanes:
+            first = same_place[0]
+            rows = words[first.space].reshape(first.sizes).transpose(first.order)
+            moves.append((move, (rows, *(batch[step.batch] for step in same_place))))
+    else:
+        nearest = min(range(len(geometry.axes)), key=lambda k: abs(x.strides[geometry.axes[k].dim]))
+        interleaved = geometry.arrangement == "interleaved"
+        batch = _split_batch_view(geometry, y)
+        steps = _copy_steps(geometry, nearest if to_space and interleaved else None)
+    for step in steps:
+        # The reshape splits single dims, hence is a view.
+        pair = x[step.space].reshape(step.sizes).transpose(step.order), batch[step.batch]
+        moves.append((_copy, pair if to_space else pair[::-1]))
+    return moves
+
+
+@lru_cache(maxsize=256)
+def _border_steps(geometry: BlockGeometry) -> list[tuple[slice, ...]]:
+    """Where the split batch tensor holds no element of space."""
+    m, steps = len(geometry.axes), []
+    for k, axis in enumerate(geometry.axes):
+        for outer, inner in border(axis):
+            index = [slice(None)] * (m + len(geometry.space_shape))
+            position, phase = (outer, inner) if geometry.arrangement == "interleaved" else (inner, outer)
+            index[k], index[m + axis.dim] = phase, position
+            steps.append(tuple(index))
+    return steps
 
 
 def fill_border(geometry: BlockGeometry, y: Array, pad_value: Any) -> None:
     """Write the pad value where the batch tensor holds no element of space, and nowhere else."""
-    batch, _ = _split_batch_view(geometry, y)
-    m = len(geometry.axes)
-    for k, axis in enumerate(geometry.axes):
-        for outer, inner in border(axis):
-            index = [slice(None)] * batch.ndim
-            position, phase = (outer, inner) if geometry.arrangement == "interleaved" else (inner, outer)
-            index[k], index[m + axis.dim] = phase, position
-            batch[tuple(index)] = pad_value
+    batch = _split_batch_view(geometry, y)
+    for index in _border_steps(geometry):
+        batch[index] = pad_value
 
 
 def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any, threads: int | None = None) -> None:
@@ -160,30 +222,31 @@ def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any, t
         return
     if geometry.padded:
         fill_border(geometry, y, pad_value)
-    _copy_all([(target, source) for source, target in _paired_views(geometry, x, y)], threads)
+    _run_all(_moves(geometry, x, y, to_space=False), threads)
 
 
 def copy_to_space(geometry: BlockGeometry, y: Array, x: Array, threads: int | None = None) -> None:
     """Fill x, of the geometry's space shape, from y; what lies in the cropped border is not read."""
     if x.size == 0:
         return
-    _copy_all(list(_paired_views(geometry, x, y, to_space=True)), threads)
+    _run_all(_moves(geometry, x, y, to_space=True), threads)
 
 
 # A tile stays in the cache until every phase of it was read or written. 8x64x128x128 float16 in blocks of 4, one thread:
-# 3.8 ms instead of 7.7 to the batch, and 4.4 instead of 8.5 back.
-TILE_BYTES = 1 << 17
+# 3.8 ms instead of 7.7 to the batch, and 4.4 instead of 8.5 back. Smaller ones cost more calls, larger ones leave a thread
+# without: 1 MiB of bytes as words of two, 2 cores of an AMD EPYC, NumPy 2.4: 174 us with 64 KiB, 138 with 128, 124 with 256.
+TILE_BYTES = 1 << 18
 
 
-def _copy_all(pairs: list[tuple[Array, Array]], threads: int | None) -> None:
-    """Copy the second view of each pair to the first, tile by tile; large ones are shared out among threads."""
-    tiles: list[tuple[Array, Array]] = []
+def _run_all(moves: list[Move], threads: int | None) -> None:
+    """Make all moves, tile by tile; large ones are shared out among threads."""
+    tiles: list[Move] = []
     total = 0
-    for target, source in pairs:
-        total += target.nbytes
-        tiles += _tiles(target, source)
+    for move, arrays in moves:
+        total += arrays[0].nbytes
+        tiles += [(move, parts) for parts in _tiles(*arrays)]
     count = 1
-    if total >= THREADED_BYTES and not pairs[0][0].dtype.hasobject:
+    if total >= THREADED_BYTES and not moves[0][1][0].dtype.hasobject:
         count = min(thread_limit() if threads is None else threads, len(tiles))
     if count <= 1:
         _copy_tiles(tiles)
@@ -192,44 +255,48 @@ def _copy_all(pairs: list[tuple[Array, Array]], threads: int | None) -> None:
         run_in_threads([(_copy_tiles, (tiles[a:b],)) for a, b in itertools.pairwise(bounds)])
 
 
-def _tiles(target: Array, source: Array) -> Iterator[tuple[Array, Array]]:
-    """The pair in parts of about TILE_BYTES, cut along the dims that are outermost in the memory of both."""
+def _tiles(target: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
+    """The arrays in parts of about TILE_BYTES of the first, cut along the dims that are outermost in the memory of all."""
     if target.nbytes <= TILE_BYTES:
-        yield target, source
+        yield target, *others
         return
-    steps = [
-        min(abs(a), abs(b)) if size > 1 else -1
-        for a, b, size in zip(target.strides, source.strides, target.shape, strict=True)
-    ]
+    strides = zip(*(map(abs, array.strides) for array in (target, *others)), strict=True)
+    steps = [min(along) if size > 1 else -1 for along, size in zip(strides, target.shape, strict=True)]
     dim = max(range(target.ndim), key=steps.__getitem__)
     size = target.shape[dim]
-    if steps[dim] <= target.itemsize:  # a single run, as good as any tile
-        yield target, source
+    if steps[dim] <= target.itemsize and len(others) == 1:  # a copy of a single run, as good as any tile
+        yield target, *others
         return
     length = max(1, size * TILE_BYTES // target.nbytes)
     before = (slice(None),) * dim
     for start in range(0, size, length):
         index = (*before, slice(start, start + length))
-        yield from _tiles(target[index], source[index])
+        yield from _tiles(*(array[index] for array in (target, *others)))
 
 
-def _copy_tiles(tiles: list[tuple[Array, Array]]) -> None:
-    for target, source in tiles:
-        for part, values in _long_runs(target, source):
-            np.copyto(part, values)
+def _copy_tiles(tiles: list[Move]) -> None:
+    for move, arrays in tiles:
+        move(*arrays)
+
+
+def _copy(target: Array, source: Array) -> None:
+    for part, values in _long_runs(target, source):
+        np.copyto(part, values)
 
 
 def _long_runs(target: Array, source: Array) -> list[tuple[Array, Array]]:
     """The pair in parts over whose innermost dim NumPy can run far: interleaving writes a phase at a time.
 
     NumPy runs along the dim of the smallest stride in the target. Where that dim is a short one that is not dense in the
-    source, the phases of a row, each of its indices is a part: 4.1 ms instead of 14.2 for 8x64x128x128 float16.
+    source, the phases of a row, each of its indices is a part: 4.1 ms instead of 14.2 for 8x64x128x128 float16. But not
+    where the next dim is hardly longer: 3.8 ms instead of 10.8 for 8x64x128x128 uint8 in blocks of 4 to the batch.
     """
-    dims = [d for d in range(target.ndim) if target.shape[d] > 1]
+    dims = sorted((d for d in range(target.ndim) if target.shape[d] > 1), key=lambda d: abs(target.strides[d]))
     if target.nbytes < 4096 or len(dims) < 2:
         return [(target, source)]
-    dim = min(dims, key=lambda d: abs(target.strides[d]))
-    if target.shape[dim] > 32 or abs(source.strides[dim]) <= source.itemsize:
+    dim, following = dims[:2]
+    short = target.shape[dim] <= 32 and 2 * target.shape[dim] <= target.shape[following]
+    if not short or abs(source.strides[dim]) <= source.itemsize:
         return [(target, source)]
     targets, sources = np.moveaxis(target, dim, 0), np.moveaxis(source, dim, 0)
     return [(targets[q], sources[q]) for q in range(targets.shape[0])]
