@@ -66,7 +66,9 @@ class Chunks(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def chunks_of(geometry: BlockGeometry, space_strides: Strides, batch_strides: Strides, itemsize: int) -> Chunks | None:
-    """How to cut a geometry with elements, or None where a single channel of a single sample is larger than a chunk.
+    """How to cut a geometry with elements, or None where no cut leaves chunks that are small enough and yet one stretch of memory.
+
+    Only dims that lie outside of all blocked ones in memory are cut: of channels_last, samples.
 
     >>> chunks_of(BlockGeometry((8, 64, 126, 126), 2, 1), (1016064, 15876, 126, 1), (262144, 4096, 64, 1), 4).dims
     ((8, 1, 1016064, 262144), (64, 16, 15876, 4096))
@@ -77,14 +79,14 @@ def chunks_of(geometry: BlockGeometry, space_strides: Strides, batch_strides: St
     sizes = list(geometry.space_shape)
     for axis in geometry.axes:
         sizes[axis.dim] = axis.block * axis.blocks
-        room //= sizes[axis.dim]
+    outermost = min(order.index(d) for d in axes)
+    for d in order[outermost:]:
+        room //= sizes[d]
     if room == 0:
         return None
-    for d in reversed(order):
-        if d not in axes:
-            sizes[d] = min(sizes[d], room)
-            room //= sizes[d]
-            room = max(room, 1)
+    for d in reversed(order[:outermost]):
+        sizes[d] = min(sizes[d], room)
+        room = max(room // sizes[d], 1)
     steps = dense_strides(sizes, order)
     sample, phases = geometry.split_batch_stride(batch_strides[0])
     batch = (sample, *batch_strides[1:])

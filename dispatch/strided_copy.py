@@ -25,11 +25,14 @@ from . import chunked_copy
 from .chunked_copy import Chunks, chunks_of
 from .huge_pages import HUGE_BYTES, advised
 
-# Of the input: from here on in chunks, or rectangles where a channel is too large for one; below, a border takes a second pass.
-# Machines differ: padded by 1, blocks of 3, 1 MB of float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and
-# 194 on an EPYC; 4 MB 2389 and 747, 609 and 578; 256 MB on the EPYC 219 ms in two passes, 98 in rectangles, 77 in chunks.
-# Without a border, 256 MB in blocks of 4: float32 58 instead of 111 ms, uint8 98 instead of 226 (2 cores each, torch 2.13).
-CHUNKED_BYTES = HUGE_BYTES
+# Of the input: up to here a border takes a second pass, from here on rectangles. Machines differ: padded by 1, blocks of 3, 1 MB of
+# float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and 194 on an EPYC; 4 MB 2389 and 747, 609 and 578.
+TWO_PASS_BYTES = HUGE_BYTES
+
+# From here on in chunks. 256 MB padded by 1, float32 in blocks of 3: 219 ms in two passes, 98 in rectangles, 77 in chunks; without
+# a border in blocks of 4, float32 58 instead of 111 ms, uint8 98 instead of 226 (2 cores of an EPYC, torch 2.13). Not for less:
+# all threads meet after every chunk, and where something else keeps a core busy, each meeting waits for it.
+CHUNKED_BYTES = 1 << 26
 
 _CONTIGUOUS = torch.contiguous_format
 
@@ -208,7 +211,7 @@ def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
         offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
         crop = geometry.space_shape, space, offset
     pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    return Whole(sizes, source, result, merges, pads, crop, CHUNKED_BYTES)
+    return Whole(sizes, source, result, merges, pads, crop, TWO_PASS_BYTES)
 
 
 def space_to_batch(
@@ -218,7 +221,7 @@ def space_to_batch(
     y = out
     if y is None:
         y = advised(x.new_empty_strided(geometry.batch_shape, _batch_strides(geometry, x.stride())))
-    if geometry.padded and x.nbytes < CHUNKED_BYTES:
+    if geometry.padded and x.nbytes < TWO_PASS_BYTES:
         fill_batch(_unpadded(geometry), torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value), y, 0)
     elif x.nbytes < CHUNKED_BYTES or (chunks := _chunks(geometry, x, y)) is None:
         fill_batch(geometry, x, y, pad_value)
@@ -234,14 +237,14 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor, out: Tensor | None = None
     x = out
     if x is None:
         x = advised(y.new_empty_strided(geometry.space_shape, _space_strides(geometry, y.stride())))
-    if geometry.padded and y.nbytes < CHUNKED_BYTES:
+    if geometry.padded and y.nbytes < TWO_PASS_BYTES:
         whole = _unpadded(geometry)
         cropped = y.new_empty_strided(whole.space_shape, _space_strides(whole, y.stride()))
         fill_space(whole, y, cropped)
         for axis in geometry.axes:
             cropped = cropped.narrow(axis.dim, axis.before, axis.size)
         x.copy_(cropped)
-    elif not geometry.padded or (chunks := _chunks(geometry, x, y)) is None:
+    elif not geometry.padded or y.nbytes < CHUNKED_BYTES or (chunks := _chunks(geometry, x, y)) is None:
         fill_space(geometry, y, x)
     else:
         chunked_copy.fill_space(chunks, y, x)
@@ -258,11 +261,11 @@ def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     to_batch = direction == "space_to_batch"
     if not geometry.padded and (source.nbytes < CHUNKED_BYTES or not to_batch):
         return "one strided copy"
-    if source.nbytes < CHUNKED_BYTES:
+    if source.nbytes < TWO_PASS_BYTES:
         return "padded, then one strided copy" if to_batch else "one strided copy, then cropped"
     strides = source.stride()
     pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
-    if chunks_of(geometry, *pair, source.element_size()) is not None:
+    if source.nbytes >= CHUNKED_BYTES and chunks_of(geometry, *pair, source.element_size()) is not None:
         if not geometry.padded:
             return "strided copies of chunks that stay in the cache"
         return f"{'padded' if to_batch else 'cropped'} in chunks that stay in the cache, each by a strided copy"

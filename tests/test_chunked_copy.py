@@ -26,6 +26,7 @@ GEOMETRIES: list[tuple[tuple[int, ...], Any, Any, Any]] = [
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     chunked_copy.chunks_of.cache_clear()
     monkeypatch.setattr(chunked_copy, "CHUNK_BYTES", request.param)
+    monkeypatch.setattr(strided_copy, "TWO_PASS_BYTES", 0)
     monkeypatch.setattr(strided_copy, "CHUNKED_BYTES", 0)
     yield
     chunked_copy.chunks_of.cache_clear()
@@ -44,7 +45,7 @@ def test_same_bits(
         x = x.transpose(-1, 1).contiguous().transpose(-1, 1)
     wanted = torch.from_numpy(definition.space_to_batch(x.numpy(), pad_value=-1.0, **g.arguments))
     y = torch.full_like(wanted, 7.0)
-    assert chunked_copy.chunks_of(g, x.stride(), y.stride(), 8) is not None
+    assert turned or dims or chunked_copy.chunks_of(g, x.stride(), y.stride(), 8) is not None
     strided_copy.space_to_batch(g, x, -1.0, y)
     assert torch.equal(y, wanted)
     assert torch.equal(strided_copy.space_to_batch(g, x, -1.0), wanted)
@@ -69,3 +70,13 @@ def test_chunks_hold_no_more_than_they_may() -> None:
 def test_a_channel_too_large_for_a_chunk() -> None:
     g = BlockGeometry((1, 1, 4096, 4096), 2, 1)
     assert chunked_copy.chunks_of(g, (4096**2, 4096**2, 4096, 1), (2049**2, 2049**2, 2049, 1), 4) is None
+
+
+def test_channels_last_is_cut_by_samples_alone() -> None:
+    shapes = (8, 16, 64, 64), (32, 16, 32, 32)
+    strides = [torch.empty(s, device="meta").to(memory_format=torch.channels_last).stride() for s in shapes]
+    g = BlockGeometry(shapes[0], 2)
+    chunks = chunked_copy.chunks_of(g, strides[0], strides[1], 4)
+    assert chunks is not None
+    assert [(size, part) for size, part, _, _ in chunks.dims] == [(8, 4), (16, 16)]
+    assert chunked_copy.chunks_of(g, strides[0], strides[1], 32) is None
