@@ -15,9 +15,9 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-# Up to here a gather is the fastest: 1.0 against 3.5 us for 16 elements, 2.3 against 4.3 for 1024, 5.0 against 6.4 for 4096,
-# but 12.9 against 11.5 for 16384 (2 cores of a Xeon, torch 2.13).
-MOST_ELEMENTS = 4096
+# Up to here a gather is the fastest: 1.0 against 3.5 us for 16 elements, 2.3 against 4.3 for 1024 (2 cores of a Xeon, torch 2.13).
+# For 4096 it is 5.0 against 6.4 at best, but PyTorch's threads share it, and where a core is busy it waits for that one.
+MOST_ELEMENTS = 1024
 
 # Each kept element takes 17 bytes; geometries that come when so many are kept are copied with strides.
 MOST_KEPT = 1 << 19
