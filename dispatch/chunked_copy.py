@@ -18,6 +18,9 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
+from . import moves
+from .moves import Part
+
 Strides = tuple[int, ...]
 
 # The buffer of a call. 256 KiB took up to a third longer: each chunk costs four operators (2 cores of an AMD EPYC, torch 2.13).
@@ -116,32 +119,28 @@ def chunks_of(geometry: BlockGeometry, space_strides: Strides, batch_strides: St
 
 def split_batch(chunks: Chunks, x: Tensor, y: Tensor) -> None:
     """Fill y, of the geometry's batch shape, from x, where there is no border."""
-    read, write = x.storage_offset(), y.storage_offset()
     for parts, space, batch in chunks.places():
         _, sizes = chunks.chunk(parts)
-        target = y.as_strided(sizes, chunks.batch_strides, write + batch)
-        target.copy_(x.as_strided(sizes, chunks.space_strides, read + space))
+        moves.to_batch(Part(sizes, chunks.space_strides, space, chunks.batch_strides, batch), x, y)
 
 
 def fill_batch(chunks: Chunks, x: Tensor, y: Tensor, pad_value: bool | int | float | complex) -> None:
     """Fill y, of the geometry's batch shape, from x."""
-    read, write = x.storage_offset(), y.storage_offset()
+    read = x.storage_offset()
     buffer = x.new_full((chunks.buffer,), pad_value)
     for parts, space, batch in chunks.places():
         inside, padded = chunks.chunk(parts)
         source = x.as_strided(inside, x.stride(), read + space)
         buffer.as_strided(inside, chunks.buffer_strides, chunks.inside_offset).copy_(source)
-        target = y.as_strided(padded, chunks.batch_strides, write + batch)
-        target.copy_(buffer.as_strided(padded, chunks.split_strides))
+        moves.to_batch(Part(padded, chunks.split_strides, 0, chunks.batch_strides, batch), buffer, y)
 
 
 def fill_space(chunks: Chunks, y: Tensor, x: Tensor) -> None:
     """Fill x, of the geometry's space shape, from y."""
-    read, write = y.storage_offset(), x.storage_offset()
+    write = x.storage_offset()
     buffer = y.new_empty((chunks.buffer,))
     for parts, space, batch in chunks.places():
         inside, padded = chunks.chunk(parts)
-        source = y.as_strided(padded, chunks.batch_strides, read + batch)
-        buffer.as_strided(padded, chunks.split_strides).copy_(source)
+        moves.to_space(Part(padded, chunks.split_strides, 0, chunks.batch_strides, batch), y, buffer)
         target = x.as_strided(inside, x.stride(), write + space)
         target.copy_(buffer.as_strided(inside, chunks.buffer_strides, chunks.inside_offset))

@@ -21,32 +21,25 @@ from spacebatch.reference.cpu_path import Rectangle, border, covered
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
-from . import chunked_copy
+from . import chunked_copy, moves
 from .chunked_copy import Chunks, chunks_of
 from .huge_pages import HUGE_BYTES, advised
+from .moves import Part
 
 # Of the input: up to here a border takes a second pass, from here on rectangles. Machines differ: padded by 1, blocks of 3, 1 MB of
 # float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and 194 on an EPYC; 4 MB 2389 and 747, 609 and 578.
 TWO_PASS_BYTES = HUGE_BYTES
 
-# From here on in chunks. 256 MB padded by 1, float32 in blocks of 3: 219 ms in two passes, 98 in rectangles, 77 in chunks; without
-# a border in blocks of 4, float32 58 instead of 111 ms, uint8 98 instead of 226 (2 cores of an EPYC, torch 2.13). Not for less:
-# all threads meet after every chunk, and where something else keeps a core busy, each meeting waits for it.
-CHUNKED_BYTES = 1 << 26
+# From here on in chunks, elements of 1 and 2 bytes before wider ones: 16 MiB in blocks of 4, bytes 17.2 -> 7.3 ms, int16 in blocks of 3
+# 7.5 -> 3.5, float32 no better; 32 MiB, int16 in blocks of 4 33 -> 19, float32 in blocks of 3 11 -> 7. 256 MB padded by 1, float32 in
+# blocks of 3: 219 ms in two passes, 98 in rectangles, 77 in chunks (2 cores of an EPYC, torch 2.13). Not for less: all threads meet after
+# every chunk, and where something else keeps a core busy, each meeting waits for it.
+CHUNKED_BYTES = 24 << 20
+CHUNKED_BYTES_OF_NARROW = 12 << 20
 
 _CONTIGUOUS = torch.contiguous_format
 
 Strides = tuple[int, ...]
-
-
-class Part(NamedTuple):
-    """A rectangle of padded space in both tensors, counted in elements, largest steps of the batch tensor first."""
-
-    sizes: tuple[int, ...]
-    space_strides: Strides
-    space_offset: int
-    batch_strides: Strides
-    batch_offset: int
 
 
 class Parts(NamedTuple):
@@ -113,20 +106,17 @@ def _part(loops: list[tuple[int, int, int]], space_offset: int, batch_offset: in
 def fill_batch(geometry: BlockGeometry, x: Tensor, y: Tensor, pad_value: bool | int | float | complex) -> None:
     """Fill y, of the geometry's batch shape, from x."""
     parts = parts_of(geometry, x.stride(), y.stride())
-    read, write = x.storage_offset(), y.storage_offset()
+    write = y.storage_offset()
     for part in parts.fills:
         y.as_strided(part.sizes, part.batch_strides, write + part.batch_offset).fill_(pad_value)
-    for sizes, space, space_offset, batch, batch_offset in parts.copies:
-        target = y.as_strided(sizes, batch, write + batch_offset)
-        target.copy_(x.as_strided(sizes, space, read + space_offset))
+    for part in parts.copies:
+        moves.to_batch(part, x, y)
 
 
 def fill_space(geometry: BlockGeometry, y: Tensor, x: Tensor) -> None:
     """Fill x, of the geometry's space shape, from y; what the crops cover is not read."""
-    read, write = y.storage_offset(), x.storage_offset()
-    for sizes, space, space_offset, batch, batch_offset in parts_of(geometry, x.stride(), y.stride()).copies:
-        target = x.as_strided(sizes, space, write + space_offset)
-        target.copy_(y.as_strided(sizes, batch, read + batch_offset))
+    for part in parts_of(geometry, x.stride(), y.stride()).copies:
+        moves.to_space(part, y, x)
 
 
 @lru_cache(maxsize=4096)
@@ -173,7 +163,7 @@ class Whole(NamedTuple):
     merges: bool  # the order has more dims than the result
     pads: tuple[int, ...]
     crop: tuple[tuple[int, ...], Strides, int] | None  # sizes, strides and offset of what stays
-    most_bytes: int  # of the input: beyond, the result is made first, in huge pages
+    most_bytes: int  # of the input: beyond, the result is made first, in huge pages, and filled as `moves` has it
 
     def to_batch(self, x: Tensor, pad_value: bool | int | float | complex) -> Tensor:
         """space_to_batch of a contiguous tensor."""
@@ -187,8 +177,11 @@ class Whole(NamedTuple):
         return x if self.crop is None else x.as_strided(*self.crop).clone(memory_format=_CONTIGUOUS)
 
     def _copied(self, x: Tensor) -> Tensor:
-        ordered = x.as_strided(self.sizes, self.strides, x.storage_offset())
-        return ordered.reshape(self.shape) if self.merges else ordered.clone(memory_format=_CONTIGUOUS)
+        swift = moves.swift_dtype(x)
+        bits = x if swift is None else x.view(swift)
+        ordered = bits.as_strided(self.sizes, self.strides, x.storage_offset())
+        result = ordered.reshape(self.shape) if self.merges else ordered.clone(memory_format=_CONTIGUOUS)
+        return result if swift is None else result.view(x.dtype).data  # no view of its own copy
 
 
 def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
@@ -211,7 +204,8 @@ def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
         offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
         crop = geometry.space_shape, space, offset
     pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    return Whole(sizes, source, result, merges, pads, crop, TWO_PASS_BYTES)
+    phased = None if to_batch else moves.in_phases(part.sizes, part.space_strides, part.batch_strides)
+    return Whole(sizes, source, result, merges, pads, crop, phased or TWO_PASS_BYTES)
 
 
 def space_to_batch(
@@ -223,7 +217,7 @@ def space_to_batch(
         y = advised(x.new_empty_strided(geometry.batch_shape, _batch_strides(geometry, x.stride())))
     if geometry.padded and x.nbytes < TWO_PASS_BYTES:
         fill_batch(_unpadded(geometry), torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value), y, 0)
-    elif x.nbytes < CHUNKED_BYTES or (chunks := _chunks(geometry, x, y)) is None:
+    elif x.nbytes < _chunked_bytes(x) or (chunks := _chunks(geometry, x, y)) is None:
         fill_batch(geometry, x, y, pad_value)
     elif geometry.padded:
         chunked_copy.fill_batch(chunks, x, y, pad_value)
@@ -244,11 +238,15 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor, out: Tensor | None = None
         for axis in geometry.axes:
             cropped = cropped.narrow(axis.dim, axis.before, axis.size)
         x.copy_(cropped)
-    elif not geometry.padded or y.nbytes < CHUNKED_BYTES or (chunks := _chunks(geometry, x, y)) is None:
+    elif not geometry.padded or y.nbytes < _chunked_bytes(y) or (chunks := _chunks(geometry, x, y)) is None:
         fill_space(geometry, y, x)
     else:
         chunked_copy.fill_space(chunks, y, x)
     return x
+
+
+def _chunked_bytes(source: Tensor) -> int:
+    return CHUNKED_BYTES_OF_NARROW if source.itemsize <= 2 else CHUNKED_BYTES
 
 
 def _chunks(geometry: BlockGeometry, x: Tensor, y: Tensor) -> Chunks | None:
@@ -259,13 +257,13 @@ def _chunks(geometry: BlockGeometry, x: Tensor, y: Tensor) -> Chunks | None:
 def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     """What is copied, in a line, for `explain`."""
     to_batch = direction == "space_to_batch"
-    if not geometry.padded and (source.nbytes < CHUNKED_BYTES or not to_batch):
+    if not geometry.padded and (source.nbytes < _chunked_bytes(source) or not to_batch):
         return "one strided copy"
     if source.nbytes < TWO_PASS_BYTES:
         return "padded, then one strided copy" if to_batch else "one strided copy, then cropped"
     strides = source.stride()
     pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
-    if source.nbytes >= CHUNKED_BYTES and chunks_of(geometry, *pair, source.element_size()) is not None:
+    if source.nbytes >= _chunked_bytes(source) and chunks_of(geometry, *pair, source.element_size()) is not None:
         if not geometry.padded:
             return "strided copies of chunks that stay in the cache"
         return f"{'padded' if to_batch else 'cropped'} in chunks that stay in the cache, each by a strided copy"
