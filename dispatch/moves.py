@@ -71,7 +71,9 @@ def plan_of(sizes: tuple[int, ...], space: Strides, batch: Strides, itemsize: in
     (16, torch.complex128, (2, 2, 8, 8))
     """
     nbytes = math.prod(sizes) * itemsize
-    spans = [1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) for strides in (space, batch)]
+    in_space, in_batch = (
+        1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True)) for strides in (space, batch)
+    )
     unit = 1
     loops = [loop for loop in zip(sizes, space, batch, strict=True) if loop[0] != 1]
     for k, (size, *steps) in enumerate(loops):
@@ -84,7 +86,7 @@ def plan_of(sizes: tuple[int, ...], space: Strides, batch: Strides, itemsize: in
     loops = loops or [(1, 1, 1)]
     sizes, space, batch = (tuple(numbers) for numbers in zip(*loops, strict=True))
     phases = _phases(sizes, space, batch, itemsize * unit, nbytes)
-    return Plan(unit, _SWIFT[itemsize * unit], sizes, space, batch, *spans, nbytes, phases)
+    return Plan(unit, _SWIFT[itemsize * unit], sizes, space, batch, in_space, in_batch, nbytes, phases)
 
 
 def _phases(sizes: tuple[int, ...], space: Strides, batch: Strides, itemsize: int, nbytes: int) -> int | None:
@@ -115,7 +117,7 @@ def _phases(sizes: tuple[int, ...], space: Strides, batch: Strides, itemsize: in
 def to_batch(part: Part, x: Tensor, y: Tensor) -> None:
     """Copy a rectangle of x to y; the part's offsets count from the beginnings of the tensors."""
     sizes, space, space_offset, batch, batch_offset = part
-    read, write = x.storage_offset() + space_offset, y.storage_offset() + batch_offset
+    read, write = int(x.storage_offset()) + space_offset, int(y.storage_offset()) + batch_offset
     if x.nbytes >= SWIFT_BYTES:
         plan, x, y, read, write = _swift(part, x, y, read, write)
         sizes, space, batch = plan.sizes, plan.space_strides, plan.batch_strides
@@ -125,7 +127,7 @@ def to_batch(part: Part, x: Tensor, y: Tensor) -> None:
 def to_space(part: Part, y: Tensor, x: Tensor) -> None:
     """Copy a rectangle of y to x; the part's offsets count from the beginnings of the tensors."""
     sizes, space, space_offset, batch, batch_offset = part
-    write, read = x.storage_offset() + space_offset, y.storage_offset() + batch_offset
+    write, read = int(x.storage_offset()) + space_offset, int(y.storage_offset()) + batch_offset
     phases = None
     if y.nbytes >= SWIFT_BYTES:
         plan, x, y, write, read = _swift(part, x, y, write, read)
@@ -153,7 +155,7 @@ def _swift(part: Part, x: Tensor, y: Tensor, in_space: int, in_batch: int) -> tu
 
 def _aligned(x: Tensor, offset: int, unit: int) -> bool:
     """Whether units begin where the storage does, and at the offset."""
-    first = x.data_ptr() - x.storage_offset() * x.itemsize
+    first = x.data_ptr() - int(x.storage_offset()) * x.itemsize
     return offset % unit == 0 and first % (unit * x.itemsize) == 0
 
 

@@ -258,7 +258,7 @@ def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     """What is copied, in a line, for `explain`."""
     to_batch = direction == "space_to_batch"
     if not geometry.padded and (source.nbytes < _chunked_bytes(source) or not to_batch):
-        return "one strided copy"
+        return _describe_one(to_batch, geometry, source)
     if source.nbytes < TWO_PASS_BYTES:
         return "padded, then one strided copy" if to_batch else "one strided copy, then cropped"
     strides = source.stride()
@@ -271,6 +271,20 @@ def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     for axis in geometry.axes:
         copies *= len(covered(axis))
     if copies == 1 and not geometry.padded:
-        return "one strided copy"
+        return _describe_one(to_batch, geometry, source)
     fills = ", border filled apart" if to_batch else ""
     return f"strided copies of {copies} rectangle{'s' if copies > 1 else ''}{fills}"
+
+
+def _describe_one(to_batch: bool, geometry: BlockGeometry, source: Tensor) -> str:
+    """How the only rectangle of a geometry is moved."""
+    text = "one strided copy"
+    if source.nbytes < moves.SWIFT_BYTES:
+        return text
+    strides = source.stride()
+    pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
+    (part,) = parts_of(geometry, *pair).copies
+    plan = moves.plan_of(part.sizes, part.space_strides, part.batch_strides, source.itemsize)
+    if plan.phases is not None and not to_batch:
+        text = f"{plan.sizes[plan.phases]} strided copies, one for each phase of the innermost blocked dim"
+    return text if plan.dtype is source.dtype else f"{text}, as {plan.dtype}"
