@@ -30,10 +30,12 @@ SWIFT_BYTES = 1 << 14  # looking at both tensors as another dtype takes 1 us: fl
 # 16 bytes for each pixel, as one number of 16 bytes: 103 -> 19 us to the batch, 326 -> 33 back. Two numbers and more: as before.
 _WIDE = (16, 8, 4, 2)
 
-# Back, by a copy and by one for each of b phases. 1 MiB, b = 2: bytes 537 -> 350, int16 266 -> 191, int32 144 -> 107, int64 49 -> 40,
-# and with 16 channels last bytes 618 -> 182, int16 306 -> 90, int32 106 -> 23, int64 49 -> 19; 64 KiB: int32 28 -> 25, int64 19 -> 17.
-# b = 3, 1 MiB: int32 71 -> 66, channels last 61 -> 22; 64 KiB 24 -> 25. b = 8: int32 86 -> 195.
-_LEAST_BYTES = {2: 1 << 17, 3: 1 << 17}
+# Back, by a copy and by one for each of b phases. b = 2, planes: 256 KiB of float32 35 -> 55, 512 KiB 54 -> 52, 4 MiB 351 -> 247, float16
+# 300 -> 219; 16 MiB of float64 746 -> 966. 16 channels last: 256 KiB of float32 32 -> 24, 512 KiB 52 -> 26, 4 MiB 370 -> 121, 8 MiB
+# of float16 1316 -> 352; 1 MiB of bytes 618 -> 182. b = 3, 1 MiB: int32 71 -> 66, channels last 61 -> 22. b = 8: int32 86 -> 195.
+_LEAST_BYTES_IN_PLANES = 1 << 19
+_LEAST_BYTES_LAST = 1 << 18
+_MOST_BYTES_OF_LARGE = 1 << 23  # of 8 bytes and more in planes
 _LEAST_BYTES_OF_4 = 1 << 19  # of 1 or 2 bytes, or channels last: 1 MiB, bytes 469 -> 355, int32 channels last 75 -> 43
 _LEAST_BYTES_OF_8 = 1 << 23  # of 1 byte: 16 MiB 8.3 -> 5.4 ms
 _SHORT_RUN = 64  # elements of an inner loop over channels and phases; longer ones are as fast
@@ -103,8 +105,10 @@ def _phases(sizes: tuple[int, ...], space: Strides, batch: Strides, itemsize: in
     b = sizes[k]
     if run and sizes[first] * b > _SHORT_RUN:
         return None
-    if b in _LEAST_BYTES:
-        least = _LEAST_BYTES[b]
+    if b in (2, 3):
+        least = _LEAST_BYTES_LAST if run else _LEAST_BYTES_IN_PLANES
+        if itemsize >= 8 and not run and nbytes > _MOST_BYTES_OF_LARGE:
+            return None
     elif b == 4 and (itemsize <= 2 or run):
         least = _LEAST_BYTES_OF_4
     elif b <= 8 and itemsize == 1 and not run:
@@ -169,4 +173,4 @@ def swift_dtype(x: Tensor) -> torch.dtype | None:
 
 def in_phases(sizes: tuple[int, ...], space: Strides, batch: Strides) -> int | None:
     """From how many bytes on a rectangle may go to space phase by phase, None where it never does."""
-    return min(_LEAST_BYTES.values()) if _phases(sizes, space, batch, 1, 1 << 62) is not None else None
+    return _LEAST_BYTES_LAST if _phases(sizes, space, batch, 1, 1 << 62) is not None else None

@@ -52,9 +52,8 @@ KINDS = (
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every way is open to small tensors."""
     monkeypatch.setattr(moves, "SWIFT_BYTES", 0)
-    for name in ("_LEAST_BYTES_OF_4", "_LEAST_BYTES_OF_8"):
-        monkeypatch.setattr(moves, name, 0)
-    monkeypatch.setattr(moves, "_LEAST_BYTES", {2: 0, 3: 0})
+    for name in ("_IN_PLANES", "_LAST", "_OF_4", "_OF_8"):
+        monkeypatch.setattr(moves, f"_LEAST_BYTES{name}", 0)
     moves.plan_of.cache_clear()
     yield
     moves.plan_of.cache_clear()
@@ -128,6 +127,13 @@ def test_many_phases_stay_together() -> None:
         space, batch = (block, 1), (1, 64)
         assert moves._phases((64, block), space, batch, itemsize, 1 << 30) is None
     assert moves._phases((64, 8), (8, 1), (1, 64), 1, 1 << 30) == 1
+
+
+def test_large_planes_of_wide_elements_stay_together() -> None:
+    loops = (64, 2), (2, 1), (1, 64)
+    assert moves._phases(*loops, 8, 1 << 20) == 1
+    assert moves._phases(*loops, 8, 1 << 24) is None
+    assert moves._phases(*loops, 4, 1 << 24) == 1
 
 
 def test_neighbours_in_both_are_no_phases() -> None:
