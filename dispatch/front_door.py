@@ -84,26 +84,26 @@ class Call:
         """Whether x is moved by a gather."""
         return self._serves(x) and self._maps is not None
 
-    def to_batch(self, x: Tensor, pad_value: PadValue) -> Tensor:
-        """space_to_batch of a plain tensor, without a look for gradients."""
+    def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
+        """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
         if self._serves(x):
             maps, whole = self._maps, self._to_batch
             if maps is not None:
-                y = _take(x, maps.to_batch)
+                y = _take(x, maps.to_batch) if out is None else _take(x, maps.to_batch, out=out)
                 return y if maps.border is None else y.masked_fill_(maps.border, pad_value)
-            if whole is not None and x.nbytes < whole.most_bytes:
+            if out is None and whole is not None and x.nbytes < whole.most_bytes:
                 return whole.to_batch(resolved(x), pad_value)
-        return backends.run("space_to_batch", self.geometry, resolved(x), pad_value)
+        return backends.run("space_to_batch", self.geometry, resolved(x), pad_value, out)
 
-    def to_space(self, y: Tensor) -> Tensor:
-        """batch_to_space of a plain tensor, without a look for gradients."""
+    def to_space(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
         if self._serves(y):
             maps, whole = self._maps, self._to_space
             if maps is not None:
-                return _take(y, maps.to_space)
-            if whole is not None and y.nbytes < whole.most_bytes:
+                return _take(y, maps.to_space) if out is None else _take(y, maps.to_space, out=out)
+            if out is None and whole is not None and y.nbytes < whole.most_bytes:
                 return whole.to_space(resolved(y))
-        return backends.run("batch_to_space", self.geometry, resolved(y), 0)
+        return backends.run("batch_to_space", self.geometry, resolved(y), 0, out)
 
 
 class SpaceToBatch(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch import Tensor
 from spacebatch import reference
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 
-from . import backends, front_door, traced
+from . import front_door, traced
 from .checks import check_apart, check_array, check_out, torch_pad_value
 from .checks import check_tensor as check_tensor
 
@@ -83,7 +83,7 @@ def space_to_batch(
         if way != "operator":
             check_apart("space_to_batch", x, out)
         if way == "backend":
-            return backends.run("space_to_batch", call.geometry, front_door.resolved(x), number, out)
+            return call.to_batch(x, number, out)
         return out.copy_(front_door.space_to_batch(x, call, number, way))
     check_array("space_to_batch", x, out)
     return reference.space_to_batch(
@@ -148,7 +148,7 @@ def batch_to_space(
         if way != "operator":
             check_apart("batch_to_space", y, out)
         if way == "backend":
-            return backends.run("batch_to_space", call.geometry, front_door.resolved(y), 0, out)
+            return call.to_space(y, out)
         return out.copy_(front_door.batch_to_space(y, call, way))
     check_array("batch_to_space", y, out)
     return reference.batch_to_space(
