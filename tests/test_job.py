@@ -204,7 +204,8 @@ def test_the_yardstick_by_hand_is_the_same_operator(paddings):
     assert torch.equal(eager.eager_batch_to_space(y, block, paddings), x)
 
 
-def test_interleaved_runs_each_call_in_every_round():
+def test_interleaved_runs_each_call_in_every_round(monkeypatch):
+    monkeypatch.setattr(timing, "BURST_SECONDS", 0.0)
     counts = {"a": 0, "b": 0}
 
     def count(name):
@@ -215,6 +216,14 @@ def test_interleaved_runs_each_call_in_every_round():
     assert counts == {"a": 5, "b": 5}
     assert list(found) == ["a", "b"]
     assert all(t.runs == 4 and 0 <= t.lower <= t.median <= t.upper for t in found.values())
+
+
+def test_short_calls_are_timed_in_bursts(monkeypatch):
+    monkeypatch.setattr(timing, "BURST_SECONDS", 1e9)
+    calls = []
+    found = timing.interleaved({"short": lambda: calls.append(0)}, torch.device("cpu"), rounds=3, warmup=0)
+    assert len(calls) == 3 * (1 + timing.MOST_IN_BURST)
+    assert found["short"].runs == 3
 
 
 def test_timing_summary():
