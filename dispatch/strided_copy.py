@@ -287,4 +287,8 @@ def _describe_one(to_batch: bool, geometry: BlockGeometry, source: Tensor) -> st
     plan = moves.plan_of(part.sizes, part.space_strides, part.batch_strides, source.itemsize)
     if plan.phases is not None and not to_batch:
         text = f"{plan.sizes[plan.phases]} strided copies, one for each phase of the innermost blocked dim"
-    return text if plan.dtype is source.dtype else f"{text}, as {plan.dtype}"
+    direction = "space_to_batch" if to_batch else "batch_to_space"
+    dtype = plan.dtype
+    if source.is_contiguous() and source.nbytes < whole_of(direction, geometry).most_bytes:
+        dtype = moves.swift_dtype(source) or source.dtype
+    return text if dtype is source.dtype else f"{text}, as {dtype}"

@@ -169,3 +169,15 @@ def test_public_hooks_answer_the_same() -> None:
 def test_kernels_of_large_tensors_on_the_cpu(operation: str, paddings: int, kernel: str) -> None:
     x = torch.empty(8192, 2, 64, 64)
     assert spacebatch.explain(operation, x, 2, paddings).kernel == kernel
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_dtype_that_travels_is_told(last: bool) -> None:
+    order = torch.channels_last if last else torch.contiguous_format
+    told = {}
+    for dtype in (torch.float16, torch.float32, torch.int32):
+        x = torch.empty(1, 16, 64, 64, dtype=dtype).to(memory_format=order)
+        told[dtype] = spacebatch.explain("space_to_batch", x, 2).kernel
+    assert told[torch.float16] == ("one strided copy, as torch.int16" if last else "one strided copy")
+    assert told[torch.float32] == "one strided copy, as torch.int32"
+    assert told[torch.int32] == "one strided copy"
