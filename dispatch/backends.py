@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,8 +17,11 @@ from spacebatch.reference.cpu_path import copy_to_batch, copy_to_space
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
 
-from . import aten, gather, strided_copy
+from . import aten, strided_copy
 from .huge_pages import advised
+
+if TYPE_CHECKING:
+    from .llvm.tensors import Call as LlvmCall
 
 Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 PadValue: TypeAlias = "bool | int | float | complex"
@@ -30,12 +33,12 @@ class Backend:
 
     Attributes:
         name: what `use_backend` and `explain` call it.
-        can_run: (direction, geometry, input) → None, or the reason why not.
+        can_run: (direction, geometry, input, out or None) → None, or the reason why not.
         run: (direction, geometry, input, pad value, out or None) → result.
     """
 
     name: str
-    can_run: Callable[[Direction, BlockGeometry, Tensor], str | None]
+    can_run: Callable[[Direction, BlockGeometry, Tensor, Tensor | None], str | None]
     run: Callable[[Direction, BlockGeometry, Tensor, PadValue, Tensor | None], Tensor]
 
 
@@ -50,7 +53,7 @@ def empty_result(source: Tensor, shape: tuple[int, ...]) -> Tensor:
 # ---- torch: the aten spelling, anywhere
 
 
-def _torch_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+def _torch_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None) -> str | None:
     return None
 
 
@@ -100,7 +103,7 @@ def _strided(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
 ) -> Tensor:
     to_batch = direction == "space_to_batch"
-    if source.dtype in gather.DTYPES:  # those that all of PyTorch's CPU operators know
+    if source.dtype in strided_copy.DTYPES:
         if to_batch:
             return strided_copy.space_to_batch(geometry, source, pad_value, out)
         return strided_copy.batch_to_space(geometry, source, out)
@@ -150,7 +153,7 @@ _NUMPY_DTYPES = frozenset(
 )
 
 
-def _numpy_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+def _numpy_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None) -> str | None:
     if source.device.type != "cpu":
         return f"the tensor is on {source.device}, not on the CPU"
     if source.dtype not in _NUMPY_DTYPES and source.element_size() not in _AS_BITS:
@@ -173,6 +176,69 @@ def _numpy_run(
     return result
 
 
+# ---- llvm: vector kernels of the CPU, compiled when the first call needs them
+
+
+@lru_cache(maxsize=1)
+def llvm_missing() -> str | None:
+    """None where LLVM can be loaded, else why not."""
+    if importlib.util.find_spec("llvmlite") is None:
+        return "llvmlite is not installed"
+    try:
+        from .llvm import engine
+    except (ImportError, OSError) as error:
+        return f"llvmlite cannot be loaded: {error}"
+    return engine.missing()
+
+
+def llvm_call(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None = None
+) -> LlvmCall | str:
+    """What carries out such calls on the CPU, or the reason why nothing does."""
+    if not source.is_cpu:
+        return f"the tensor is on {source.device}, not on the CPU"
+    reason = llvm_missing()
+    if reason is not None:
+        return reason
+    from .llvm import tensors
+
+    return tensors.call_of(direction, geometry, source.stride(), source.dtype, None if out is None else out.stride())
+
+
+class ArrayCopies(NamedTuple):
+    """What fills the result for a NumPy array: of (geometry, x, y, pad value), and of (geometry, y, x)."""
+
+    to_batch: Callable[..., None]
+    to_space: Callable[..., None]
+
+
+@lru_cache(maxsize=1)
+def array_copies() -> ArrayCopies:
+    """The vector kernels where they can be loaded, and NumPy alone elsewhere."""
+    if llvm_missing() is not None:
+        return ArrayCopies(copy_to_batch, copy_to_space)
+    from .llvm import arrays
+
+    return ArrayCopies(arrays.to_batch, arrays.to_space)
+
+
+def _llvm_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None) -> str | None:
+    call = llvm_call(direction, geometry, source, out)
+    return call if isinstance(call, str) else None
+
+
+def _llvm_run(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
+) -> Tensor:
+    call = llvm_call(direction, geometry, source, out)
+    if isinstance(call, str):
+        raise RuntimeError(f"{direction}: {call}")
+    if out is None:
+        return call(source, pad_value)
+    call.into(source, out, pad_value)
+    return out
+
+
 # ---- triton: the GPU kernels, imported when the first call needs them
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -182,7 +248,7 @@ _Call: TypeAlias = "tuple[Direction, BlockGeometry, tuple[int, ...], torch.dtype
 _triton_reasons: dict[_Call, str | None] = {}
 
 
-def _triton_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
+def _triton_can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None) -> str | None:
     if not _HAS_TRITON:
         return "triton is not installed"
     call = (direction, geometry, source.stride(), source.dtype, source.device.type)
@@ -214,9 +280,10 @@ def _triton_run(
 TORCH = Backend("torch", _torch_can_run, _torch_run)
 NUMPY = Backend("numpy", _numpy_can_run, _numpy_run)
 TRITON = Backend("triton", _triton_can_run, _triton_run)
-BACKENDS = {backend.name: backend for backend in (TRITON, NUMPY, TORCH)}
+LLVM = Backend("llvm", _llvm_can_run, _llvm_run)
+BACKENDS = {backend.name: backend for backend in (TRITON, LLVM, NUMPY, TORCH)}
 _CUDA = (TRITON, TORCH)
-_CPU = (TORCH, NUMPY)  # one strided copy by PyTorch is as fast as NumPy's or faster, 2 to 10 times up to some MB
+_CPU = (LLVM, TORCH)  # PyTorch's strided copies are as fast as NumPy's or faster, 2 to 10 times up to some MB
 _ANYWHERE = (TORCH,)
 
 
@@ -241,7 +308,7 @@ if os.environ.get("SPACEBATCH_BACKEND"):
 
 
 @contextmanager
-def use_backend(name: Literal["triton", "numpy", "torch"]) -> Iterator[None]:
+def use_backend(name: Literal["triton", "llvm", "numpy", "torch"]) -> Iterator[None]:
     """Have every eager call inside the block computed by the named backend, or fail with its reason.
 
     >>> import torch, spacebatch
@@ -255,7 +322,7 @@ def use_backend(name: Literal["triton", "numpy", "torch"]) -> Iterator[None]:
     arrays have only one way and do not ask.
 
     Args:
-        name: "triton" (GPU; on the CPU only under Triton's interpreter), "numpy" (CPU) or "torch" (anywhere).
+        name: "triton" (GPU; on the CPU only under Triton's interpreter), "llvm" or "numpy" (CPU), or "torch" (anywhere).
 
     Raises:
         ValueError: no backend of that name. TypeError: no name.
@@ -268,6 +335,11 @@ def use_backend(name: Literal["triton", "numpy", "torch"]) -> Iterator[None]:
         _forced = before
 
 
+def is_forced() -> bool:
+    """Whether a backend is demanded."""
+    return _forced is not None
+
+
 def forced_backend() -> Backend | None:
     """The backend that `use_backend` or the environment demands, if any."""
     return _forced
@@ -277,12 +349,14 @@ def run(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None = None
 ) -> Tensor:
     """Compute by the first backend that can, or by the forced one or not at all."""
+    if out is not None and not out.is_inference():
+        torch.autograd.graph.increment_version(out)  # kernels write past autograd, which must know of it
     if _forced is not None:
-        reason = _forced.can_run(direction, geometry, source)
+        reason = _forced.can_run(direction, geometry, source, out)
         if reason is not None:
             raise RuntimeError(f"{direction}: the backend {_forced.name!r} was asked for, but {reason}")
         return _forced.run(direction, geometry, source, pad_value, out)
     for backend in candidates(source):
-        if backend is TORCH or backend.can_run(direction, geometry, source) is None:
+        if backend is TORCH or backend.can_run(direction, geometry, source, out) is None:
             return backend.run(direction, geometry, source, pad_value, out)
     raise AssertionError("the aten spelling runs everywhere")

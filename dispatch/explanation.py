@@ -57,7 +57,7 @@ _WAYS = {
     "operator": "a tensor subclass or a dispatch mode, hence torch.ops.spacebatch",
     "autograd": "a gradient is wanted",
     "backend": "eager, straight to the backend",
-    "reference": "a NumPy array, hence NumPy",
+    "reference": "a NumPy array",
 }
 
 
@@ -118,17 +118,17 @@ def explain(
     geometry = (BlockGeometry if name == "space_to_batch" else BlockGeometry.from_batch)(
         tuple(x.shape), block_shape, *borders, **options
     )
-    if isinstance(x, np.ndarray):
-        return Explanation(name, geometry, "reference", "numpy", _NUMPY_KERNEL, {})
-    checks.check_tensor(name, x)
     direction: backends.Direction = "space_to_batch" if name == "space_to_batch" else "batch_to_space"
+    if isinstance(x, np.ndarray):
+        return _of_array(direction, geometry, x)
+    checks.check_tensor(name, x)
     way = front_door.way(x)
     if way == "aten":
         return Explanation(name, geometry, way, "torch", _TORCH_KERNEL, {})
     forced = backends.forced_backend()
     reasons: dict[str, str | None] = {}
     for backend in backends.candidates(x) if forced is None else (forced,):
-        reasons[backend.name] = reason = backend.can_run(direction, geometry, x)
+        reasons[backend.name] = reason = backend.can_run(direction, geometry, x, None)
         if reason is None:
             return Explanation(
                 name, geometry, way, backend.name, _kernel(backend.name, direction, geometry, x), reasons
@@ -136,9 +136,20 @@ def explain(
     return Explanation(name, geometry, way, None, "none: the call fails", reasons)
 
 
+def _of_array(direction: backends.Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
+    reason = backends.llvm_missing()
+    if reason is None:
+        from .llvm import arrays
+
+        job = arrays.job_for(direction, geometry, x)
+        if not isinstance(job, str):
+            return Explanation(direction, geometry, "reference", "llvm", str(job), {"llvm": None})
+        reason = job
+    return Explanation(direction, geometry, "reference", "numpy", _NUMPY_KERNEL, {"llvm": reason, "numpy": None})
+
+
 _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
 _TORCH_KERNEL = "pad, reshape, permute, clone, view"
-_GATHER_KERNEL = "one gather by a kept index map, border filled after"
 
 
 def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry, x: Tensor) -> str:
@@ -148,8 +159,10 @@ def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry
         return launch.describe(direction, geometry, x)
     if backend == "numpy":
         return _NUMPY_KERNEL
-    if front_door.Call(geometry).gathered(x):
-        return _GATHER_KERNEL
+    if backend == "llvm":
+        call = backends.llvm_call(direction, geometry, x)
+        assert not isinstance(call, str)
+        return str(call.job)
     if x.device.type == "cpu" and not geometry.empty:
         return strided_copy.describe(direction, geometry, x)
     return _TORCH_KERNEL

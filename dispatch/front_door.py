@@ -9,20 +9,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.keyed import keyed
 
-from . import backends, gather, hooks, sharding, strided_copy
+from . import backends, hooks, sharding
 from .backends import PadValue
-from .gather import Maps
-from .strided_copy import Whole
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
+_Kind: TypeAlias = "tuple[tuple[int, ...], torch.dtype]"
+_Kernel: TypeAlias = Callable[[Tensor, PadValue], Tensor]
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, torch.nn.Buffer))
 _is_compiling = hooks.is_compiling
@@ -32,7 +34,6 @@ _has_storage = hooks.has_storage
 _modes = hooks.mode_active
 _forward_ad = hooks.forward_ad_active
 _grad_enabled = torch.is_grad_enabled
-_take = torch.take
 
 
 def way(x: Tensor) -> Way:
@@ -61,49 +62,36 @@ def resolved(x: Tensor) -> Tensor:
 class Call:
     """What is worked out once for all calls of one shape with the same arguments."""
 
-    __slots__ = ("_maps", "_new", "_to_batch", "_to_space", "geometry")
+    __slots__ = ("_to_batch", "_to_space", "geometry")
 
     def __init__(self, geometry: BlockGeometry) -> None:
         self.geometry = geometry
-        self._maps: Maps | None = None
-        self._to_batch: Whole | None = None
-        self._to_space: Whole | None = None
-        self._new = True  # all of it is made by the first call that may use it: not under a fake mode
-
-    def _serves(self, x: Tensor) -> bool:
-        """Whether x can be moved in a step or two: contiguous, on the CPU, and no backend is demanded."""
-        if self._new:
-            if not self.geometry.empty:
-                self._maps = gather.maps_of(self.geometry)
-                self._to_batch = strided_copy.whole_of("space_to_batch", self.geometry)
-                self._to_space = strided_copy.whole_of("batch_to_space", self.geometry)
-            self._new = False
-        return x.is_cpu and x.is_contiguous() and backends.forced_backend() is None and x.dtype in gather.DTYPES
-
-    def gathered(self, x: Tensor) -> bool:
-        """Whether x is moved by a gather."""
-        return self._serves(x) and self._maps is not None
+        self._to_batch: dict[_Kind, _Kernel] = {}  # of CPU tensors, by strides and dtype
+        self._to_space: dict[_Kind, _Kernel] = {}
 
     def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
         """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
-        if self._serves(x):
-            maps, whole = self._maps, self._to_batch
-            if maps is not None:
-                y = _take(x, maps.to_batch) if out is None else _take(x, maps.to_batch, out=out)
-                return y if maps.border is None else y.masked_fill_(maps.border, pad_value)
-            if out is None and whole is not None and x.nbytes < whole.most_bytes:
-                return whole.to_batch(resolved(x), pad_value)
-        return backends.run("space_to_batch", self.geometry, resolved(x), pad_value, out)
+        x = resolved(x)
+        if out is None and x.is_cpu and not backends.is_forced():
+            kernel = self._to_batch.get((x.stride(), x.dtype)) or self._kernel("space_to_batch", self._to_batch, x)
+            return kernel(x, pad_value)
+        return backends.run("space_to_batch", self.geometry, x, pad_value, out)
 
     def to_space(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
-        if self._serves(y):
-            maps, whole = self._maps, self._to_space
-            if maps is not None:
-                return _take(y, maps.to_space) if out is None else _take(y, maps.to_space, out=out)
-            if out is None and whole is not None and y.nbytes < whole.most_bytes:
-                return whole.to_space(resolved(y))
-        return backends.run("batch_to_space", self.geometry, resolved(y), 0, out)
+        y = resolved(y)
+        if out is None and y.is_cpu and not backends.is_forced():
+            kernel = self._to_space.get((y.stride(), y.dtype)) or self._kernel("batch_to_space", self._to_space, y)
+            return kernel(y, 0)
+        return backends.run("batch_to_space", self.geometry, y, 0, out)
+
+    def _kernel(self, direction: backends.Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
+        found = backends.llvm_call(direction, self.geometry, x)
+        kernel = partial(backends.run, direction, self.geometry) if isinstance(found, str) else found
+        if len(kept) > 64:
+            kept.clear()
+        kept[x.stride(), x.dtype] = kernel
+        return kernel
 
 
 class SpaceToBatch(torch.autograd.Function):
@@ -186,29 +174,12 @@ def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[A
     )
 
 
-class _NoKeyError(Exception):
-    """An argument that no cache key stands for; the geometry is made without the cache."""
-
-
-def _key(value: Any) -> Any:
-    """`value` as a key under which nothing else is found: True is not 1 and 1.0 is not 1."""
-    kind = type(value)
-    if kind is tuple or kind is list:
-        for entry in value:
-            if type(entry) is not int:
-                return tuple([_key(entry) for entry in value])
-        return tuple(value)
-    if kind is int or kind is str or value is None:
-        return value
-    raise _NoKeyError
-
-
-@lru_cache(maxsize=1024)
+@keyed(maxsize=1024)
 def _space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
     return Call(BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement))
 
 
-@lru_cache(maxsize=1024)
+@keyed(maxsize=1024)
 def _batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
     make = BlockGeometry.from_batch
     return Call(make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement))
@@ -219,14 +190,4 @@ def call_of(
 ) -> Call:
     """The call with these arguments, out of a cache where they are plain ints, tuples and lists."""
     make = _space_call if direction == "space_to_batch" else _batch_call
-    try:
-        return make(
-            shape,
-            block if type(block) is int else _key(block),
-            borders if type(borders) is int else _key(borders),
-            None if dims is None else _key(dims),
-            order if type(order) is str else _key(order),
-            arrangement if type(arrangement) is str else _key(arrangement),
-        )
-    except _NoKeyError:
-        return make.__wrapped__(shape, block, borders, dims, order, arrangement)
+    return make(shape, block, borders, dims, order, arrangement)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from spacebatch import reference
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
+from spacebatch.reference.functions import array_to_batch, array_to_space
 
-from . import front_door, traced
+from . import backends, front_door, traced
 from .checks import check_apart, check_array, check_out, torch_pad_value
 from .checks import check_tensor as check_tensor
 
@@ -86,15 +86,16 @@ def space_to_batch(
             return call.to_batch(x, number, out)
         return out.copy_(front_door.space_to_batch(x, call, number, way))
     check_array("space_to_batch", x, out)
-    return reference.space_to_batch(
+    return array_to_batch(
+        backends.array_copies().to_batch,
         x,
         block_shape,
         paddings,
-        spatial_dims=spatial_dims,
-        pad_value=pad_value,
-        batch_order=batch_order,
-        arrangement=arrangement,
-        out=out,
+        spatial_dims,
+        pad_value,
+        batch_order,
+        arrangement,
+        out,
     )
 
 
@@ -151,12 +152,5 @@ def batch_to_space(
             return call.to_space(y, out)
         return out.copy_(front_door.batch_to_space(y, call, way))
     check_array("batch_to_space", y, out)
-    return reference.batch_to_space(
-        y,
-        block_shape,
-        crops,
-        spatial_dims=spatial_dims,
-        batch_order=batch_order,
-        arrangement=arrangement,
-        out=out,
-    )
+    copy = backends.array_copies().to_space
+    return array_to_space(copy, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)

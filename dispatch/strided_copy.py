@@ -1,16 +1,16 @@
-"""Strided copies by PyTorch, for eager CPU tensors: vectorised, on PyTorch's own threads, and quick to start.
+"""Strided copies by PyTorch, for eager CPU tensors where the vector kernels do not run: threaded, and quick to start.
 
 Splitting dims and permuting them is nothing but sizes, strides and offsets, so source and result are looked at with one
 `as_strided` each instead of a chain of views, all numbers worked out once per geometry and strides. What the input covers of
 padded space is one rectangle without a border, and with one the products of up to three per blocked dim, the whole rows and
 a rest at either end: as many copies, and a fill for each side of the border. Every byte is written once. Small tensors are
-padded before or cropped after instead: a second pass, but fewer operators; and where a few channels fit the cache, chunks of
-them are (`chunked_copy`).
+padded before or cropped after instead: a second pass, but fewer operators.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,25 +21,46 @@ from spacebatch.reference.cpu_path import Rectangle, border, covered
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
-from . import chunked_copy, moves
-from .chunked_copy import Chunks, chunks_of
 from .huge_pages import HUGE_BYTES, advised
-from .moves import Part
 
 # Of the input: up to here a border takes a second pass, from here on rectangles. Machines differ: padded by 1, blocks of 3, 1 MB of
 # float32 took 582 us in two passes and 336 in rectangles on a Xeon, 128 and 194 on an EPYC; 4 MB 2389 and 747, 609 and 578.
 TWO_PASS_BYTES = HUGE_BYTES
 
-# From here on in chunks, elements of 1 and 2 bytes before wider ones: 16 MiB in blocks of 4, bytes 17.2 -> 7.3 ms, int16 in blocks of 3
-# 7.5 -> 3.5, float32 no better; 32 MiB, int16 in blocks of 4 33 -> 19, float32 in blocks of 3 11 -> 7. 256 MB padded by 1, float32 in
-# blocks of 3: 219 ms in two passes, 98 in rectangles, 77 in chunks (2 cores of an EPYC, torch 2.13). Not for less: all threads meet after
-# every chunk, and where something else keeps a core busy, each meeting waits for it.
-CHUNKED_BYTES = 24 << 20
-CHUNKED_BYTES_OF_NARROW = 12 << 20
-
-_CONTIGUOUS = torch.contiguous_format
+# What all of PyTorch's CPU operators know; the others travel as integers of the same width.
+DTYPES = frozenset(
+    {
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+    }
+)
 
 Strides = tuple[int, ...]
+
+
+class Part(NamedTuple):
+    """A rectangle in both tensors, counted in elements, largest steps of the batch tensor first."""
+
+    sizes: tuple[int, ...]
+    space_strides: Strides
+    space_offset: int
+    batch_strides: Strides
+    batch_offset: int
+
+    def views(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Its elements in the space tensor x and in the batch tensor y."""
+        space = x.as_strided(self.sizes, self.space_strides, x.storage_offset() + self.space_offset)
+        return space, y.as_strided(self.sizes, self.batch_strides, y.storage_offset() + self.batch_offset)
 
 
 class Parts(NamedTuple):
@@ -110,13 +131,15 @@ def fill_batch(geometry: BlockGeometry, x: Tensor, y: Tensor, pad_value: bool | 
     for part in parts.fills:
         y.as_strided(part.sizes, part.batch_strides, write + part.batch_offset).fill_(pad_value)
     for part in parts.copies:
-        moves.to_batch(part, x, y)
+        space, batch = part.views(x, y)
+        batch.copy_(space)
 
 
 def fill_space(geometry: BlockGeometry, y: Tensor, x: Tensor) -> None:
     """Fill x, of the geometry's space shape, from y; what the crops cover is not read."""
     for part in parts_of(geometry, x.stride(), y.stride()).copies:
-        moves.to_space(part, y, x)
+        space, batch = part.views(x, y)
+        space.copy_(batch)
 
 
 @lru_cache(maxsize=4096)
@@ -150,64 +173,6 @@ def _pad_amounts(geometry: BlockGeometry) -> tuple[int, ...]:
     return tuple(side for d in dims for side in borders.get(d, (0, 0)))
 
 
-class Whole(NamedTuple):
-    """The copy of a contiguous tensor that is padded before, cropped after, or neither, in two operators each.
-
-    `as_strided` puts the elements in order, and `reshape` copies them where the order has more dims than the result, which
-    ends in no view, as a chain of views would; else `clone` does.
-    """
-
-    sizes: tuple[int, ...]
-    strides: Strides
-    shape: tuple[int, ...]  # of the result, before it is cropped
-    merges: bool  # the order has more dims than the result
-    pads: tuple[int, ...]
-    crop: tuple[tuple[int, ...], Strides, int] | None  # sizes, strides and offset of what stays
-    most_bytes: int  # of the input: beyond, the result is made first, in huge pages, and filled as `moves` has it
-
-    def to_batch(self, x: Tensor, pad_value: bool | int | float | complex) -> Tensor:
-        """space_to_batch of a contiguous tensor."""
-        if self.pads:
-            x = torch.constant_pad_nd(x, self.pads, pad_value)
-        return self._copied(x)
-
-    def to_space(self, y: Tensor) -> Tensor:
-        """batch_to_space of a contiguous tensor."""
-        x = self._copied(y)
-        return x if self.crop is None else x.as_strided(*self.crop).clone(memory_format=_CONTIGUOUS)
-
-    def _copied(self, x: Tensor) -> Tensor:
-        swift = moves.swift_dtype(x)
-        bits = x if swift is None else x.view(swift)
-        ordered = bits.as_strided(self.sizes, self.strides, x.storage_offset())
-        result = ordered.reshape(self.shape) if self.merges else ordered.clone(memory_format=_CONTIGUOUS)
-        return result if swift is None else result.view(x.dtype).data  # no view of its own copy
-
-
-def whole_of(direction: str, geometry: BlockGeometry) -> Whole:
-    """What to do with contiguous tensors of a geometry with elements."""
-    whole = _unpadded(geometry) if geometry.padded else geometry
-    to_batch = direction == "space_to_batch"
-    space, batch = (dense_strides(s, range(len(s))) for s in (whole.space_shape, whole.batch_shape))
-    (part,) = parts_of(whole, space, batch).copies
-    result, source = (whole.batch_shape, part.space_strides) if to_batch else (whole.space_shape, part.batch_strides)
-    sizes = part.sizes
-    if not to_batch:  # largest steps of the result first
-        order = sorted(range(len(sizes)), key=lambda d: -part.space_strides[d])
-        sizes, source = tuple(sizes[d] for d in order), tuple(source[d] for d in order)
-    trial = torch.empty(result, device="meta").as_strided(sizes, source).reshape(result)
-    merges = not trial._is_view()
-    if not merges:
-        sizes, source = result, trial.stride()
-    crop = None
-    if geometry.padded and not to_batch:
-        offset = sum(axis.before * space[axis.dim] for axis in geometry.axes)
-        crop = geometry.space_shape, space, offset
-    pads = _pad_amounts(geometry) if geometry.padded and to_batch else ()
-    phased = None if to_batch else moves.in_phases(part.sizes, part.space_strides, part.batch_strides)
-    return Whole(sizes, source, result, merges, pads, crop, phased or TWO_PASS_BYTES)
-
-
 def space_to_batch(
     geometry: BlockGeometry, x: Tensor, pad_value: bool | int | float | complex, out: Tensor | None = None
 ) -> Tensor:
@@ -217,12 +182,8 @@ def space_to_batch(
         y = advised(x.new_empty_strided(geometry.batch_shape, _batch_strides(geometry, x.stride())))
     if geometry.padded and x.nbytes < TWO_PASS_BYTES:
         fill_batch(_unpadded(geometry), torch.constant_pad_nd(x, _pad_amounts(geometry), pad_value), y, 0)
-    elif x.nbytes < _chunked_bytes(x) or (chunks := _chunks(geometry, x, y)) is None:
-        fill_batch(geometry, x, y, pad_value)
-    elif geometry.padded:
-        chunked_copy.fill_batch(chunks, x, y, pad_value)
     else:
-        chunked_copy.split_batch(chunks, x, y)
+        fill_batch(geometry, x, y, pad_value)
     return y
 
 
@@ -238,57 +199,18 @@ def batch_to_space(geometry: BlockGeometry, y: Tensor, out: Tensor | None = None
         for axis in geometry.axes:
             cropped = cropped.narrow(axis.dim, axis.before, axis.size)
         x.copy_(cropped)
-    elif not geometry.padded or y.nbytes < _chunked_bytes(y) or (chunks := _chunks(geometry, x, y)) is None:
-        fill_space(geometry, y, x)
     else:
-        chunked_copy.fill_space(chunks, y, x)
+        fill_space(geometry, y, x)
     return x
-
-
-def _chunked_bytes(source: Tensor) -> int:
-    return CHUNKED_BYTES_OF_NARROW if source.itemsize <= 2 else CHUNKED_BYTES
-
-
-def _chunks(geometry: BlockGeometry, x: Tensor, y: Tensor) -> Chunks | None:
-    """How to cut what lies between space and its batch tensor."""
-    return chunks_of(geometry, x.stride(), y.stride(), x.element_size())
 
 
 def describe(direction: str, geometry: BlockGeometry, source: Tensor) -> str:
     """What is copied, in a line, for `explain`."""
     to_batch = direction == "space_to_batch"
-    if not geometry.padded and (source.nbytes < _chunked_bytes(source) or not to_batch):
-        return _describe_one(to_batch, geometry, source)
+    if not geometry.padded:
+        return "one strided copy"
     if source.nbytes < TWO_PASS_BYTES:
         return "padded, then one strided copy" if to_batch else "one strided copy, then cropped"
-    strides = source.stride()
-    pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
-    if source.nbytes >= _chunked_bytes(source) and chunks_of(geometry, *pair, source.element_size()) is not None:
-        if not geometry.padded:
-            return "strided copies of chunks that stay in the cache"
-        return f"{'padded' if to_batch else 'cropped'} in chunks that stay in the cache, each by a strided copy"
-    copies = 1
-    for axis in geometry.axes:
-        copies *= len(covered(axis))
-    if copies == 1 and not geometry.padded:
-        return _describe_one(to_batch, geometry, source)
+    copies = math.prod(len(covered(axis)) for axis in geometry.axes)
     fills = ", border filled apart" if to_batch else ""
     return f"strided copies of {copies} rectangle{'s' if copies > 1 else ''}{fills}"
-
-
-def _describe_one(to_batch: bool, geometry: BlockGeometry, source: Tensor) -> str:
-    """How the only rectangle of a geometry is moved."""
-    text = "one strided copy"
-    if source.nbytes < moves.SWIFT_BYTES:
-        return text
-    strides = source.stride()
-    pair = (strides, _batch_strides(geometry, strides)) if to_batch else (_space_strides(geometry, strides), strides)
-    (part,) = parts_of(geometry, *pair).copies
-    plan = moves.plan_of(part.sizes, part.space_strides, part.batch_strides, source.itemsize)
-    if plan.phases is not None and not to_batch:
-        text = f"{plan.sizes[plan.phases]} strided copies, one for each phase of the innermost blocked dim"
-    direction = "space_to_batch" if to_batch else "batch_to_space"
-    dtype = plan.dtype
-    if source.is_contiguous() and source.nbytes < whole_of(direction, geometry).most_bytes:
-        dtype = moves.swift_dtype(source) or source.dtype
-    return text if dtype is source.dtype else f"{text}, as {dtype}"

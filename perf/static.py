@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.loops import Direction
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.tl_kernels.family import Config, Plan
-from spacebatch.tl_kernels.loops import Direction
 from spacebatch.tl_kernels.plan import make_plans
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spacebatch.reference.loops import Direction
 from spacebatch.tl_kernels.family import Config, Plan
-from spacebatch.tl_kernels.loops import Direction
 
 from .addresses import Launch, record
 from .sectors import Requests

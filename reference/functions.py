@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy.typing as npt
 from .arguments import Arrangement, BatchOrder, BlockShape, Borders
 from .cpu_path import copy_to_batch, copy_to_space
 from .geometry import BlockGeometry
+from .keyed import keyed
 from .memory_order import memory_order
 from .pad_value import numpy_pad_value
+
+Array = npt.NDArray[Any]
 
 
 def space_to_batch(
@@ -47,14 +50,9 @@ def space_to_batch(
 
     Source: Caffe2's SpaceToBatch, TensorFlow's SpaceToBatchND.
     """
-    _check_array("space_to_batch", x)
-    geometry = BlockGeometry(
-        x.shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
+    return array_to_batch(
+        copy_to_batch, x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, out
     )
-    pad = numpy_pad_value(pad_value, x.dtype)
-    y = _output("space_to_batch", x, geometry.batch_shape, out)
-    copy_to_batch(geometry, np.asarray(x), np.asarray(y), pad)
-    return y
 
 
 def batch_to_space(
@@ -86,12 +84,55 @@ def batch_to_space(
 
     Source: Caffe2's BatchToSpace, TensorFlow's BatchToSpaceND.
     """
+    return array_to_space(copy_to_space, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)
+
+
+@keyed(maxsize=1024)
+def _space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
+    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
+
+
+@keyed(maxsize=1024)
+def _batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
+    make = BlockGeometry.from_batch
+    return make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)
+
+
+def array_to_batch(
+    copy: Callable[[BlockGeometry, Array, Array, Array], None],
+    x: Array,
+    block_shape: BlockShape,
+    paddings: Borders | str,
+    spatial_dims: int | Sequence[int] | None,
+    pad_value: Any,
+    batch_order: BatchOrder,
+    arrangement: Arrangement,
+    out: Array | None,
+) -> Array:
+    """`space_to_batch` with checked arguments and a result to write to, by `copy` of (geometry, x, result, pad value)."""
+    _check_array("space_to_batch", x)
+    geometry = _space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    pad = numpy_pad_value(pad_value, x.dtype)
+    y = _output("space_to_batch", x, geometry.batch_shape, out)
+    copy(geometry, np.asarray(x), np.asarray(y), pad)
+    return y
+
+
+def array_to_space(
+    copy: Callable[[BlockGeometry, Array, Array], None],
+    y: Array,
+    block_shape: BlockShape,
+    crops: Borders,
+    spatial_dims: int | Sequence[int] | None,
+    batch_order: BatchOrder,
+    arrangement: Arrangement,
+    out: Array | None,
+) -> Array:
+    """`batch_to_space` with checked arguments and a result to write to, by `copy` of (geometry, y, result)."""
     _check_array("batch_to_space", y)
-    geometry = BlockGeometry.from_batch(
-        y.shape, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
-    )
+    geometry = _batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     x = _output("batch_to_space", y, geometry.space_shape, out)
-    copy_to_space(geometry, np.asarray(y), np.asarray(x))
+    copy(geometry, np.asarray(y), np.asarray(x))
     return x
 
 
@@ -108,9 +149,7 @@ def _output(
     op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.NDArray[Any] | None
 ) -> npt.NDArray[Any]:
     if out is None:
-        order = memory_order(source.shape, source.strides)
-        inverse = sorted(range(len(order)), key=order.__getitem__)
-        return np.empty([shape[d] for d in order], dtype=source.dtype).transpose(inverse)
+        return result_like(source, shape)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
     if isinstance(out, np.ma.MaskedArray):
@@ -126,3 +165,12 @@ def _output(
     if np.may_share_memory(source, out):
         raise ValueError(f"{op}: out overlaps the input in memory")
     return out
+
+
+def result_like(source: Array, shape: tuple[int, ...]) -> Array:
+    """An array of `shape`, not filled, in the memory order of `source`."""
+    if source.flags.c_contiguous:
+        return np.empty(shape, dtype=source.dtype)
+    order = memory_order(source.shape, source.strides)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return np.empty([shape[d] for d in order], dtype=source.dtype).transpose(inverse)

@@ -51,6 +51,8 @@ def check_pad_value(value: Any, kind: str, low: float, high: float, name: str) -
 
 def numpy_pad_value(value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """`value` as a 0-d array of `dtype`, checked; dtypes that are not numeric take what NumPy can convert."""
+    if type(value) is int and value == 0 and dtype.kind in "biufc":
+        return np.zeros((), dtype)
     if dtype.kind == "b":
         value = check_pad_value(value, "b", 0, 1, str(dtype))
     elif dtype.kind in "iu":

@@ -10,10 +10,11 @@ import pytest
 
 from spacebatch import BlockGeometry
 from spacebatch.perf.static import CASES, DIRECTIONS
+from spacebatch.reference import loops
+from spacebatch.reference.loops import Nest, nest
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.tl_kernels import loops
+from spacebatch.tl_kernels.coded import coded, divider, magic
 from spacebatch.tl_kernels.granules_plan import ANY, ONE, WITHIN, GranulesPlan
-from spacebatch.tl_kernels.loops import Nest, divider, magic, nest
 from spacebatch.tl_kernels.phases_plan import PhasesPlan
 from spacebatch.tl_kernels.plan import make_plans
 from spacebatch.tl_kernels.rows_plan import HALF, RUN, WHOLE, RowsPlan
@@ -39,10 +40,10 @@ def test_magic_refuses_one() -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 16, -3, 2**40, 2**29])
 def test_coded_numbers_are_not_specialised(value: int) -> None:
-    coded = loops.coded(value)
-    assert coded != 1
-    assert coded % 16 != 0
-    assert coded >> 2 == value
+    code = coded(value)
+    assert code != 1
+    assert code % 16 != 0
+    assert code >> 2 == value
 
 
 def _pairs(nest: list[loops.LoopDim]) -> set[tuple[int, int]]:
@@ -293,5 +294,5 @@ def test_wide_offsets_where_they_are_needed() -> None:
 
 
 def test_division_by_one_is_never_asked_for() -> None:
-    assert divider(1) == loops.coded(0)
+    assert divider(1) == coded(0)
     assert divider(3) == magic(3)

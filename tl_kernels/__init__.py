@@ -1,6 +1,6 @@
 """Triton kernels for both directions, their launch plans and their tuning.
 
-`loops` and `steps` turn a geometry and two sets of strides into loops, `plan` and the `*_plan` modules those into numbers, all
+`steps` turns loops into those of a result, `plan` and the `*_plan` modules those into numbers, all
 without torch, triton or a GPU; `rows`, `vectors`, `phases` and `granules` hold the kernels; `launch` starts them. Import the
 modules by name: this package imports nothing, so that triton is loaded when the first call needs it.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from .loops import Direction
+from spacebatch.reference.loops import Direction
 
 
 class Config(NamedTuple):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spacebatch.reference.loops import INT32_MAX, Direction, Nest
+
+from .coded import coded, divider
 from .family import Arguments, Config, fitted
-from .loops import INT32_MAX, Direction, Nest, coded, divider
 from .steps import MAX_AXES, Axis, Steps, steps_of
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule

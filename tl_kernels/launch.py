@@ -11,12 +11,12 @@ import triton
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.loops import Direction
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
 from . import tuning
 from .family import Arguments, Config, Plan
 from .granules import move_granules
-from .loops import Direction
 from .phases import move_phases
 from .plan import make_plans
 from .rows import move_rows

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.loops import Direction
 
 from .family import Config, Plan
-from .loops import Direction
 
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 TuneCall: TypeAlias = "tuple[Direction, BlockGeometry, torch.dtype, Layout]"

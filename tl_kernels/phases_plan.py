@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from spacebatch.reference.loops import INT32_MAX, Direction, Nest
+
+from .coded import coded, divider
 from .family import Arguments, Config, power_of_two
-from .loops import INT32_MAX, Direction, Nest, coded, divider
 from .steps import MAX_AXES, Axis, Step, Steps, steps_of
 
 MOST_PHASES = 8

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.loops import Direction, Nest, nest
 
 from .family import Plan
 from .granules_plan import plan_granules
-from .loops import Direction, Nest, nest
 from .phases_plan import plan_phases
 from .rows_plan import plan_rows
 from .vectors_plan import plan_vectors

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spacebatch.reference.loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, common_unit
+
+from .coded import coded, divider
 from .family import Arguments, Config, fitted, power_of_two
-from .loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, coded, common_unit, divider
 
 RUN, HALF, WHOLE = 0, 1, 2  # what the elements of a row are
 MAX_DIMS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .loops import PLAIN, SHIFTED, SPLIT, Direction, LoopDim, Nest
+from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, LoopDim, Nest
 
 MAX_STEPS = 8
 MAX_AXES = 3

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spacebatch.reference.loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, common_unit
+
+from .coded import coded, divider
 from .family import Arguments, Config, fitted
-from .loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, coded, common_unit, divider
 from .rows_plan import MAX_DIMS, dim_numbers, offsets_of
 
 MOST_PHASE_BYTES, MOST_PHASES = 64, 32  # of a run in space: whole sectors, and a tile still holds many rows

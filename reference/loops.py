@@ -1,4 +1,4 @@
-"""A block geometry and the strides of two tensors as nested loops over padded space. Pure Python: no GPU needed.
+"""A block geometry and the strides of two tensors as nested loops over padded space. Pure Python.
 
 Both directions walk the *padded space*: every element of the batch tensor has one place u in it, along each blocked dim
 u = outer * extent + inner, where one of (outer, inner) is the phase and the other the position (see `reference.geometry`).
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from spacebatch.reference.geometry import BlockGeometry
+from .geometry import BlockGeometry
 
 Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 
@@ -200,29 +200,3 @@ def _batch_reach(dims: Sequence[LoopDim]) -> int:
         outers, inners = (-(-d.size // d.extent), d.extent) if d.kind == SPLIT else (d.size, 1)
         total += (outers - 1) * d.outer_stride + (inners - 1) * d.inner_stride
     return total
-
-
-def magic(divisor: int) -> int:
-    """Multiplier and shift, in one number, by which 0 <= n < 2**31 is divided: n // d == (n * m >> 32) >> s.
-
-    >>> code = magic(7)
-    >>> all((n * (code >> 8) >> 32) >> (code >> 2 & 63) == n // 7 for n in (0, 6, 7, 48, 49, 2**31 - 1))
-    True
-
-    Source: Granlund and Montgomery, "Division by invariant integers using multiplication", with a 31-bit numerator.
-    """
-    if divisor < 2:
-        raise ValueError(f"magic: the divisor must be at least 2, got {divisor}")
-    shift = (divisor - 1).bit_length()
-    multiplier = -(-(1 << (31 + shift)) // divisor)
-    return multiplier << 8 | (shift - 1) << 2 | 3
-
-
-def divider(divisor: int) -> int:
-    """`magic`, or a number never used where there is nothing to divide by."""
-    return magic(divisor) if divisor > 1 else coded(0)
-
-
-def coded(value: int) -> int:
-    """`value` in a form that Triton does not specialise a kernel on: neither 1 nor a multiple of 16."""
-    return value << 2 | 3

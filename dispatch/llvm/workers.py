@@ -1,0 +1,80 @@
+"""Threads that share large calls: each takes chunks of steps until none is left, so that a busy core delays nobody for long."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from threading import Lock, Thread
+from typing import Any
+
+from .engine import Functions
+from .kernel import JOB
+
+SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
+
+_Job = ctypes.c_int64 * len(JOB)
+
+
+class _Worker:
+    """One thread, asleep until it is given a job; `idle` is held while it has one."""
+
+    def __init__(self) -> None:
+        self.idle = Lock()
+        self._start = Lock()
+        self._start.acquire()
+        self._job: tuple[Any, Any] | None = None
+        Thread(target=self._run, name="spacebatch", daemon=True).start()
+
+    def give(self, share: Any, job: Any) -> bool:
+        """Start on a job, unless still at another."""
+        if not self.idle.acquire(blocking=False):
+            return False
+        self._job = share, job
+        self._start.release()
+        return True
+
+    def _run(self) -> None:
+        while True:
+            self._start.acquire()
+            assert self._job is not None
+            share, job = self._job
+            share(ctypes.addressof(job), 0)
+            self._job = None
+            self.idle.release()
+
+
+_team: list[_Worker] = []
+_in_use = Lock()
+
+
+def run(functions: Functions, space: int, batch: int, numbers: int, chunk: int, threads: int) -> None:
+    """A whole call by so many threads at most, this one among them; `chunk` steps at a time.
+
+    A call while another is at it has this thread for itself.
+    """
+    if threads <= 1 or not _in_use.acquire(blocking=False):
+        functions.long(space, batch, numbers)
+        return
+    try:
+        # what the workers are given is theirs: they wait for nobody
+        job = _Job(space, batch, numbers, chunk, 0, 0)
+        while len(_team) < threads - 1:
+            _team.append(_Worker())
+        busy = [worker for worker in _team[: threads - 1] if worker.give(functions.share, job)]
+        if not functions.share(ctypes.addressof(job), SPINS):
+            for worker in busy:  # all of them that have begun
+                with worker.idle:
+                    pass
+    finally:
+        _in_use.release()
+
+
+def _after_fork() -> None:
+    """A child has none of the threads."""
+    global _in_use
+    _team.clear()
+    _in_use = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
