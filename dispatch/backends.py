@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +27,14 @@ Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 PadValue: TypeAlias = "bool | int | float | complex"
 
 
+class Run(Protocol):
+    """What a backend is called as."""
+
+    def __call__(
+        self, direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
+    ) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """One way to compute both operators on plain, strided, resolved tensors.
@@ -39,7 +47,7 @@ class Backend:
 
     name: str
     can_run: Callable[[Direction, BlockGeometry, Tensor, Tensor | None], str | None]
-    run: Callable[[Direction, BlockGeometry, Tensor, PadValue, Tensor | None], Tensor]
+    run: Run
 
 
 def empty_result(source: Tensor, shape: tuple[int, ...]) -> Tensor:

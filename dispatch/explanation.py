@@ -85,7 +85,7 @@ def explain(
     >>> import torch, spacebatch
     >>> told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto")
     >>> told.way, told.backend
-    ('backend', 'torch')
+    ('backend', 'llvm')
     >>> print(told)  # doctest: +ELLIPSIS
     space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)
       blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, interleaved

@@ -56,7 +56,7 @@ def symbolic(x: Tensor) -> bool:
 
 def resolved(x: Tensor) -> Tensor:
     """x with lazy conjugation and negation carried out: backends move raw bits."""
-    return x.resolve_conj().resolve_neg() if x.is_complex() or x.is_neg() else x
+    return x.resolve_conj().resolve_neg()
 
 
 class Call:
@@ -71,7 +71,8 @@ class Call:
 
     def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
         """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
-        x = resolved(x)
+        if x.is_complex() or x.is_neg():
+            x = resolved(x)
         if out is None and x.is_cpu and not backends.is_forced():
             kernel = self._to_batch.get((x.stride(), x.dtype)) or self._kernel("space_to_batch", self._to_batch, x)
             return kernel(x, pad_value)
@@ -79,7 +80,8 @@ class Call:
 
     def to_space(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
-        y = resolved(y)
+        if y.is_complex() or y.is_neg():
+            y = resolved(y)
         if out is None and y.is_cpu and not backends.is_forced():
             kernel = self._to_space.get((y.stride(), y.dtype)) or self._kernel("batch_to_space", self._to_space, y)
             return kernel(y, 0)
@@ -87,7 +89,7 @@ class Call:
 
     def _kernel(self, direction: backends.Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
         found = backends.llvm_call(direction, self.geometry, x)
-        kernel = partial(backends.run, direction, self.geometry) if isinstance(found, str) else found
+        kernel = partial(backends.TORCH.run, direction, self.geometry, out=None) if isinstance(found, str) else found
         if len(kept) > 64:
             kept.clear()
         kept[x.stride(), x.dtype] = kernel
@@ -175,19 +177,13 @@ def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[A
 
 
 @keyed(maxsize=1024)
-def _space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+def space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+    """The call of `space_to_batch` with these arguments, kept where they are plain ints, tuples and lists."""
     return Call(BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement))
 
 
 @keyed(maxsize=1024)
-def _batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+def batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
+    """The call of `batch_to_space` with these arguments, likewise."""
     make = BlockGeometry.from_batch
     return Call(make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement))
-
-
-def call_of(
-    direction: backends.Direction, shape: Any, block: Any, borders: Any, dims: Any, order: Any, arrangement: Any
-) -> Call:
-    """The call with these arguments, out of a cache where they are plain ints, tuples and lists."""
-    make = _space_call if direction == "space_to_batch" else _batch_call
-    return make(shape, block, borders, dims, order, arrangement)

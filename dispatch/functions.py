@@ -74,9 +74,7 @@ def space_to_batch(
         if way == "aten" or (way == "operator" and front_door.symbolic(x)):
             result = traced.space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
             return result if out is None else traced.into("space_to_batch", x, result, out)
-        call = front_door.call_of(
-            "space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement
-        )
+        call = front_door.space_call(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
         if out is None:
             return front_door.space_to_batch(x, call, number, way)
         check_out("space_to_batch", x, call.geometry.batch_shape, out)
@@ -142,7 +140,7 @@ def batch_to_space(
         if way == "aten" or (way == "operator" and front_door.symbolic(y)):
             result = traced.batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
             return result if out is None else traced.into("batch_to_space", y, result, out)
-        call = front_door.call_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        call = front_door.batch_call(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
         if out is None:
             return front_door.batch_to_space(y, call, way)
         check_out("batch_to_space", y, call.geometry.space_shape, out)

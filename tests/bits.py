@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
+import spacebatch
 from spacebatch.reference import definition
 
 
@@ -62,3 +64,8 @@ def poisoned(x: Any) -> Any:
         return x
     poison = torch.full((x.element_size(),), 0xA5, dtype=torch.uint8)
     return x.copy_(torch.tensor(True) if x.dtype is torch.bool else poison.view(x.dtype)[0])
+
+
+def using(backend: str) -> AbstractContextManager[None]:
+    """A context in which the named backend computes, or, for "chosen", whichever is chosen."""
+    return nullcontext() if backend == "chosen" else spacebatch.use_backend(backend)  # type: ignore[arg-type]

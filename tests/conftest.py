@@ -12,15 +12,13 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import spacebatch
-
-CPU_BACKENDS = ("numpy", "torch")
+from tests.bits import using
 
 
-@pytest.fixture(params=CPU_BACKENDS)
+@pytest.fixture(params=("chosen", "numpy", "torch"))
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of each backend that runs on the CPU, forced while the test runs."""
-    with spacebatch.use_backend(request.param):
+    """Each way of computing on the CPU while the test runs: what is chosen, vector kernels where they serve, and what can be forced."""
+    with using(request.param):
         yield request.param
 
 

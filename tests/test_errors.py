@@ -195,7 +195,7 @@ def test_bad_arguments(bad: Bad) -> None:
         assert call(bad.op, spacebatch, given, bad.arguments) == said
         assert call(bad.op, spacebatch, given, bad.arguments, out) == said
         assert same(out, poisoned(out.clone()))
-    for name in ("numpy", "torch"):
+    for name in ("numpy", "torch", "llvm"):
         with spacebatch.use_backend(name):
             assert call(bad.op, spacebatch, tensor, bad.arguments) == said
     if "pad_value" not in bad.arguments:

@@ -224,7 +224,9 @@ def test_subclasses_of_arrays() -> None:
 
 @pytest.mark.parametrize("name", ["cuda", "", "Torch", "no such"], ids=repr)
 def test_unknown_backend(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^use_backend: no backend is called .*; there are numpy, torch, triton"):
+    with pytest.raises(
+        ValueError, match=r"^use_backend: no backend is called .*; there are llvm, numpy, torch, triton"
+    ):
         spacebatch.use_backend(name).__enter__()
 
 

@@ -108,7 +108,7 @@ def test_triton_without_a_gpu() -> None:
     assert out.startswith("space_to_batch: the backend 'triton' was asked for, but ")
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("name", ["llvm", "numpy", "torch"])
 def test_the_backend_of_the_environment(name: str) -> None:
     out = succeeds(
         """
@@ -128,7 +128,8 @@ def test_an_unknown_backend_of_the_environment() -> None:
     finished = run("import torch, spacebatch", SPACEBATCH_BACKEND="cuda")
     assert finished.returncode == 1
     assert (
-        "ValueError: SPACEBATCH_BACKEND: no backend is called 'cuda'; there are numpy, torch, triton" in finished.stderr
+        "ValueError: SPACEBATCH_BACKEND: no backend is called 'cuda'; there are llvm, numpy, torch, triton"
+        in finished.stderr
     )
 
 

@@ -13,7 +13,7 @@ import torch
 import spacebatch
 from spacebatch.reference import definition
 from spacebatch.reference.memory_order import dense_strides, memory_order
-from tests.bits import define_batch, define_space, random_tensor, same
+from tests.bits import define_batch, define_space, random_tensor, same, using
 from tests.cases import Case, each_case, each_option
 
 # name: a tensor of N samples in the given layout; (N, 3, 4, 6) unless it says otherwise
@@ -89,8 +89,8 @@ def test_strides_are_the_same_everywhere(layout: str, border: str, options: dict
         return y.stride(), spacebatch.batch_to_space(y, **to_space).stride()
 
     found = {"meta": strides(torch.empty_strided(x.shape, x.stride(), device="meta"))}
-    for name in ("numpy", "torch"):
-        with spacebatch.use_backend(name):
+    for name in ("chosen", "numpy", "torch"):
+        with using(name):
             found[name] = strides(x)
     mapped = torch.vmap(lambda z: spacebatch.space_to_batch(z, **to_batch))(x[None])
     found["vmap"] = (mapped.stride()[1:], found["meta"][1])
@@ -106,8 +106,8 @@ def test_strides_are_the_same_everywhere(layout: str, border: str, options: dict
 def test_strides_of_every_case(case: Case, options: dict[str, Any]) -> None:
     geometry = case.geometry(**options)
     found = set()
-    for name, device in (("numpy", "cpu"), ("torch", "cpu"), ("torch", "meta")):
-        with spacebatch.use_backend(name):
+    for name, device in (("chosen", "cpu"), ("numpy", "cpu"), ("torch", "cpu"), ("torch", "meta")):
+        with using(name):
             y = spacebatch.space_to_batch(torch.empty(geometry.space_shape, device=device), **geometry.arguments)
             x = spacebatch.batch_to_space(torch.empty(geometry.batch_shape, device=device), **geometry.inverse)
         assert (y.shape, x.shape) == (geometry.batch_shape, geometry.space_shape)

@@ -11,6 +11,7 @@ import torch
 import spacebatch
 from spacebatch import reference
 from spacebatch.reference import definition
+from tests.bits import using
 
 BLOCK, BATCH = "block_major", "batch_major"
 INTERLEAVED, CONTIGUOUS = "interleaved", "contiguous"
@@ -122,10 +123,17 @@ def functions(kind: str) -> Any:
 
 
 def made(kind: str, values: Any) -> Any:
-    return torch.tensor(values) if kind in ("numpy", "torch") else np.array(values)
+    return torch.tensor(values) if kind in ("numpy", "torch", "chosen") else np.array(values)
 
 
-KINDS = ("definition", "reference", "array", "numpy", "torch")  # three for NumPy arrays, two backends for tensors
+KINDS = (
+    "definition",
+    "reference",
+    "array",
+    "numpy",
+    "torch",
+    "chosen",
+)  # three for NumPy arrays, three ways for tensors
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -135,7 +143,7 @@ def test_table(kind: str, name: str) -> None:
     space, batch, arguments = TABLE[name]
     arguments = dict(arguments)
     borders, pad_value = arguments.pop("borders", 0), arguments.pop("pad_value", 0)
-    with spacebatch.use_backend("torch" if kind == "torch" else "numpy"):
+    with using(kind if kind in ("torch", "chosen") else "numpy"):
         y = functions(kind).space_to_batch(made(kind, space), paddings=borders, pad_value=pad_value, **arguments)
         x = functions(kind).batch_to_space(made(kind, batch), crops=borders, **arguments)
     assert y.tolist() == batch
@@ -159,7 +167,7 @@ def test_block_3_padding_2(kind: str) -> None:
     image = [[5 * h + w + 1 for w in range(5)] for h in range(5)]
     space = [[[[25 * c + v for v in row] for row in image] for c in range(3)]]
     batch = [[[[v and 25 * c + v for v in row] for row in plane] for c in range(3)] for plane in first_channel]
-    with spacebatch.use_backend("torch" if kind == "torch" else "numpy"):
+    with using(kind if kind in ("torch", "chosen") else "numpy"):
         y = functions(kind).space_to_batch(made(kind, space), 3, 2)
         x = functions(kind).batch_to_space(made(kind, batch), 3, 2)
     assert tuple(y.shape) == (9, 3, 3, 3)
@@ -170,7 +178,7 @@ def test_block_3_padding_2(kind: str) -> None:
 @each_kind
 def test_crops_drop_what_they_cover(kind: str) -> None:
     y = made(kind, [[0, 3, 6], [1, 4, 7], [2, 5, 8]])
-    with spacebatch.use_backend("torch" if kind == "torch" else "numpy"):
+    with using(kind if kind in ("torch", "chosen") else "numpy"):
         assert functions(kind).batch_to_space(y, (3,), ((4, 3),)).tolist() == [[4, 5]]
         assert functions(kind).batch_to_space(y, (3,), ((4, 5),)).tolist() == [[]]
         assert functions(kind).batch_to_space(y, (3,), 1).tolist() == [[1, 2, 3, 4, 5, 6, 7]]
@@ -179,7 +187,7 @@ def test_crops_drop_what_they_cover(kind: str) -> None:
 @each_kind
 def test_auto_pads_the_end(kind: str) -> None:
     x = made(kind, [[1, 2, 3, 4]])
-    with spacebatch.use_backend("torch" if kind == "torch" else "numpy"):
+    with using(kind if kind in ("torch", "chosen") else "numpy"):
         assert functions(kind).space_to_batch(x, (3,), "auto").tolist() == [[1, 4], [2, 0], [3, 0]]
         windows = functions(kind).space_to_batch(x, (3,), "auto", arrangement="contiguous")
     assert windows.tolist() == [[1, 2], [3, 4], [0, 0]]

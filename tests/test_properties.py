@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import spacebatch
 from spacebatch import BlockGeometry
 from spacebatch.reference import definition
-from tests.bits import define_batch, define_space, random_tensor, same
+from tests.bits import define_batch, define_space, random_tensor, same, using
 
 bounded = settings(deadline=None, derandomize=True, max_examples=150, database=None)
 few = settings(bounded, max_examples=60)
@@ -57,10 +57,10 @@ def test_index_maps(g: BlockGeometry) -> None:
 
 
 @bounded
-@given(geometries(), st.sampled_from(("numpy", "torch")))
+@given(geometries(), st.sampled_from(("chosen", "numpy", "torch")))
 def test_the_definition(g: BlockGeometry, backend: str) -> None:
     x, z = random_tensor(g.space_shape, torch.int16), random_tensor(g.batch_shape, torch.int16, seed=1)
-    with spacebatch.use_backend(backend):
+    with using(backend):
         y = spacebatch.space_to_batch(x, **g.arguments, pad_value=77)
         assert same(y, define_batch(x, **g.arguments, pad_value=77))
         assert same(spacebatch.batch_to_space(z, **g.inverse), define_space(z, **g.inverse))
@@ -94,11 +94,11 @@ def test_round_trip_from_the_batch(g: BlockGeometry) -> None:
 
 
 @bounded
-@given(geometries(), st.sampled_from(("numpy", "torch")))
+@given(geometries(), st.sampled_from(("chosen", "numpy", "torch")))
 def test_adjoint(g: BlockGeometry, backend: str) -> None:
     """<S x, y> = <x, B y>, in integers."""
     x, y = random_tensor(g.space_shape, torch.int16).long(), random_tensor(g.batch_shape, torch.int16, seed=1).long()
-    with spacebatch.use_backend(backend):
+    with using(backend):
         left = (spacebatch.space_to_batch(x, **g.arguments) * y).sum()
         right = (x * spacebatch.batch_to_space(y, **g.inverse)).sum()
     assert left.item() == right.item()

@@ -15,11 +15,11 @@ from .plan import Kind
 _POINTERS = (ctypes.c_void_p,) * 3
 _Holding = ctypes.PYFUNCTYPE(None, *_POINTERS)  # keeps the interpreter to itself, for what is short
 _Releasing = ctypes.CFUNCTYPE(None, *_POINTERS)  # lets other threads run meanwhile
-_Sharing = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+_Sharing = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 class Functions(NamedTuple):
-    """A compiled kernel: `whole` of (space, batch, numbers) in two ways, and `share` of (job, spins); see `kernel`."""
+    """A compiled kernel: `whole` of (space, batch, numbers) in two ways, and `share` of (job, first, spins); see `kernel`."""
 
     short: Any
     long: Any
@@ -95,7 +95,16 @@ def _compile(kind: Kind) -> Functions:
     return Functions(_Holding(whole), _Releasing(whole), _Sharing(share), engine)
 
 
-def assembly(kind: Kind) -> str:
-    """The machine code of a kind on this processor, as text."""
-    machine = _machine()
+def assembly(kind: Kind, triple: str | None = None, cpu: str = "", features: str = "") -> str:
+    """The machine code of a kind as text, for this processor or for a named one.
+
+    Raises:
+        RuntimeError: this LLVM does not know the triple.
+    """
+    if triple is None:
+        machine = _machine()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)
     return str(machine.emit_assembly(optimized(kind, machine)))

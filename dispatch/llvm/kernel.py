@@ -1,7 +1,7 @@
 """The kernel of a kind, for both operators, in LLVM's intermediate language.
 
     whole(space, batch, numbers)     a call
-    share(job, spins)                some of it: threads take chunks of steps in turns until none is left
+    share(job, first, spins)         some of it: chunks of steps from a range of one's own, then from the others', until none is left
 
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
 innermost blocked dim. Every offset is linear in the loops' indices. A bordered dim has a place u in padded space, and a row is
@@ -23,7 +23,8 @@ from .plan import HEAD_NUMBERS, LOOP_NUMBERS, Kind
 Value = Any
 Body = Callable[[Value, int], None]
 
-JOB = ("space", "batch", "numbers", "chunk", "next", "done")  # what `share` is given, an int64 each
+# What `share` is given, an int64 each; then, for each range, the step that follows and the one past its end.
+JOB = ("space", "batch", "numbers", "chunk", "done", "ranges")
 
 
 def source_text(kind: Kind) -> str:
@@ -43,7 +44,7 @@ def source_text(kind: Kind) -> str:
         argument.add_attribute("noalias")
     _Kernel(Code(run), kind, run.args).write()
     _write_whole(Code(ir.Function(module, ir.FunctionType(nothing, [POINTER] * 3), "whole")), run)
-    _write_share(Code(ir.Function(module, ir.FunctionType(I64, [POINTER, I64]), "share")), run)
+    _write_share(Code(ir.Function(module, ir.FunctionType(I64, [POINTER, I64, I64]), "share")), run)
     return str(module)
 
 
@@ -56,33 +57,40 @@ def _write_whole(code: Code, run: Value) -> None:
 def _write_share(code: Code, run: Value) -> None:
     """Chunks as long as there are some, then a short wait for the others': 1 if all are done, else 0."""
     b = code.builder
-    job, spins = code.function.args
+    job, first, spins = code.function.args
+    place = {name: k for k, name in enumerate(JOB)}
     space, batch, numbers = (
-        b.inttoptr(code.number(job, JOB.index(name)), POINTER) for name in ("space", "batch", "numbers")
+        b.inttoptr(code.number(job, place[name]), POINTER) for name in ("space", "batch", "numbers")
     )
-    steps, chunk = code.number(numbers, 0), code.number(job, JOB.index("chunk"))
-    following, done = (b.gep(job, [const(JOB.index(name))], source_etype=I64) for name in ("next", "done"))
-    take, work, wait, again, out = (
-        code.function.append_basic_block(n) for n in ("take", "work", "wait", "again", "out")
-    )
-    b.branch(take)
-    b.position_at_end(take)
-    begin = b.atomic_rmw("add", following, chunk, "acq_rel")
-    b.cbranch(b.icmp_signed("<", begin, steps), work, wait)
-    b.position_at_end(work)
-    end = code.least(code.add(begin, chunk), steps)
-    b.call(run, [space, batch, numbers, begin, end])
-    b.atomic_rmw("add", done, code.sub(end, begin), "acq_rel")
-    b.branch(take)
-    b.position_at_end(wait)
-    turn = b.phi(I64)
-    turn.add_incoming(const(0), take)
-    finished = b.icmp_signed(">=", b.load_atomic(done, "acquire", 8, typ=I64), steps)
-    b.cbranch(b.or_(finished, b.icmp_signed(">=", turn, spins)), out, again)
-    b.position_at_end(again)
-    turn.add_incoming(b.add(turn, const(1)), again)
+    steps, chunk, ranges = code.number(numbers, 0), code.number(job, place["chunk"]), code.number(job, place["ranges"])
+    done = b.gep(job, [const(place["done"])], source_etype=I64)
+    with code.loop(const(0), ranges) as turn:
+        which = b.urem(code.add(first, turn), ranges)
+        own = b.gep(job, [code.add(const(len(JOB)), code.mul(which, 2))], source_etype=I64)
+        stop = code.number(own, 1)
+        take, work, out = (code.function.append_basic_block(name) for name in ("take", "work", "out"))
+        b.branch(take)
+        b.position_at_end(take)
+        begin = b.atomic_rmw("add", own, chunk, "acq_rel")
+        b.cbranch(b.icmp_signed("<", begin, stop), work, out)
+        b.position_at_end(work)
+        end = code.least(code.add(begin, chunk), stop)
+        b.call(run, [space, batch, numbers, begin, end])
+        b.atomic_rmw("add", done, code.sub(end, begin), "acq_rel")
+        b.branch(take)
+        b.position_at_end(out)
+    wait, again, over = (code.function.append_basic_block(name) for name in ("wait", "again", "over"))
+    before = b.block
     b.branch(wait)
-    b.position_at_end(out)
+    b.position_at_end(wait)
+    spin = b.phi(I64)
+    spin.add_incoming(const(0), before)
+    finished = b.icmp_signed(">=", b.load_atomic(done, "acquire", 8, typ=I64), steps)
+    b.cbranch(b.or_(finished, b.icmp_signed(">=", spin, spins)), over, again)
+    b.position_at_end(again)
+    spin.add_incoming(b.add(spin, const(1)), again)
+    b.branch(wait)
+    b.position_at_end(over)
     b.ret(b.zext(finished, I64))
 
 
@@ -109,6 +117,7 @@ class _Kernel:
         self.row = {
             "lanes": self._lanes_row,
             "tiles": self._lanes_row,
+            "squares": self._squares_row,
             "windows": self._windows_row,
             "pixels": self._pixels_row,
         }[self.kind.row]()
@@ -248,26 +257,70 @@ class _Kernel:
             code.store(value, target)
 
     def _tile(self, space: Value, batch: Value, phase_step: Value, block: Value, i: Value, size: int) -> None:
-        """`size` positions of all phases, `size` phases at a time."""
+        """`size` positions of all phases."""
+        code, word = self.code, self.kind.word
+        row = code.mul(block, word)
+        here, there = code.at(space, code.mul(i, row)), code.at(batch, code.mul(i, word))
+        self._squares(here, there, row, phase_step, block, size)
+
+    def _squares(
+        self, space: Value, batch: Value, row_step: Value, phase_step: Value, phases: Value, size: int
+    ) -> None:
+        """`size` positions, a row of space each, of so many phases: squares, transposed, and single words where they do not fit."""
         code, word = self.code, self.kind.word
         vector = ir.VectorType(self.word, size) if size > 1 else self.word
-        here = code.at(space, code.mul(code.mul(i, block), word))
-        there = code.at(batch, code.mul(i, word))
-        row = code.mul(block, word)
 
         def square(p: Value) -> None:
-            near, far = code.at(here, code.mul(p, word)), code.at(there, code.mul(p, phase_step))
-            rows = [code.at(near, code.mul(row, k)) for k in range(size)]
-            phases = [code.at(far, code.mul(phase_step, k)) for k in range(size)]
-            sources, targets = (rows, phases) if self.kind.to_batch else (phases, rows)
+            near, far = code.at(space, code.mul(p, word)), code.at(batch, code.mul(p, phase_step))
+            rows = [code.at(near, code.mul(row_step, k)) for k in range(size)]
+            lines = [code.at(far, code.mul(phase_step, k)) for k in range(size)]
+            sources, targets = (rows, lines) if self.kind.to_batch else (lines, rows)
             moved = taken_apart(code.builder, [code.load(source, vector) for source in sources], size)
             for value, target in zip(moved, targets, strict=True):
                 code.store(value, target)
 
-        last = code.sub(block, const(size))
-        with code.loop(const(0), last, size) as p:
-            square(p)
-        square(last)
+        if size == 1:
+            with code.loop(const(0), phases) as p:
+                square(p)
+            return
+        with code.either(code.builder.icmp_signed(">=", phases, const(size))) as (then, otherwise):
+            with then:
+                last = code.sub(phases, const(size))
+                with code.loop(const(0), last, size) as p:
+                    square(p)
+                square(last)
+            with otherwise, code.loop(const(0), const(size)) as i:
+                here, there = code.at(space, code.mul(i, row_step)), code.at(batch, code.mul(i, word))
+                self._squares(here, there, row_step, phase_step, phases, 1)
+
+    # ---- neighbours in space that are far apart in the batch tensor, and the other way round
+
+    def _squares_row(self) -> Any:
+        code, kind = self.code, self.kind
+        positions, phases, before, covered, row_step, phase_step = self._next(6)
+
+        def copy(space: Value, batch: Value, _: Value) -> None:
+            low, count = const(0), phases
+            if kind.bordered:
+                low, count = before, covered
+                if kind.to_batch:
+                    self._fill_lines(batch, const(0), low, phase_step, positions)
+                    self._fill_lines(batch, code.add(low, count), phases, phase_step, positions)
+            here, there = code.at(space, code.mul(low, kind.word)), code.at(batch, code.mul(low, phase_step))
+
+            def body(i: Value, size: int) -> None:
+                near, far = code.at(here, code.mul(i, row_step)), code.at(there, code.mul(i, kind.word))
+                self._squares(near, far, row_step, phase_step, count, size)
+
+            self._levels(positions, kind.positions, body)
+
+        def fill(batch: Value) -> None:
+            self._fill_lines(batch, const(0), phases, phase_step, positions)
+
+        return copy, fill
+
+    def _fill_lines(self, batch: Value, start: Value, stop: Value, step: Value, positions: Value) -> None:
+        self._fill_runs(batch, start, stop, step, self.code.mul(positions, self.kind.word))
 
     # ---- rows of long runs
 

@@ -17,38 +17,56 @@ from .plan import HEAD_NUMBERS, Plan, make_plan
 
 PadValue: TypeAlias = "bool | int | float | complex"
 
-# Bytes read and written, measured on 2 cores of an AMD EPYC. Below, a call keeps the interpreter's lock, which another thread could
-# have had in the meantime; from the second on, threads share it: waking one takes 5 to 10 us.
+# Bytes read and written, of float32 in blocks of 2 and 4 on 2 cores of an AMD EPYC. Below SHORT_BYTES a call keeps the interpreter's
+# lock, which takes longer to give away than the call. From SHARED_BYTES on threads share a call, since they have to be woken: 1 MiB to
+# and fro 22 us by one and 30 by two, 2 MiB 43 and 44, 4 MiB 80 and 63, 8 MiB 238 and 155.
 SHORT_BYTES = 1 << 16
-SHARED_BYTES = 1 << 20
+SHARED_BYTES = 6 << 20
 CHUNK_BYTES = 1 << 17  # what the last thread may be late by
 
 
 class Job:
-    """A geometry between two tensors of given strides and item size, compiled."""
+    """A geometry between two tensors of given strides and item size, compiled.
 
-    __slots__ = ("_chunk", "_functions", "_numbers", "_padded", "_short", "kind", "result_bytes", "shared")
+    Attributes:
+        kind: of kernel. result_bytes: what is written. shared: whether threads share a call.
+        short: the function of (space, batch, numbers) to call where that is all there is to do, else None.
+        plain: its numbers, with a pad value of 0.
+    """
+
+    __slots__ = (
+        "_chunk",
+        "_functions",
+        "_numbers",
+        "_padded",
+        "_steps",
+        "kind",
+        "plain",
+        "result_bytes",
+        "shared",
+        "short",
+    )
 
     def __init__(self, direction: Direction, geometry: BlockGeometry, plan: Plan, itemsize: int) -> None:
         space, batch = math.prod(geometry.space_shape) * itemsize, math.prod(geometry.batch_shape) * itemsize
         self.kind = plan.kind
         self.result_bytes = batch if direction == "space_to_batch" else space
-        self._short, self.shared = space + batch < SHORT_BYTES, space + batch >= SHARED_BYTES
+        self.shared = space + batch >= SHARED_BYTES
+        self._steps = plan.steps
         self._functions = compiled(plan.kind)
+        self.short = self._functions.short if space + batch < SHORT_BYTES else None
         self._chunk = max(1, plan.steps * CHUNK_BYTES // (space + batch))
-        numbers = (ctypes.c_int64 * len(plan.numbers))(*plan.numbers)
-        self._numbers: dict[bytes, Any] = {b"": numbers}
+        self.plain = (ctypes.c_int64 * len(plan.numbers))(*plan.numbers)  # with a pad value of 0
+        self._numbers: dict[bytes, Any] = {b"": self.plain}
         self._padded = geometry.padded and direction == "space_to_batch"
 
     def run(self, space: int, batch: int, pad: bytes, threads: int) -> None:
         """Move everything between two addresses; `pad` is the pad value's bits, empty for zeros."""
         numbers = self._numbers.get(pad) or self._with_pad(pad)
-        if self._short:
-            self._functions.short(space, batch, numbers)
-        elif not self.shared:
-            self._functions.long(space, batch, numbers)
+        if self.shared:
+            workers.run(self._functions, space, batch, numbers, self._steps, self._chunk, threads)
         else:
-            workers.run(self._functions, space, batch, ctypes.addressof(numbers), self._chunk, threads)
+            (self.short or self._functions.long)(space, batch, numbers)
 
     def __str__(self) -> str:
         """What runs, for `explain`."""
@@ -56,12 +74,11 @@ class Job:
 
     def _with_pad(self, pad: bytes) -> Any:
         if not self._padded:
-            return self._numbers[b""]
+            return self.plain
         if len(self._numbers) > 16:
-            self._numbers = {b"": self._numbers[b""]}
-        plain = self._numbers[b""]
-        numbers = type(plain)(*plain)
-        numbers[1 : HEAD_NUMBERS - 1] = struct.unpack("qq", (pad * 16)[:16])
+            self._numbers = {b"": self.plain}
+        numbers = type(self.plain)(*self.plain)
+        numbers[1 : HEAD_NUMBERS - 1] = list(struct.unpack("qq", (pad * 16)[:16]))
         self._numbers[pad] = numbers
         return numbers
 

@@ -12,9 +12,10 @@ from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, LoopDim
 
 # lanes    an interleaved blocked dim of neighbours: vectors are loaded, taken apart by shuffles, and stored
 # tiles    the same in blocks too large for that: squares of positions and phases are transposed
+# squares  what is next to each other in one tensor is far apart in the other, and the other way round: transposed likewise
 # pixels   an interleaved blocked dim of runs, the channels of a pixel: each run is copied
 # windows  neighbours on both sides: contiguous blocks, whole rows: long runs are copied
-Row: TypeAlias = Literal["lanes", "tiles", "pixels", "windows"]
+Row: TypeAlias = Literal["lanes", "tiles", "squares", "pixels", "windows"]
 
 HEAD_NUMBERS = 4  # steps, the pad value twice (16 bytes), the offset in space of the first place, border included
 LOOP_NUMBERS = 4  # of a loop: steps, bytes in space and in the batch tensor, places along its bordered dim
@@ -54,9 +55,9 @@ class Kind:
 
     @property
     def positions(self) -> int:
-        """Of `lanes` and `tiles`, how many positions of a row move at once."""
+        """Of `lanes`, `tiles` and `squares`, how many positions of a row move at once."""
         here = self.vector // self.word
-        return min(here, MOST_TILE) if self.row == "tiles" else here
+        return here if self.row == "lanes" else min(here, MOST_TILE)
 
     def __str__(self) -> str:
         """In words, for `explain`.
@@ -67,6 +68,7 @@ class Kind:
         what = {
             "lanes": f"rows of {self.block} phases by shuffles",
             "tiles": "rows of many phases by transposed squares",
+            "squares": "transposed squares",
             "pixels": f"runs of {self.run} bytes, phase by phase" if self.run else "runs, phase by phase",
             "windows": f"runs of {self.run} bytes" if self.run else "runs",
         }[self.row]
@@ -111,8 +113,8 @@ def make_plan(
     >>> g = BlockGeometry((1, 3, 8, 8), 2)
     >>> make_plan("space_to_batch", g, (192, 64, 8, 1), (48, 16, 4, 1), 4).kind.row
     'lanes'
-    >>> make_plan("space_to_batch", g, (192, 64, 1, 8), (48, 16, 4, 1), 4)
-    'what is next to each other in one tensor is not in the other'
+    >>> make_plan("space_to_batch", g, (384, 128, 16, 2), (48, 16, 4, 1), 4)
+    'what is next to each other in one tensor is neither near nor far in the other'
 
     Args:
         direction: which operator.
@@ -128,9 +130,7 @@ def make_plan(
     run = 0  # words next to each other in both tensors
     if dims[-1].kind == PLAIN and dims[-1].space_stride == dims[-1].outer_stride == 1:
         run = dims.pop().size
-    row = _row(dims, run, word, vector)
-    if isinstance(row, str):
-        return row
+    row = _row(dims, run, word)
     nested: list[_Loop] = []
     borders: list[int] = []
     for d in dims:
@@ -144,6 +144,10 @@ def make_plan(
             nested.append(_Loop(d.extent, space, inner, 1, axis))
         else:
             nested.append(_Loop(d.size, space, outer, 1, axis))
+    if row is None:
+        row = _squares(nested, borders, word)
+    if row is None:
+        return "what is next to each other in one tensor is neither near nor far in the other"
     to_batch = direction == "space_to_batch"
     if row.own is not None:
         nested.append(row.own._replace(axis=len(borders) // 2))
@@ -171,8 +175,8 @@ def make_plan(
     return Plan(kind, (steps, 0, 0, base, *flat, *borders, *row.numbers), steps)
 
 
-def _row(dims: list[LoopDim], run: int, word: int, vector: int) -> _RowPlan | str:
-    """The row, whose dim is taken from the dims, given what runs in both tensors within it."""
+def _row(dims: list[LoopDim], run: int, word: int) -> _RowPlan | None:
+    """The row, whose dim is taken from the dims, given what runs in both tensors within it; None where nothing does."""
     unit = max(run, 1)
     last = dims[-1] if dims else None
     numbers: tuple[int, ...]
@@ -195,8 +199,6 @@ def _row(dims: list[LoopDim], run: int, word: int, vector: int) -> _RowPlan | st
         row: Row = "lanes"
         if last.extent > MOST_BLOCK_OF_LANES or _largest_prime(last.extent) > MOST_PRIME_OF_LANES:
             row = "tiles"
-            if last.extent < min(vector // word, MOST_TILE):
-                return f"blocks of {last.extent} are neither lanes nor tiles"
         dims.pop()
         positions, stretch, own = last.size // last.extent, 0, None
         if not dims:
@@ -206,7 +208,30 @@ def _row(dims: list[LoopDim], run: int, word: int, vector: int) -> _RowPlan | st
         return _RowPlan(row, last.extent if row == "lanes" else 0, 0, last.masked, numbers, own)
     if run:
         return _RowPlan("windows", 0, run * word, False, (run, 0, run, word))
-    return "what is next to each other in one tensor is not in the other"
+    return None
+
+
+def _squares(loops: list[_Loop], borders: list[int], word: int) -> _RowPlan | None:
+    """Rows along a loop of neighbours in the batch tensor, of phases that are neighbours in space; both loops are taken out."""
+    phases = next((k for k, loop in enumerate(loops) if loop.space == word and loop.steps > 1), None)
+    if phases is None or (phases > 0 and loops[phases - 1].axis == loops[phases].axis >= 0):
+        return None  # half of a bordered dim
+    near = next((k for k, loop in enumerate(loops) if loop.batch == word and loop.axis < 0 and loop.steps > 1), None)
+    if near is None or near == phases:
+        return None
+    along, across = loops[near], loops[phases]
+    before, covered = 0, across.steps
+    bordered = across.axis >= 0
+    if bordered:
+        before, covered = borders[2 * across.axis : 2 * across.axis + 2]
+        del borders[2 * across.axis : 2 * across.axis + 2]
+    loops[:] = [
+        loop._replace(axis=loop.axis - 1) if bordered and loop.axis > across.axis else loop
+        for k, loop in enumerate(loops)
+        if k not in (near, phases)
+    ]
+    numbers = along.steps, across.steps, before, covered, along.space, across.batch
+    return _RowPlan("squares", 0, 0, bordered, numbers)
 
 
 def _largest_prime(number: int) -> int:

@@ -20,7 +20,7 @@ Strides = tuple[int, ...]
 class Call:
     """All that calls of one geometry, with inputs of the same strides and dtype, have in common."""
 
-    __slots__ = ("_bits", "_dtype", "_huge", "_shape", "_strides", "_to_batch", "job")
+    __slots__ = ("_bits", "_dtype", "_huge", "_shape", "_short", "_strides", "_to_batch", "job")
 
     def __init__(
         self, direction: Direction, geometry: BlockGeometry, strides: Strides, dtype: torch.dtype, job: Job
@@ -28,6 +28,7 @@ class Call:
         self._to_batch = direction == "space_to_batch"
         self._shape, self._strides = result_layout(direction, geometry, strides)
         self._dtype, self.job = dtype, job
+        self._short = job.short
         self._huge = job.result_bytes >= HUGE_BYTES
         self._bits: dict[tuple[type, PadValue], bytes] = {}
 
@@ -35,7 +36,13 @@ class Call:
         result = source.new_empty_strided(self._shape, self._strides)
         if self._huge:
             advised(result)
-        self.into(source, result, pad_value)
+        short = self._short
+        if short is None or type(pad_value) is not int or pad_value:
+            self.into(source, result, pad_value)
+        elif self._to_batch:
+            short(source.data_ptr(), result.data_ptr(), self.job.plain)
+        else:
+            short(result.data_ptr(), source.data_ptr(), self.job.plain)
         return result
 
     def into(self, source: Tensor, result: Tensor, pad_value: PadValue = 0) -> None:

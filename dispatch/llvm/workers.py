@@ -1,8 +1,10 @@
-"""Threads that share large calls: each takes chunks of steps until none is left, so that a busy core delays nobody for long."""
+"""Threads that share large calls. Each has a range of steps, which it takes chunk by chunk, and then helps the others, so that a
+busy core delays nobody for long, and yet no two begin in the same huge page of the result."""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 from threading import Lock, Thread
 from typing import Any
@@ -12,8 +14,6 @@ from .kernel import JOB
 
 SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
 
-_Job = ctypes.c_int64 * len(JOB)
-
 
 class _Worker:
     """One thread, asleep until it is given a job; `idle` is held while it has one."""
@@ -22,14 +22,14 @@ class _Worker:
         self.idle = Lock()
         self._start = Lock()
         self._start.acquire()
-        self._job: tuple[Any, Any] | None = None
+        self._job: tuple[Any, Any, Any, int] | None = None
         Thread(target=self._run, name="spacebatch", daemon=True).start()
 
-    def give(self, share: Any, job: Any) -> bool:
-        """Start on a job, unless still at another."""
+    def give(self, share: Any, job: Any, numbers: Any, first: int) -> bool:
+        """Start on a job, from a range on, unless still at another."""
         if not self.idle.acquire(blocking=False):
             return False
-        self._job = share, job
+        self._job = share, job, numbers, first  # kept alive by this
         self._start.release()
         return True
 
@@ -37,8 +37,8 @@ class _Worker:
         while True:
             self._start.acquire()
             assert self._job is not None
-            share, job = self._job
-            share(ctypes.addressof(job), 0)
+            share, job, _, first = self._job
+            share(ctypes.addressof(job), first, 0)
             self._job = None
             self.idle.release()
 
@@ -47,7 +47,7 @@ _team: list[_Worker] = []
 _in_use = Lock()
 
 
-def run(functions: Functions, space: int, batch: int, numbers: int, chunk: int, threads: int) -> None:
+def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, chunk: int, threads: int) -> None:
     """A whole call by so many threads at most, this one among them; `chunk` steps at a time.
 
     A call while another is at it has this thread for itself.
@@ -56,13 +56,19 @@ def run(functions: Functions, space: int, batch: int, numbers: int, chunk: int, 
         functions.long(space, batch, numbers)
         return
     try:
-        # what the workers are given is theirs: they wait for nobody
-        job = _Job(space, batch, numbers, chunk, 0, 0)
+        bounds = [steps * k // threads for k in range(threads + 1)]
+        ranges = [n for pair in itertools.pairwise(bounds) for n in pair]
+        job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(
+            space, batch, ctypes.addressof(numbers), chunk, 0, threads, *ranges
+        )
         while len(_team) < threads - 1:
             _team.append(_Worker())
-        busy = [worker for worker in _team[: threads - 1] if worker.give(functions.share, job)]
-        if not functions.share(ctypes.addressof(job), SPINS):
-            for worker in busy:  # all of them that have begun
+        # a worker may come too late to find work, so the job is its own to keep
+        busy = [
+            worker for k, worker in enumerate(_team[: threads - 1], 1) if worker.give(functions.share, job, numbers, k)
+        ]
+        if not functions.share(ctypes.addressof(job), 0, SPINS):
+            for worker in busy:
                 with worker.idle:
                     pass
     finally:

@@ -1,0 +1,253 @@
+"""Calls of the vector kernels: pad values, threads, forks, `out`, and what happens without LLVM."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import backends
+from spacebatch.llvm import launch, workers
+from spacebatch.llvm.tensors import call_of
+from spacebatch.reference.geometry import BlockGeometry
+from tests.bits import define_batch, random_tensor, same
+
+SHARED = (4, 8, 256, 256)  # of float32 8 MiB: shared by threads
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float32, 0.0),
+        (torch.float32, -0.0),
+        (torch.float32, float("nan")),
+        (torch.float16, float("-inf")),
+        (torch.bfloat16, 1.5),
+        (torch.float8_e4m3fn, 2.0),
+        (torch.bool, True),
+        (torch.uint8, 255),
+        (torch.int64, -(2**63)),
+        (torch.complex64, 1 - 2j),
+        (torch.complex128, complex(-0.0, 3)),
+    ],
+    ids=str,
+)
+def test_pad_values(dtype: torch.dtype, value: Any) -> None:
+    x = random_tensor((1, 2, 3, 5), dtype)
+    for _ in range(2):  # the second time from what is kept
+        y = spacebatch.space_to_batch(x, 2, ((1, 2), (0, 1)), pad_value=value)
+        assert same(y, define_batch(x, 2, ((1, 2), (0, 1)), pad_value=value))
+
+
+def test_many_pad_values() -> None:
+    x = random_tensor((1, 1, 4, 4), torch.int16)
+    for value in [*range(1, 60), *range(1, 60)]:
+        y = spacebatch.space_to_batch(x, 2, 1, pad_value=value)
+        assert same(y, define_batch(x, 2, 1, pad_value=value))
+
+
+def test_zeros_of_either_sign_are_told_apart() -> None:
+    x = torch.ones(1, 1, 2, 2)
+    for value, sign in ((0.0, False), (-0.0, True), (0, False), (-0.0, True)):
+        y = spacebatch.space_to_batch(x, 2, 2, pad_value=value)
+        assert bool(torch.signbit(y[0, 0, 0, 0])) is sign
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_shared_by_threads(padding: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+    gave = []
+    give = workers._Worker.give
+    monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (gave.append(self), give(self, *job))[1])
+    x = torch.rand(SHARED).to(memory_format=layout)
+    y = spacebatch.space_to_batch(x, 2, padding)
+    assert len(set(gave)) == 2
+    with spacebatch.use_backend("torch"):
+        assert torch.equal(y, spacebatch.space_to_batch(x, 2, padding))
+    assert torch.equal(spacebatch.batch_to_space(y, 2, padding), x)
+    gave.clear()
+    small = torch.rand(1, 1, 8, 8)
+    spacebatch.space_to_batch(small, 2)
+    assert gave == []
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_worker_that_is_late_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is done before a worker wakes: it finds no range left."""
+    late = []
+    monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (late.append((self, job)), False)[1])
+    x = torch.rand(SHARED)
+    y = spacebatch.space_to_batch(x, 2)
+    wanted = y.clone()
+    y.fill_(7)
+    for _, (share, job, _, first) in late:
+        assert share(workers.ctypes.addressof(job), first, 0) == 1
+    assert (y == 7).all()
+    with spacebatch.use_backend("torch"):
+        assert torch.equal(wanted, spacebatch.space_to_batch(x, 2))
+    assert len(late) == 2
+
+
+def test_one_thread_alone_takes_all_ranges() -> None:
+    """What a busy worker has not begun, others do: here by one call of `share` for a job of five ranges."""
+    geometry = BlockGeometry(SHARED, 2)
+    x = torch.rand(SHARED)
+    call = call_of("space_to_batch", geometry, x.stride(), x.dtype)
+    assert not isinstance(call, str)
+    job, y = call.job, torch.zeros(geometry.batch_shape)
+    steps = job.plain[0]
+    ranges = [n for k in range(5) for n in (steps * k // 5, steps * (k + 1) // 5)]
+    array = (workers.ctypes.c_int64 * (6 + 10))(
+        x.data_ptr(), y.data_ptr(), workers.ctypes.addressof(job.plain), 3, 0, 5, *ranges
+    )
+    assert job._functions.share(workers.ctypes.addressof(array), 3, 0) == 1
+    assert torch.equal(y, spacebatch.space_to_batch(x, 2))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_many_callers_at_once() -> None:
+    x = torch.rand(SHARED)
+    right = []
+
+    def work() -> None:
+        for _ in range(5):
+            right.append(torch.equal(spacebatch.batch_to_space(spacebatch.space_to_batch(x, 2), 2), x))
+
+    callers = [threading.Thread(target=work) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert right == [True] * 40
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_after_a_fork_and_at_exit() -> None:
+    program = """
+import atexit, os
+import numpy as np, torch, spacebatch
+torch.set_num_threads(2)
+a = np.random.default_rng(0).random((4, 8, 256, 256), dtype=np.float32)
+x = torch.from_numpy(a)
+def same():  # by NumPy: PyTorch's own threads do not outlive a fork
+    assert (spacebatch.batch_to_space(spacebatch.space_to_batch(x, 2), 2).numpy() == a).all()
+assert spacebatch.explain("space_to_batch", x, 2).kernel.endswith("shared by threads")
+same()
+child = os.fork()
+if child == 0:
+    same()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+atexit.register(lambda: (same(), print("done")))
+"""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "done\n"
+
+
+def test_out_of_other_strides() -> None:
+    x = random_tensor((2, 3, 8, 16), torch.int32)
+    wanted = spacebatch.space_to_batch(x, 2)
+    beside = torch.zeros(8, 3, 4, 12, dtype=torch.int32)
+    across = torch.zeros(8, 4, 8, 3, dtype=torch.int32).permute(0, 3, 1, 2)  # channels last, which the input is not
+    for out in (beside[..., 2:10], across):
+        assert spacebatch.space_to_batch(x, 2, out=out) is out
+        assert torch.equal(out, wanted)
+    assert beside[..., :2].count_nonzero() == beside[..., 10:].count_nonzero() == 0
+    assert torch.equal(spacebatch.batch_to_space(across, 2, out=torch.empty_like(x)), x)
+
+
+def test_autograd_knows_of_a_result_in_place() -> None:
+    weight = torch.ones(4, 1, 1, 1, requires_grad=True)
+    kept = torch.zeros(4, 1, 2, 2)
+    product = weight * kept
+    spacebatch.space_to_batch(torch.ones(1, 1, 4, 4), 2, out=kept)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+    with torch.inference_mode():
+        spacebatch.space_to_batch(torch.ones(1, 1, 4, 4), 2, out=torch.zeros(4, 1, 2, 2))
+
+
+def test_arrays_whose_strides_fit_no_kernel() -> None:
+    x = np.arange(96, dtype=np.int32).reshape(1, 2, 6, 8)
+    for view in (x[..., ::-1], x[..., ::2], np.frombuffer(bytes(97), np.uint8)[1:].view(np.int32).reshape(1, 2, 3, 4)):
+        geometry = BlockGeometry(view.shape, (1, 2), "auto")
+        y = spacebatch.space_to_batch(view, **geometry.arguments)
+        assert np.array_equal(y, spacebatch.reference.definition.space_to_batch(view, **geometry.arguments))
+        assert np.array_equal(spacebatch.batch_to_space(y, **geometry.inverse), view)
+
+
+def test_large_arrays_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    asked = []
+    run = workers.run
+    monkeypatch.setattr(launch.workers, "run", lambda *job: (asked.append(job[-1]), run(*job)))
+    x = np.random.default_rng(0).random(SHARED, dtype=np.float32)
+    assert np.array_equal(spacebatch.batch_to_space(spacebatch.space_to_batch(x, 2), 2), x)
+    assert asked == [2, 2]
+
+
+def test_without_llvm() -> None:
+    program = """
+import sys
+sys.modules["llvmlite"] = None
+import numpy as np, torch, spacebatch
+x = torch.arange(16).view(1, 1, 4, 4)
+y = spacebatch.space_to_batch(x, 2, 1)
+assert torch.equal(spacebatch.batch_to_space(y, 2, 1), x)
+assert (spacebatch.space_to_batch(x.numpy(), 2, 1) == y.numpy()).all()
+for z in (x, x.numpy()):
+    told = spacebatch.explain("space_to_batch", z, 2)
+    print(told.backend, told.reasons["llvm"])
+with spacebatch.use_backend("llvm"):
+    try:
+        spacebatch.space_to_batch(x, 2)
+    except RuntimeError as error:
+        print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    reason = "llvmlite is not installed"
+    wanted = [f"torch {reason}", f"numpy {reason}", f"space_to_batch: the backend 'llvm' was asked for, but {reason}"]
+    assert ran.stdout.splitlines() == wanted
+
+
+def test_llvm_is_loaded_by_the_first_call_alone() -> None:
+    program = """
+import sys, torch, spacebatch
+before = "llvmlite" in sys.modules
+spacebatch.space_to_batch(torch.zeros(1, 4), (2,))
+print(before, "llvmlite" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "False True\n", ran.stderr
+
+
+def test_an_llvm_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spacebatch.llvm import engine
+
+    def unknown() -> None:
+        raise RuntimeError("no such processor")
+
+    monkeypatch.setattr(engine, "_machine", unknown)
+    assert engine.missing() == "LLVM does not know this processor: no such processor"
+    monkeypatch.delattr(engine.llvm, "create_pass_builder")
+    assert "or later is needed" in str(engine.missing())
+    assert backends.llvm_missing() is None  # which was found before

@@ -1,0 +1,166 @@
+"""Vector kernels of the CPU, every sort of row in every width: bit by bit what the definition says, and nothing beside it written."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from spacebatch.llvm import engine
+from spacebatch.llvm.plan import Plan, make_plan
+from spacebatch.llvm.tensors import pad_bits, result_layout
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.memory_order import dense_strides
+from tests.bits import define_batch, random_tensor, raw, same
+
+GUARD = 256  # bytes around a result that nobody may write to
+
+
+class Row(NamedTuple):
+    """A geometry that takes one sort of row, and the order of its dims in memory."""
+
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+    paddings: tuple[tuple[int, int], ...]
+    order: tuple[int, ...] | None = None
+    options: dict[str, str] = {}  # noqa: RUF012 - never written to
+
+
+WINDOWS = {"arrangement": "contiguous", "batch_order": "batch_major"}
+ROWS = {
+    # as many positions as fill vectors, with a rest, in less than a vector, in one position
+    "lanes": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0))),
+    "lanes_of_3": Row((1, 2, 3 * 67), (3,), ((0, 0),)),
+    "lanes_of_5": Row((1, 2, 5 * 9), (5,), ((0, 0),)),
+    "lanes_of_12": Row((2, 1, 12 * 17), (12,), ((0, 0),)),
+    "lanes_in_a_border": Row((2, 3, 5, 2 * 67 - 3), (2, 2), ((1, 2), (2, 1))),
+    "lanes_in_a_wide_border": Row((1, 2, 5), (4,), ((13, 2),)),
+    "lanes_within_a_block": Row((1, 2, 2), (5,), ((1, 7),)),
+    "lanes_of_one_row": Row((1, 40_000), (2,), ((0, 0),)),  # in stretches
+    "lanes_of_one_row_in_a_border": Row((1, 39_996), (3,), ((1, 2),)),
+    # blocks beyond the lanes: squares, and what is left of them
+    "tiles": Row((2, 2, 17 * 40), (17,), ((0, 0),)),
+    "tiles_in_a_border": Row((1, 2, 64 * 3 - 5), (64,), ((3, 2),)),
+    "tiles_of_one_row": Row((1, 20 * 900), (20,), ((0, 0),)),
+    # one position for each phase: channels are neighbours in the batch tensor
+    "squares": Row((1, 37, 24), (24,), ((0, 0),)),
+    "squares_in_a_border": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1))),
+    "squares_of_few": Row((1, 5, 3), (3,), ((0, 0),)),
+    # channels last: runs of one to many words, known and unknown to the kernel
+    "pixels": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "pixels_of_3": Row((1, 3, 8, 6), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "pixels_of_many": Row((1, 301, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "pixels_in_a_border": Row((2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1)),
+    "pixels_within_a_block": Row((1, 5, 2), (5,), ((1, 7),), (0, 2, 1)),
+    # neighbours on both sides
+    "windows": Row((2, 3, 6, 14), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
+    "windows_in_a_border": Row((1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, WINDOWS),
+    "windows_of_pixels": Row((2, 24, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), WINDOWS),
+    "windows_of_pixels_in_a_border": Row((1, 3, 5, 4), (3, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), WINDOWS),
+    "rows_untouched": Row((2, 4, 37), (2,), ((0, 0),)),  # see `dims`
+    "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4))),
+    "ones": Row((2, 3, 4), (1,), ((0, 0),)),
+}
+DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64, torch.complex128)
+
+
+def geometry_of(name: str, row: Row) -> BlockGeometry:
+    dims: Any = (1,) if name == "rows_untouched" else tuple(range(len(row.shape) - len(row.block), len(row.shape)))
+    return BlockGeometry(row.shape, row.block, row.paddings, spatial_dims=dims, **row.options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("vector", [16, 32, 64])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row(name: str, vector: int) -> None:
+    row = ROWS[name]
+    geometry = geometry_of(name, row)
+    order = row.order or range(len(row.shape))
+    rows = set()
+    for dtype in DTYPES:
+        x = random_tensor(geometry.space_shape, dtype).contiguous()
+        x = x.new_empty_strided(x.shape, dense_strides(x.shape, order)).copy_(x)
+        arguments = {**geometry.arguments, "pad_value": 3}
+        y = torch.from_numpy(define_batch(x, **arguments).view("u1").copy()).view(dtype)
+        y = y.reshape(geometry.batch_shape)
+        y = y.new_empty_strided(y.shape, dense_strides(y.shape, order)).copy_(y)
+        for direction, source, wanted in (("space_to_batch", x, y), ("batch_to_space", y, x)):
+            space, batch = (x, y)
+            plan = make_plan(direction, geometry, space.stride(), batch.stride(), dtype.itemsize, vector)  # type: ignore[arg-type]
+            assert isinstance(plan, Plan), plan
+            rows.add(plan.kind.row)
+            found = moved(plan, direction, source, wanted, pad_bits(3, dtype))
+            assert raw(found).tobytes() == raw(wanted).tobytes(), (direction, dtype, plan.kind)
+    if row.block != (1,):
+        assert name.partition("_")[0] in {*rows, "rows"}, rows
+
+
+def moved(plan: Plan, direction: str, source: torch.Tensor, like: torch.Tensor, pad: bytes) -> torch.Tensor:
+    """What the kernel makes of a source, in poisoned memory whose surroundings are looked at afterwards."""
+    memory = torch.full((GUARD + like.nbytes + GUARD,), 0xA5, dtype=torch.uint8)
+    result = memory[GUARD:-GUARD].view(like.dtype).as_strided(like.shape, like.stride())
+    numbers = (ctypes.c_int64 * len(plan.numbers))(*plan.numbers)
+    ctypes.memmove(ctypes.addressof(numbers) + 8, (pad * 16)[:16], 16)
+    pair = (source, result) if direction == "space_to_batch" else (result, source)
+    before = raw(source).tobytes()
+    engine.compiled(plan.kind).long(*(tensor.data_ptr() for tensor in pair), numbers)
+    assert (memory[:GUARD] == 0xA5).all()
+    assert (memory[-GUARD:] == 0xA5).all()
+    assert raw(source).tobytes() == before
+    return result
+
+
+def test_strided_and_expanded_inputs() -> None:
+    wide = random_tensor((2, 3, 8, 30), torch.int16)
+    for x in (wide[..., 3:27], wide[:, ::2, ::2, :24], wide[:1, :, :, :24].expand(4, 3, 8, 24)):
+        geometry = BlockGeometry(x.shape, 2, ((1, 1), (2, 2)))
+        y = torch.empty(geometry.batch_shape, dtype=x.dtype)
+        plan = make_plan("space_to_batch", geometry, x.stride(), y.stride(), 2)
+        assert isinstance(plan, Plan)
+        assert plan.kind.row == "lanes"
+        numbers = (ctypes.c_int64 * len(plan.numbers))(*plan.numbers)
+        engine.compiled(plan.kind).short(x.data_ptr(), y.data_ptr(), numbers)
+        assert same(y, define_batch(x, **geometry.arguments))
+
+
+def test_what_no_kernel_takes() -> None:
+    geometry = BlockGeometry((1, 2, 4, 4), 2)
+    dense = (8, 4, 2, 1)
+    assert make_plan("space_to_batch", geometry, (32, 16, -4, 1), dense, 4) == "a stride is negative"
+    every_other = make_plan("space_to_batch", geometry, (64, 32, 8, 2), dense, 4)
+    assert every_other == "what is next to each other in one tensor is neither near nor far in the other"
+
+
+def test_a_result_keeps_the_order_of_its_source() -> None:
+    geometry = BlockGeometry((1, 2, 4, 4), 2)
+    assert result_layout("space_to_batch", geometry, (32, 1, 8, 2)) == ((4, 2, 2, 2), (8, 1, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("cpu", "vector", "registers", "shuffle"),
+    [("x86-64-v4", 64, "%zmm", "vperm"), ("x86-64-v3", 32, "%ymm", "vshufps")],
+)
+def test_machine_code(cpu: str, vector: int, registers: str, shuffle: str) -> None:
+    """What a kernel is worth stands in its inner loop: whole vectors are loaded, shuffled and stored."""
+    geometry = BlockGeometry((1, 16, 64, 64), 2)
+    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4, vector)
+    assert isinstance(plan, Plan)
+    text = engine.assembly(plan.kind, "x86_64-unknown-linux-gnu", cpu)
+    lines = [line.strip() for line in text.splitlines()]
+    assert any(re.match(rf"vmov\w+\s+{registers}\d+, .*\(", line) for line in lines), "no store of a vector"
+    assert any(re.match(rf"v\w+\s+.*\(.*\), .*{registers}\d+", line) for line in lines), "no load of a vector"
+    assert any(line.startswith(shuffle) and registers in line for line in lines), "no shuffle of vectors"
+
+
+def test_machine_code_of_arm() -> None:
+    geometry = BlockGeometry((1, 16, 64, 64), 2)
+    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4, 16)
+    assert isinstance(plan, Plan)
+    try:
+        text = engine.assembly(plan.kind, "aarch64-unknown-linux-gnu", "generic")
+    except RuntimeError as error:
+        pytest.skip(f"this LLVM was built without it: {error}")
+    assert re.search(r"\buzp1\s+v\d+\.4s", text), "no shuffle of vectors"
+    assert re.search(r"\b(str|stp|stur)\s+q\d+", text), "no store of a vector"
