@@ -126,9 +126,9 @@ def einops_array(cell: Cell) -> Function:
 
 
 def our_arrays(cell: Cell) -> Function:
-    from spacebatch import reference
+    import spacebatch
 
-    operation, geometry = getattr(reference, cell.direction), cell.memory_geometry
+    operation, geometry = getattr(spacebatch, cell.direction), cell.memory_geometry
     arguments: dict[str, Any] = geometry.arguments if cell.direction == "space_to_batch" else geometry.inverse
     return lambda x: operation(x, **arguments)
 
