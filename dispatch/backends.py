@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 PadValue: TypeAlias = "bool | int | float | complex"
+Into: TypeAlias = Callable[[Tensor, Tensor, PadValue], object]  # of source, result and pad value
 
 
 class Run(Protocol):
@@ -213,6 +214,14 @@ def llvm_call(
     return tensors.call_of(direction, geometry, source.stride(), source.dtype, None if out is None else out.stride())
 
 
+def cpu_into(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor) -> Into:
+    """What fills an `out` on the CPU from such a source."""
+    found = llvm_call(direction, geometry, source, out)
+    if not isinstance(found, str):
+        return found.into
+    return lambda source, out, pad_value: _torch_run(direction, geometry, source, pad_value, out)
+
+
 class ArrayCopies(NamedTuple):
     """What fills the result for a NumPy array: of (geometry, x, y, pad value), and of (geometry, y, x)."""
 
@@ -239,8 +248,7 @@ def _llvm_run(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
 ) -> Tensor:
     call = llvm_call(direction, geometry, source, out)
-    if isinstance(call, str):
-        raise RuntimeError(f"{direction}: {call}")
+    assert not isinstance(call, str)  # which `can_run` found out
     if out is None:
         return call(source, pad_value)
     call.into(source, out, pad_value)
@@ -353,12 +361,18 @@ def forced_backend() -> Backend | None:
     return _forced
 
 
+def tell_autograd(out: Tensor) -> None:
+    """Say that a tensor is written to: kernels do so past autograd, which may have kept it for a gradient."""
+    if not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+
+
 def run(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None = None
 ) -> Tensor:
     """Compute by the first backend that can, or by the forced one or not at all."""
-    if out is not None and not out.is_inference():
-        torch.autograd.graph.increment_version(out)  # kernels write past autograd, which must know of it
+    if out is not None:
+        tell_autograd(out)
     if _forced is not None:
         reason = _forced.can_run(direction, geometry, source, out)
         if reason is not None:

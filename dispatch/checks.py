@@ -64,7 +64,7 @@ def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -
     """A tensor that can hold the result, of plain elements in places of their own, and no part of a gradient."""
     if not isinstance(out, Tensor):
         raise TypeError(f"{op}: out must be a torch.Tensor, got {type(out).__name__}")
-    if tuple(out.shape) != shape:
+    if out.shape != shape:
         raise ValueError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
     if out.dtype != source.dtype:
         raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
@@ -74,7 +74,9 @@ def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -
         raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
     if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
         raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
-    if out.numel() and any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
+    if out.is_contiguous() or not out.numel():
+        return
+    if any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
 
 
@@ -86,14 +88,14 @@ def check_apart(op: Direction, source: Tensor, out: Tensor) -> None:
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
     """Whether the ranges of memory from first to last element meet."""
-    if a.device.type == "meta" or a.numel() == 0 or b.numel() == 0:
+    if a.is_meta or a.nbytes == 0 or b.nbytes == 0:
         return False
-    (a_start, a_stop), (b_start, b_stop) = _memory_range(a), _memory_range(b)
-    return a_start < b_stop and b_start < a_stop
+    a_start, b_start = a.data_ptr(), b.data_ptr()
+    return a_start < b_start + _reach(b) and b_start < a_start + _reach(a)
 
 
-def _memory_range(x: Tensor) -> tuple[int, int]:
+def _reach(x: Tensor) -> int:
+    """Bytes from the first element to behind the last."""
     if x.is_contiguous():
-        return x.data_ptr(), x.data_ptr() + x.nbytes
-    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
-    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
+        return x.nbytes
+    return (1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))) * x.itemsize

@@ -62,30 +62,37 @@ def resolved(x: Tensor) -> Tensor:
 class Call:
     """What is worked out once for all calls of one shape with the same arguments."""
 
-    __slots__ = ("_to_batch", "_to_space", "geometry")
+    __slots__ = ("_into", "_to_batch", "_to_space", "geometry")
 
     def __init__(self, geometry: BlockGeometry) -> None:
         self.geometry = geometry
         self._to_batch: dict[_Kind, _Kernel] = {}  # of CPU tensors, by strides and dtype
         self._to_space: dict[_Kind, _Kernel] = {}
+        self._into: dict[
+            tuple[backends.Direction, _Kind, tuple[int, ...]], backends.Into
+        ] = {}  # and by those of an `out`
 
     def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
         """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
         if x.is_complex() or x.is_neg():
             x = resolved(x)
-        if out is None and x.is_cpu and not backends.is_forced():
+        if not x.is_cpu or backends.is_forced():
+            return backends.run("space_to_batch", self.geometry, x, pad_value, out)
+        if out is None:
             kernel = self._to_batch.get((x.stride(), x.dtype)) or self._kernel("space_to_batch", self._to_batch, x)
             return kernel(x, pad_value)
-        return backends.run("space_to_batch", self.geometry, x, pad_value, out)
+        return self._written("space_to_batch", x, pad_value, out)
 
     def to_space(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
         if y.is_complex() or y.is_neg():
             y = resolved(y)
-        if out is None and y.is_cpu and not backends.is_forced():
+        if not y.is_cpu or backends.is_forced():
+            return backends.run("batch_to_space", self.geometry, y, 0, out)
+        if out is None:
             kernel = self._to_space.get((y.stride(), y.dtype)) or self._kernel("batch_to_space", self._to_space, y)
             return kernel(y, 0)
-        return backends.run("batch_to_space", self.geometry, y, 0, out)
+        return self._written("batch_to_space", y, 0, out)
 
     def _kernel(self, direction: backends.Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
         found = backends.llvm_call(direction, self.geometry, x)
@@ -94,6 +101,18 @@ class Call:
             kept.clear()
         kept[x.stride(), x.dtype] = kernel
         return kernel
+
+    def _written(self, direction: backends.Direction, source: Tensor, pad_value: PadValue, out: Tensor) -> Tensor:
+        """`out`, filled."""
+        key = direction, (source.stride(), source.dtype), out.stride()
+        into = self._into.get(key)
+        if into is None:
+            if len(self._into) > 64:
+                self._into.clear()
+            into = self._into[key] = backends.cpu_into(direction, self.geometry, source, out)
+        backends.tell_autograd(out)
+        into(source, out, pad_value)
+        return out
 
 
 class SpaceToBatch(torch.autograd.Function):
