@@ -15,7 +15,8 @@ import torch
 
 import spacebatch
 from spacebatch import backends
-from spacebatch.llvm import launch, workers
+from spacebatch.llvm import launch, openmp, workers
+from spacebatch.llvm.kernel import JOB
 from spacebatch.llvm.tensors import call_of
 from spacebatch.reference.geometry import BlockGeometry
 from tests.bits import define_batch, random_tensor, same
@@ -23,8 +24,13 @@ from tests.bits import define_batch, random_tensor, same
 SHARED = (4, 8, 256, 256)  # of float32 8 MiB: shared by threads
 
 
-@pytest.fixture
-def three_threads() -> Iterator[None]:
+@pytest.fixture(params=["openmp", "own"])
+def three_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Three threads, PyTorch's or our own."""
+    if request.param == "own":
+        monkeypatch.setattr(openmp, "parallel", lambda: None)
+    elif openmp.parallel() is None:
+        pytest.skip("PyTorch's threads are not OpenMP's")
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -72,26 +78,46 @@ def test_zeros_of_either_sign_are_told_apart() -> None:
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_shared_by_threads(padding: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
-    gave = []
-    give = workers._Worker.give
-    monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (gave.append(self), give(self, *job))[1])
+def test_shared_by_threads(padding: int, layout: torch.memory_format) -> None:
     x = torch.rand(SHARED).to(memory_format=layout)
     y = spacebatch.space_to_batch(x, 2, padding)
-    assert len(set(gave)) == 2
     with spacebatch.use_backend("torch"):
         assert torch.equal(y, spacebatch.space_to_batch(x, 2, padding))
     assert torch.equal(spacebatch.batch_to_space(y, 2, padding), x)
-    gave.clear()
-    small = torch.rand(1, 1, 8, 8)
-    spacebatch.space_to_batch(small, 2)
-    assert gave == []
 
 
-@pytest.mark.usefixtures("three_threads")
+def test_who_is_asked(three_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    found, give = openmp.parallel(), workers._Worker.give
+    if found is not None:
+        monkeypatch.setattr(openmp, "parallel", lambda: lambda *job: (asked.append(job[2]), found(*job)))
+    monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (asked.append(1), give(self, *job))[1])
+    spacebatch.space_to_batch(torch.rand(SHARED), 2)
+    assert asked == ([3] if found is not None else [1, 1])
+    asked.clear()
+    spacebatch.space_to_batch(torch.rand(1, 16, 64, 64), 2)  # too small
+    assert asked == []
+    torch.set_num_threads(1)
+    spacebatch.space_to_batch(torch.rand(SHARED), 2)
+    assert asked == []
+
+
+def test_there_is_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmp, "_process", -1)  # as after a fork
+    assert openmp.parallel() is None
+    monkeypatch.undo()
+    find = openmp._found.__wrapped__
+    monkeypatch.setattr(openmp.ctypes, "CDLL", lambda *_, **__: object())
+    assert find() is None
+    monkeypatch.setattr(openmp.sys, "platform", "darwin")
+    assert find() is None
+
+
 def test_a_worker_that_is_late_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is done before a worker wakes: it finds no range left."""
     late = []
+    monkeypatch.setattr(openmp, "parallel", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (late.append((self, job)), False)[1])
     x = torch.rand(SHARED)
     y = spacebatch.space_to_batch(x, 2)
@@ -114,8 +140,8 @@ def test_one_thread_alone_takes_all_ranges() -> None:
     job, y = call.job, torch.zeros(geometry.batch_shape)
     steps = job.plain[0]
     ranges = [n for k in range(5) for n in (steps * k // 5, steps * (k + 1) // 5)]
-    array = (workers.ctypes.c_int64 * (6 + 10))(
-        x.data_ptr(), y.data_ptr(), workers.ctypes.addressof(job.plain), 3, 0, 5, *ranges
+    array = (workers.ctypes.c_int64 * (len(JOB) + 10))(
+        x.data_ptr(), y.data_ptr(), workers.ctypes.addressof(job.plain), 3, 0, 0, 5, *ranges
     )
     assert job._functions.share(workers.ctypes.addressof(array), 3, 0) == 1
     assert torch.equal(y, spacebatch.space_to_batch(x, 2))

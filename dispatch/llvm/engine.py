@@ -19,11 +19,13 @@ _Sharing = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, cty
 
 
 class Functions(NamedTuple):
-    """A compiled kernel: `whole` of (space, batch, numbers) in two ways, and `share` of (job, first, spins); see `kernel`."""
+    """A compiled kernel, see `kernel`: `whole` of (space, batch, numbers) in two ways, `share` of (job, first, spins), and the
+    address of `join`."""
 
     short: Any
     long: Any
     share: Any
+    join: int
     engine: Any  # which owns their code
 
 
@@ -91,8 +93,8 @@ def _compile(kind: Kind) -> Functions:
     machine = _machine()
     engine = llvm.create_mcjit_compiler(optimized(kind, machine), machine)
     engine.finalize_object()
-    whole, share = engine.get_function_address("whole"), engine.get_function_address("share")
-    return Functions(_Holding(whole), _Releasing(whole), _Sharing(share), engine)
+    whole, share, join = (engine.get_function_address(name) for name in ("whole", "share", "join"))
+    return Functions(_Holding(whole), _Releasing(whole), _Sharing(share), join, engine)
 
 
 def assembly(kind: Kind, triple: str | None = None, cpu: str = "", features: str = "") -> str:

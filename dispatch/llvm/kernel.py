@@ -2,6 +2,7 @@
 
     whole(space, batch, numbers)     a call
     share(job, first, spins)         some of it: chunks of steps from a range of one's own, then from the others', until none is left
+    join(job)                        the same, from the next range that nobody began with
 
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
 innermost blocked dim. Every offset is linear in the loops' indices. A bordered dim has a place u in padded space, and a row is
@@ -24,7 +25,7 @@ Value = Any
 Body = Callable[[Value, int], None]
 
 # What `share` is given, an int64 each; then, for each range, the step that follows and the one past its end.
-JOB = ("space", "batch", "numbers", "chunk", "done", "ranges")
+JOB = ("space", "batch", "numbers", "chunk", "done", "joined", "ranges")
 
 
 def source_text(kind: Kind) -> str:
@@ -44,7 +45,9 @@ def source_text(kind: Kind) -> str:
         argument.add_attribute("noalias")
     _Kernel(Code(run), kind, run.args).write()
     _write_whole(Code(ir.Function(module, ir.FunctionType(nothing, [POINTER] * 3), "whole")), run)
-    _write_share(Code(ir.Function(module, ir.FunctionType(I64, [POINTER, I64, I64]), "share")), run)
+    share = ir.Function(module, ir.FunctionType(I64, [POINTER, I64, I64]), "share")
+    _write_share(Code(share), run)
+    _write_join(Code(ir.Function(module, ir.FunctionType(nothing, [POINTER]), "join")), share)
     return str(module)
 
 
@@ -92,6 +95,14 @@ def _write_share(code: Code, run: Value) -> None:
     b.branch(wait)
     b.position_at_end(over)
     b.ret(b.zext(finished, I64))
+
+
+def _write_join(code: Code, share: Value) -> None:
+    b = code.builder
+    (job,) = code.function.args
+    joined = b.gep(job, [const(JOB.index("joined"))], source_etype=I64)
+    b.call(share, [job, b.atomic_rmw("add", joined, const(1), "acq_rel"), const(0)])
+    b.ret_void()
 
 
 class _Kernel:

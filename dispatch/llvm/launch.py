@@ -11,17 +11,18 @@ from typing import Any, TypeAlias
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction
 
-from . import workers
+from . import openmp, workers
 from .engine import compiled, vector_bytes
 from .plan import HEAD_NUMBERS, Plan, make_plan
 
 PadValue: TypeAlias = "bool | int | float | complex"
 
 # Bytes read and written, of float32 in blocks of 2 and 4 on 2 cores of an AMD EPYC. Below SHORT_BYTES a call keeps the interpreter's
-# lock, which takes longer to give away than the call. From SHARED_BYTES on threads share a call, since they have to be woken: 1 MiB to
-# and fro 22 us by one and 30 by two, 2 MiB 43 and 44, 4 MiB 80 and 63, 8 MiB 238 and 155.
+# lock, which takes longer to give away than the call. From SHARED_BYTES on threads share a call: 1 MiB to and fro takes 21 us by one
+# and 16 by two of PyTorch's, 4 MiB 84 and 54; threads of our own, which have to be woken, take 30 and 63.
 SHORT_BYTES = 1 << 16
-SHARED_BYTES = 6 << 20
+SHARED_BYTES = 2 << 20
+SHARED_BYTES_OF_OUR_OWN = 6 << 20
 CHUNK_BYTES = 1 << 17  # what the last thread may be late by
 
 
@@ -51,7 +52,7 @@ class Job:
         space, batch = math.prod(geometry.space_shape) * itemsize, math.prod(geometry.batch_shape) * itemsize
         self.kind = plan.kind
         self.result_bytes = batch if direction == "space_to_batch" else space
-        self.shared = space + batch >= SHARED_BYTES
+        self.shared = space + batch >= (SHARED_BYTES if openmp.parallel() else SHARED_BYTES_OF_OUR_OWN)
         self._steps = plan.steps
         self._functions = compiled(plan.kind)
         self.short = self._functions.short if space + batch < SHORT_BYTES else None

@@ -1,5 +1,9 @@
 """Threads that share large calls. Each has a range of steps, which it takes chunk by chunk, and then helps the others, so that a
-busy core delays nobody for long, and yet no two begin in the same huge page of the result."""
+busy core delays nobody for long, and yet no two begin in the same huge page of the result.
+
+They are PyTorch's own threads where those are OpenMP's: after an operator of PyTorch they keep their cores busy for a while,
+waiting for the next, and would be in the way of any others.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import os
 from threading import Lock, Thread
 from typing import Any
 
+from . import openmp
 from .engine import Functions
 from .kernel import JOB
 
@@ -50,7 +55,7 @@ _in_use = Lock()
 def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, chunk: int, threads: int) -> None:
     """A whole call by so many threads at most, this one among them; `chunk` steps at a time.
 
-    A call while another is at it has this thread for itself.
+    Those of PyTorch where they are at hand, else our own; a call while another is at it has this thread for itself.
     """
     if threads <= 1 or not _in_use.acquire(blocking=False):
         functions.long(space, batch, numbers)
@@ -59,20 +64,26 @@ def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, 
         bounds = [steps * k // threads for k in range(threads + 1)]
         ranges = [n for pair in itertools.pairwise(bounds) for n in pair]
         job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(
-            space, batch, ctypes.addressof(numbers), chunk, 0, threads, *ranges
+            space, batch, ctypes.addressof(numbers), chunk, 0, 0, threads, *ranges
         )
-        while len(_team) < threads - 1:
-            _team.append(_Worker())
-        # a worker may come too late to find work, so the job is its own to keep
-        busy = [
-            worker for k, worker in enumerate(_team[: threads - 1], 1) if worker.give(functions.share, job, numbers, k)
-        ]
-        if not functions.share(ctypes.addressof(job), 0, SPINS):
-            for worker in busy:
-                with worker.idle:
-                    pass
+        parallel = openmp.parallel()
+        if parallel is not None:
+            parallel(functions.join, ctypes.addressof(job), threads, 0)
+        else:
+            _run_in_team(functions, job, numbers, threads)
     finally:
         _in_use.release()
+
+
+def _run_in_team(functions: Functions, job: Any, numbers: Any, threads: int) -> None:
+    while len(_team) < threads - 1:
+        _team.append(_Worker())
+    # a worker may come too late to find work, so the job is its own to keep
+    busy = [worker for k, worker in enumerate(_team[: threads - 1], 1) if worker.give(functions.share, job, numbers, k)]
+    if not functions.share(ctypes.addressof(job), 0, SPINS):
+        for worker in busy:
+            with worker.idle:
+                pass
 
 
 def _after_fork() -> None:
