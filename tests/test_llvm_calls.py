@@ -143,7 +143,7 @@ def test_one_thread_alone_takes_all_ranges() -> None:
     array = (workers.ctypes.c_int64 * (len(JOB) + 10))(
         x.data_ptr(), y.data_ptr(), workers.ctypes.addressof(job.plain), 3, 0, 0, 5, *ranges
     )
-    assert job._functions.share(workers.ctypes.addressof(array), 3, 0) == 1
+    assert job.functions(y.data_ptr()).share(workers.ctypes.addressof(array), 3, 0) == 1
     assert torch.equal(y, spacebatch.space_to_batch(x, 2))
 
 
@@ -186,6 +186,54 @@ atexit.register(lambda: (same(), print("done")))
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "done\n"
+
+
+STREAMED = {
+    "lanes": ((4, 3, 8, 128), 2, None, {}),
+    "pixels": ((2, 32, 4, 4), 2, torch.channels_last, {}),
+    "windows": ((2, 3, 4, 64), 2, None, {"arrangement": "contiguous"}),
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_written_past_the_cache(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a result is aligned; elsewhere through the cache, to the same bits."""
+    monkeypatch.setattr(launch, "STREAM_BYTES", 0)
+    shape, block, layout, options = STREAMED[name]
+    geometry = BlockGeometry(shape, block, **options)
+    x = torch.rand(shape)
+    x = x if layout is None else x.to(memory_format=layout)
+    with spacebatch.use_backend("torch"):
+        y = spacebatch.space_to_batch(x, block, **options)
+    for direction, source, wanted in (("space_to_batch", x, y), ("batch_to_space", y, x)):
+        job = launch.job_of(direction, geometry, x.stride(), y.stride(), 4)
+        assert isinstance(job, launch.Job)
+        assert str(job).endswith("written past the cache")
+        ways = set()
+        for skipped in range(0, 128, 32):
+            memory = torch.zeros(wanted.nbytes + 192, dtype=torch.uint8)
+            start = -memory.data_ptr() % 64 + skipped
+            result = memory[start : start + wanted.nbytes].view(torch.float32).as_strided(wanted.shape, wanted.stride())
+            ways.add(job.functions(result.data_ptr()).join)
+            pair = (source, result) if direction == "space_to_batch" else (result, source)
+            job.run(pair[0].data_ptr(), pair[1].data_ptr(), b"", 1)
+            assert torch.equal(result, wanted)
+        assert len(ways) == (2 if job.kind.vector > 32 else 1)
+
+
+def test_what_is_not_written_past_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "STREAM_BYTES", 0)
+    for shape, block, padding in (
+        ((1, 2, 4, 120), 2, 0),
+        ((1, 2, 4, 127), 2, ((0, 0), (0, 1))),
+        ((1, 2, 20 * 64), 20, 0),
+    ):
+        x = torch.empty(shape)
+        geometry = BlockGeometry(shape, block, padding)
+        call = call_of.__wrapped__("space_to_batch", geometry, x.stride(), x.dtype)
+        assert not isinstance(call, str)
+        assert "past the cache" not in str(call.job)
+    assert "past the cache" in spacebatch.explain("space_to_batch", torch.empty(2, 64, 512, 512), 2).kernel
 
 
 def test_out_of_other_strides() -> None:

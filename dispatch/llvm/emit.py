@@ -18,6 +18,10 @@ def const(value: int) -> Value:
     return ir.Constant(I64, value)
 
 
+def const32(value: int) -> Value:
+    return ir.Constant(ir.IntType(32), value)
+
+
 class Code:
     """A function under construction; all numbers are of 64 bits and all strides count bytes."""
 
@@ -67,6 +71,11 @@ class Code:
 
     def store(self, value: Value, pointer: Value) -> None:
         self.builder.store(value, pointer, align=1)
+
+    def stream(self, value: Value, pointer: Value, align: int) -> None:
+        """Store past the cache."""
+        module = self.function.module
+        self.builder.store(value, pointer, align=align).set_metadata("nontemporal", module.add_metadata([const32(1)]))
 
     @contextmanager
     def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:

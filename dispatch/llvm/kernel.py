@@ -144,7 +144,15 @@ class _Kernel:
             for k, index in enumerate(indices):
                 state = self._stepped(state, loops[k], k, index)
             self._nest(loops, len(indices), state)
+        if self.kind.stream:
+            code.builder.fence("seq_cst")  # others may read what was written past the cache
         code.builder.ret_void()
+
+    def _store(self, value: Value, target: Value, width: int) -> None:
+        if self.kind.stream and width == self.kind.vector:
+            self.code.stream(value, target, width)
+        else:
+            self.code.store(value, target)
 
     def _next(self, count: int) -> list[Value]:
         found = [self.code.number(self.numbers, self.read + k) for k in range(count)]
@@ -265,7 +273,7 @@ class _Kernel:
         if size > 1:
             moved = (taken_apart if self.kind.to_batch else put_together)(code.builder, moved, size)
         for value, target in zip(moved, targets, strict=True):
-            code.store(value, target)
+            self._store(value, target, size * word)
 
     def _tile(self, space: Value, batch: Value, phase_step: Value, block: Value, i: Value, size: int) -> None:
         """`size` positions of all phases."""
@@ -429,7 +437,7 @@ class _Kernel:
 
     def _move(self, target: Value, source: Value, offset: Value, width: int) -> None:
         kind = ir.VectorType(ir.IntType(8), width) if width > 8 else ir.IntType(8 * width)
-        self.code.store(self.code.load(self.code.at(source, offset), kind), self.code.at(target, offset))
+        self._store(self.code.load(self.code.at(source, offset), kind), self.code.at(target, offset), width)
 
     def _fill(self, target: Value, count: Value) -> None:
         """Fill bytes with the pad value; their number is a multiple of a word, or of 16 where elements have that many."""

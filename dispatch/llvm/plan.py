@@ -40,6 +40,7 @@ class Kind:
         bordered: whether some of a row is border.
         axes: for each loop the number of the bordered dim whose place it moves, `borders` for a row's own, or -1.
         borders: how many bordered dims there are beside a row's own.
+        stream: vectors are written past the cache, all of them aligned.
     """
 
     to_batch: bool
@@ -52,6 +53,7 @@ class Kind:
     bordered: bool
     axes: tuple[int, ...]
     borders: int
+    stream: bool = False
 
     @property
     def positions(self) -> int:
@@ -107,6 +109,7 @@ def make_plan(
     batch_strides: Sequence[int],
     itemsize: int,
     vector: int = 64,
+    stream: bool = False,
 ) -> Plan | str:
     """The plan of a call with elements, or the reason why there is none.
 
@@ -122,6 +125,7 @@ def make_plan(
         space_strides, batch_strides: of both tensors, in elements.
         itemsize: bytes of an element: 1, 2, 4, 8 or 16.
         vector: bytes of a vector of the processor.
+        stream: write past the cache where all vectors of an aligned result are aligned.
     """
     if min((*space_strides, *batch_strides)) < 0:
         return "a stride is negative"
@@ -168,6 +172,7 @@ def make_plan(
         row.bordered,
         tuple(loop.axis for loop in nested),
         len(borders) // 2,
+        stream and not geometry.padded and _streams(row, nested, to_batch, word, vector),
     )
     steps = math.prod(loop.steps for loop in nested[:2])
     base = -word * sum(d.before * d.space_stride for d in loops.dims)
@@ -232,6 +237,23 @@ def _squares(loops: list[_Loop], borders: list[int], word: int) -> _RowPlan | No
     ]
     numbers = along.steps, across.steps, before, covered, along.space, across.batch
     return _RowPlan("squares", 0, 0, bordered, numbers)
+
+
+def _streams(row: _RowPlan, loops: list[_Loop], to_batch: bool, word: int, vector: int) -> bool:
+    """Whether a result that begins at a multiple of a vector is made of whole vectors, all at multiples of one."""
+    steps = [loop.batch if to_batch else loop.space for loop in loops]
+    if row.row == "lanes":
+        positions, _, _, phase_step, *_ = row.numbers
+        steps += [positions * word, phase_step if to_batch else 0]
+    elif row.row == "pixels":
+        _, _, _, _, space_step, batch_step, run = row.numbers
+        steps += [run, batch_step if to_batch else space_step]
+    elif row.row == "windows":
+        extent, _, _, unit = row.numbers
+        steps += [extent * unit]
+    else:
+        return False
+    return all(step % vector == 0 for step in steps)
 
 
 def _largest_prime(number: int) -> int:
