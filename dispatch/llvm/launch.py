@@ -25,8 +25,9 @@ SHORT_BYTES = 1 << 16
 SHARED_BYTES = 1 << 20
 SHARED_BYTES_OF_OUR_OWN = 6 << 20
 CHUNK_BYTES = 1 << 17  # what the last thread may be late by
-# Of the result, for what is written past the cache: into memory at hand 64 MiB take 2.2 ms instead of 2.8 and 256 MiB 9.6 instead of
-# 12.7, but 16 MiB, which stay in the cache, 0.39 instead of 0.35.
+# Of a result that was there before, which is written past the cache: 64 MiB take 2.2 ms instead of 2.8 and 256 MiB 9.6 instead of 12.7,
+# but 16 MiB, which stay in the cache, 0.39 instead of 0.35. New memory comes from the kernel's hands, zeroed through the cache, where it is
+# in the way: 256 MiB 23 ms instead of 18.
 STREAM_BYTES = 32 << 20
 
 
@@ -61,34 +62,32 @@ class Job:
         self.result_bytes = batch if self._to_batch else space
         self.shared = space + batch >= (SHARED_BYTES if openmp.parallel() else SHARED_BYTES_OF_OUR_OWN)
         self._steps = plan.steps
-        self._streaming = compiled(plan.kind) if plan.kind.stream else None
-        self._functions = None if plan.kind.stream else compiled(self.kind)
-        self.short = self._functions.short if self._functions and space + batch < SHORT_BYTES else None
+        self._streaming = plan.kind if plan.kind.stream else None
+        self._functions = compiled(self.kind)
+        self.short = self._functions.short if space + batch < SHORT_BYTES else None
         self._chunk = max(1, plan.steps * CHUNK_BYTES // (space + batch))
         self.plain = (ctypes.c_int64 * len(plan.numbers))(*plan.numbers)  # with a pad value of 0
         self._numbers: dict[bytes, Any] = {b"": self.plain}
         self._padded = geometry.padded and direction == "space_to_batch"
 
-    def run(self, space: int, batch: int, pad: bytes, threads: int) -> None:
-        """Move everything between two addresses; `pad` is the pad value's bits, empty for zeros."""
+    def run(self, space: int, batch: int, pad: bytes, threads: int, new: bool = True) -> None:
+        """Move everything between two addresses; `pad` is the pad value's bits, empty for zeros, `new` says it of the result."""
         numbers = self._numbers.get(pad) or self._with_pad(pad)
-        functions = self.functions(batch if self._to_batch else space)
+        functions = self._functions if new else self.functions(batch if self._to_batch else space)
         if self.shared:
             workers.run(functions, space, batch, numbers, self._steps, self._chunk, threads)
         else:
             (self.short or functions.long)(space, batch, numbers)
 
     def functions(self, result: int) -> Functions:
-        """What runs for a result at an address."""
+        """What runs for a result that was there before, at an address."""
         if self._streaming is not None and result % self.kind.vector == 0:
-            return self._streaming
-        if self._functions is None:
-            self._functions = compiled(self.kind)
+            return compiled(self._streaming)
         return self._functions
 
     def __str__(self) -> str:
         """What runs, for `explain`."""
-        ways = [", written past the cache"] if self._streaming is not None else []
+        ways = [", an aligned out= past the cache"] if self._streaming is not None else []
         ways += [", shared by threads"] if self.shared else []
         return "".join([str(self.kind), *ways])
 

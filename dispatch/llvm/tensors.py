@@ -38,21 +38,21 @@ class Call:
             advised(result)
         short = self._short
         if short is None or type(pad_value) is not int or pad_value:
-            self.into(source, result, pad_value)
+            self.into(source, result, pad_value, new=True)
         elif self._to_batch:
             short(source.data_ptr(), result.data_ptr(), self.job.plain)
         else:
             short(result.data_ptr(), source.data_ptr(), self.job.plain)
         return result
 
-    def into(self, source: Tensor, result: Tensor, pad_value: PadValue = 0) -> None:
-        """Fill a tensor that has the strides of the job."""
+    def into(self, source: Tensor, result: Tensor, pad_value: PadValue = 0, new: bool = False) -> None:
+        """Fill a tensor that has the strides of the job, and is new or was there before."""
         threads = torch.get_num_threads() if self.job.shared else 1
         if self._to_batch:
             pad = b"" if type(pad_value) is int and pad_value == 0 else self._pad(pad_value)
-            self.job.run(source.data_ptr(), result.data_ptr(), pad, threads)
+            self.job.run(source.data_ptr(), result.data_ptr(), pad, threads, new)
         else:
-            self.job.run(result.data_ptr(), source.data_ptr(), b"", threads)
+            self.job.run(result.data_ptr(), source.data_ptr(), b"", threads, new)
 
     def _pad(self, value: PadValue) -> bytes:
         if value == 0:  # minus zero is equal to zero, and has other bits

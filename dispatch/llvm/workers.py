@@ -15,7 +15,7 @@ from typing import Any
 
 from . import openmp
 from .engine import Functions
-from .kernel import JOB
+from .sharing import JOB
 
 SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
 

@@ -1,0 +1,92 @@
+"""Runs of memory: copied in vectors, filled with the pad value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from .emit import Code, const
+from .plan import Kind
+
+Value = Any
+
+
+class Runs:
+    """What all rows of a kernel do to memory.
+
+    Attributes:
+        code: the function under construction. kind: of the kernel.
+        word: LLVM's type of a word. pad_word: the pad value as one.
+    """
+
+    def __init__(self, code: Code, kind: Kind, pad: Value) -> None:
+        """`pad` points to the 16 bytes of the pad value, repeated."""
+        self.code, self.kind = code, kind
+        self.word = ir.IntType(8 * kind.word)
+        self.pad_word = code.load(pad, self.word)
+        self._pattern = code.load(pad, ir.VectorType(ir.IntType(8), 16))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.vector), [k % 16 for k in range(kind.vector)])
+        self._pad_vector = code.builder.shuffle_vector(self._pattern, self._pattern, mask)
+
+    def store(self, value: Value, target: Value, width: int) -> None:
+        """Store so many bytes, past the cache where the kind says so and they are a whole vector."""
+        if self.kind.stream and width == self.kind.vector:
+            self.code.stream(value, target, width)
+        else:
+            self.code.store(value, target)
+
+    def copy(self, target: Value, source: Value, count: Value | int) -> None:
+        """Copy bytes between runs that do not overlap."""
+        if isinstance(count, int):
+            self._copy_known(target, source, count)
+            return
+        code, width = self.code, self.kind.vector
+
+        def rest(width: int) -> None:
+            if width == 1:
+                with code.when(code.builder.icmp_signed(">", count, const(0))):
+                    self._move(target, source, const(0), 1)
+                return
+            with code.either(code.builder.icmp_signed(">=", count, const(width))) as (then, otherwise):
+                with then:
+                    self._move(target, source, const(0), width)
+                    self._move(target, source, code.sub(count, const(width)), width)
+                with otherwise:
+                    rest(width // 2)
+
+        with code.either(code.builder.icmp_signed(">=", count, const(width))) as (then, otherwise):
+            with then:
+                last = code.sub(count, const(width))
+                with code.loop(const(0), last, width) as offset:
+                    self._move(target, source, offset, width)
+                self._move(target, source, last, width)
+            with otherwise:
+                rest(width // 2)
+
+    def _copy_known(self, target: Value, source: Value, count: int) -> None:
+        width = min(self.kind.vector, 1 << (count.bit_length() - 1))
+        offsets = [*range(0, count - width + 1, width)]
+        if count % width:
+            offsets.append(count - width)
+        for offset in offsets:
+            self._move(target, source, const(offset), width)
+
+    def _move(self, target: Value, source: Value, offset: Value, width: int) -> None:
+        kind = ir.VectorType(ir.IntType(8), width) if width > 8 else ir.IntType(8 * width)
+        self.store(self.code.load(self.code.at(source, offset), kind), self.code.at(target, offset), width)
+
+    def fill(self, target: Value, count: Value) -> None:
+        """Fill bytes with the pad value; their number is a multiple of a word, or of 16 where elements have that many."""
+        code, width = self.code, self.kind.vector
+        whole = code.sub(count, code.builder.urem(count, const(width)))
+        with code.loop(const(0), whole, width) as offset:
+            code.store(self._pad_vector, code.at(target, offset))
+        step, value = (16, self._pattern) if self.kind.pair else (self.kind.word, self.pad_word)
+        with code.loop(whole, count, step) as offset:
+            code.store(value, code.at(target, offset))
+
+    def fill_each(self, target: Value, start: Value, stop: Value, step: Value, count: Value) -> None:
+        """Fill the runs number start to stop, `step` bytes apart."""
+        with self.code.loop(start, stop) as k:
+            self.fill(self.code.at(target, self.code.mul(k, step)), count)
