@@ -318,9 +318,9 @@ def _named(name: str, where: str) -> Backend:
     return BACKENDS[name]
 
 
-_forced: Backend | None = None
+forced: Backend | None = None  # what `use_backend` or the environment demands
 if os.environ.get("SPACEBATCH_BACKEND"):
-    _forced = _named(os.environ["SPACEBATCH_BACKEND"], "SPACEBATCH_BACKEND")
+    forced = _named(os.environ["SPACEBATCH_BACKEND"], "SPACEBATCH_BACKEND")
 
 
 @contextmanager
@@ -343,22 +343,12 @@ def use_backend(name: Literal["triton", "llvm", "numpy", "torch"]) -> Iterator[N
     Raises:
         ValueError: no backend of that name. TypeError: no name.
     """
-    global _forced
-    before, _forced = _forced, _named(name, "use_backend")
+    global forced
+    before, forced = forced, _named(name, "use_backend")
     try:
         yield
     finally:
-        _forced = before
-
-
-def is_forced() -> bool:
-    """Whether a backend is demanded."""
-    return _forced is not None
-
-
-def forced_backend() -> Backend | None:
-    """The backend that `use_backend` or the environment demands, if any."""
-    return _forced
+        forced = before
 
 
 def tell_autograd(out: Tensor) -> None:
@@ -373,11 +363,11 @@ def run(
     """Compute by the first backend that can, or by the forced one or not at all."""
     if out is not None:
         tell_autograd(out)
-    if _forced is not None:
-        reason = _forced.can_run(direction, geometry, source, out)
+    if forced is not None:
+        reason = forced.can_run(direction, geometry, source, out)
         if reason is not None:
-            raise RuntimeError(f"{direction}: the backend {_forced.name!r} was asked for, but {reason}")
-        return _forced.run(direction, geometry, source, pad_value, out)
+            raise RuntimeError(f"{direction}: the backend {forced.name!r} was asked for, but {reason}")
+        return forced.run(direction, geometry, source, pad_value, out)
     for backend in candidates(source):
         if backend is TORCH or backend.can_run(direction, geometry, source, out) is None:
             return backend.run(direction, geometry, source, pad_value, out)

@@ -125,7 +125,7 @@ def explain(
     way = front_door.way(x)
     if way == "aten":
         return Explanation(name, geometry, way, "torch", _TORCH_KERNEL, {})
-    forced = backends.forced_backend()
+    forced = backends.forced
     reasons: dict[str, str | None] = {}
     for backend in backends.candidates(x) if forced is None else (forced,):
         reasons[backend.name] = reason = backend.can_run(direction, geometry, x, None)

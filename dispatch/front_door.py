@@ -76,7 +76,7 @@ class Call:
         """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
         if x.is_complex() or x.is_neg():
             x = resolved(x)
-        if not x.is_cpu or backends.is_forced():
+        if not x.is_cpu or backends.forced is not None:
             return backends.run("space_to_batch", self.geometry, x, pad_value, out)
         if out is None:
             kernel = self._to_batch.get((x.stride(), x.dtype)) or self._kernel("space_to_batch", self._to_batch, x)
@@ -87,7 +87,7 @@ class Call:
         """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
         if y.is_complex() or y.is_neg():
             y = resolved(y)
-        if not y.is_cpu or backends.is_forced():
+        if not y.is_cpu or backends.forced is not None:
             return backends.run("batch_to_space", self.geometry, y, 0, out)
         if out is None:
             kernel = self._to_space.get((y.stride(), y.dtype)) or self._kernel("batch_to_space", self._to_space, y)

@@ -138,7 +138,7 @@ def test_an_empty_backend_of_the_environment_is_none() -> None:
         """
         import torch, spacebatch
         from spacebatch import backends
-        print(backends.forced_backend(), spacebatch.space_to_batch(torch.zeros(1, 4), (2,)).shape)
+        print(backends.forced, spacebatch.space_to_batch(torch.zeros(1, 4), (2,)).shape)
         """,
         SPACEBATCH_BACKEND="",
     )
