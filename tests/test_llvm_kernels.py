@@ -133,6 +133,15 @@ def test_what_no_kernel_takes() -> None:
     assert every_other == "what is next to each other in one tensor is neither near nor far in the other"
 
 
+def test_rows_that_would_be_scattered() -> None:
+    for size, reason in ((64, "rows of 2 positions in 32 phases are scattered"), (128, None)):
+        geometry = BlockGeometry((2, 512, 32, size), (1, 32))
+        space, batch = (dense_strides(shape, range(4)) for shape in (geometry.space_shape, geometry.batch_shape))
+        plan = make_plan("space_to_batch", geometry, space, batch, 4)
+        assert (plan if isinstance(plan, str) else None) == reason
+        assert isinstance(make_plan("batch_to_space", geometry, space, batch, 4), Plan)
+
+
 def test_a_result_keeps_the_order_of_its_source() -> None:
     geometry = BlockGeometry((1, 2, 4, 4), 2)
     assert result_layout("space_to_batch", geometry, (32, 1, 8, 2)) == ((4, 2, 2, 2), (8, 1, 4, 2))
