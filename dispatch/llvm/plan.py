@@ -142,7 +142,7 @@ def make_plan(
     to_batch = direction == "space_to_batch"
     if (
         to_batch
-        and not run
+        and not (run or geometry.padded)
         and math.prod(geometry.batch_shape) * itemsize >= SCATTERED_BYTES
         and _scatters(dims[-1], word)
     ):
