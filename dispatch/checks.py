@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spacebatch.reference.pad_value import check_pad_value
 
-from .backends import Direction, PadValue
+from .backend import Direction, PadValue
 
 
 def check_tensor(op: str, x: Tensor) -> None:

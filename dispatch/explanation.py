@@ -11,7 +11,8 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, checks, front_door, strided_copy
+from . import backends, checks, front_door, llvm_backend, strided_copy
+from .backend import Direction
 
 if TYPE_CHECKING:
     from .nn.functional import AtrousExplanation
@@ -118,7 +119,7 @@ def explain(
     geometry = (BlockGeometry if name == "space_to_batch" else BlockGeometry.from_batch)(
         tuple(x.shape), block_shape, *borders, **options
     )
-    direction: backends.Direction = "space_to_batch" if name == "space_to_batch" else "batch_to_space"
+    direction: Direction = "space_to_batch" if name == "space_to_batch" else "batch_to_space"
     if isinstance(x, np.ndarray):
         return _of_array(direction, geometry, x)
     checks.check_tensor(name, x)
@@ -136,8 +137,8 @@ def explain(
     return Explanation(name, geometry, way, None, "none: the call fails", reasons)
 
 
-def _of_array(direction: backends.Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
-    reason = backends.llvm_missing()
+def _of_array(direction: Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
+    reason = llvm_backend.missing()
     if reason is None:
         from .llvm import arrays
 
@@ -152,7 +153,7 @@ _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
 _TORCH_KERNEL = "pad, reshape, permute, clone, view"
 
 
-def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry, x: Tensor) -> str:
+def _kernel(backend: str, direction: Direction, geometry: BlockGeometry, x: Tensor) -> str:
     if backend == "triton":
         from spacebatch.tl_kernels import launch
 
@@ -160,7 +161,7 @@ def _kernel(backend: str, direction: backends.Direction, geometry: BlockGeometry
     if backend == "numpy":
         return _NUMPY_KERNEL
     if backend == "llvm":
-        call = backends.llvm_call(direction, geometry, x)
+        call = llvm_backend.call_for(direction, geometry, x)
         assert not isinstance(call, str)
         return str(call.job)
     if x.device.type == "cpu" and not geometry.empty:

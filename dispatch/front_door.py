@@ -19,8 +19,8 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.keyed import keyed
 
-from . import backends, hooks, sharding
-from .backends import PadValue
+from . import backends, hooks, llvm_backend, sharding, torch_backend
+from .backend import Direction, Into, PadValue
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
 _Kind: TypeAlias = "tuple[tuple[int, ...], torch.dtype]"
@@ -68,9 +68,7 @@ class Call:
         self.geometry = geometry
         self._to_batch: dict[_Kind, _Kernel] = {}  # of CPU tensors, by strides and dtype
         self._to_space: dict[_Kind, _Kernel] = {}
-        self._into: dict[
-            tuple[backends.Direction, _Kind, tuple[int, ...]], backends.Into
-        ] = {}  # and by those of an `out`
+        self._into: dict[tuple[Direction, _Kind, tuple[int, ...]], Into] = {}  # and by those of an `out`
 
     def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
         """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
@@ -94,22 +92,22 @@ class Call:
             return kernel(y, 0)
         return self._written("batch_to_space", y, 0, out)
 
-    def _kernel(self, direction: backends.Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
-        found = backends.llvm_call(direction, self.geometry, x)
-        kernel = partial(backends.TORCH.run, direction, self.geometry, out=None) if isinstance(found, str) else found
+    def _kernel(self, direction: Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
+        found = llvm_backend.call_for(direction, self.geometry, x)
+        kernel = partial(torch_backend.run, direction, self.geometry, out=None) if isinstance(found, str) else found
         if len(kept) > 64:
             kept.clear()
         kept[x.stride(), x.dtype] = kernel
         return kernel
 
-    def _written(self, direction: backends.Direction, source: Tensor, pad_value: PadValue, out: Tensor) -> Tensor:
+    def _written(self, direction: Direction, source: Tensor, pad_value: PadValue, out: Tensor) -> Tensor:
         """`out`, filled."""
         key = direction, (source.stride(), source.dtype), out.stride()
         into = self._into.get(key)
         if into is None:
             if len(self._into) > 64:
                 self._into.clear()
-            into = self._into[key] = backends.cpu_into(direction, self.geometry, source, out)
+            into = self._into[key] = llvm_backend.into(direction, self.geometry, source, out)
         backends.tell_autograd(out)
         into(source, out, pad_value)
         return out
@@ -161,7 +159,7 @@ def space_to_batch(x: Tensor, call: Call, pad_value: PadValue, way: Way) -> Tens
         return _apply_to_batch(x, call, pad_value)  # type: ignore[no-any-return]
     if way == "operator":
         return operator(torch.ops.spacebatch.space_to_batch, x, operator_arguments(call.geometry, pad_value))
-    return backends.run_aten("space_to_batch", call.geometry, x, pad_value)
+    return torch_backend.run_aten("space_to_batch", call.geometry, x, pad_value)
 
 
 def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
@@ -172,7 +170,7 @@ def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
         return _apply_to_space(y, call)  # type: ignore[no-any-return]
     if way == "operator":
         return operator(torch.ops.spacebatch.batch_to_space, y, operator_arguments(call.geometry))
-    return backends.run_aten("batch_to_space", call.geometry, y, 0)
+    return torch_backend.run_aten("batch_to_space", call.geometry, y, 0)
 
 
 def operator(op: Any, x: Tensor, arguments: tuple[Any, ...]) -> Tensor:

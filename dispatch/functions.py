@@ -11,7 +11,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 from spacebatch.reference.functions import array_to_batch, array_to_space
 
-from . import backends, front_door, traced
+from . import front_door, llvm_backend, traced
 from .checks import check_apart, check_array, check_out, torch_pad_value
 from .checks import check_tensor as check_tensor
 
@@ -85,7 +85,7 @@ def space_to_batch(
         return out.copy_(front_door.space_to_batch(x, call, number, way))
     check_array("space_to_batch", x, out)
     return array_to_batch(
-        backends.array_copies().to_batch,
+        llvm_backend.array_copies().to_batch,
         x,
         block_shape,
         paddings,
@@ -150,5 +150,5 @@ def batch_to_space(
             return call.to_space(y, out)
         return out.copy_(front_door.batch_to_space(y, call, way))
     check_array("batch_to_space", y, out)
-    copy = backends.array_copies().to_space
+    copy = llvm_backend.array_copies().to_space
     return array_to_space(copy, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)

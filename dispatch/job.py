@@ -18,7 +18,7 @@ from spacebatch.perf.eager import eager_batch_to_space, eager_space_to_batch
 from spacebatch.perf.timing import Call, copy_of, hardware, interleaved, software
 from spacebatch.reference import BlockGeometry, definition
 
-from . import backends
+from .backend import Direction
 from .picture import draw, read
 
 TIMED_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}  # the photograph is repeated up to here: beyond any cache
@@ -234,7 +234,7 @@ def _print_times(photograph: Tensor, geometry: BlockGeometry) -> None:
     to_batch, to_space = 4 * (x.numel() + y.numel()), 8 * x.numel()  # bytes; what is cropped need not be read
     print(f"\nTimes of {repeats} such photographs, {x.numel() * 4 / 1e6:.0f} MB: medians of {ROUNDS} interleaved runs")
     print(f"  {'operation':18}{'backend':10}{'ms':>9}{'GB/s':>10}{'of a copy':>12}{'eager ms':>12}{'speed-up':>11}")
-    rows: tuple[tuple[str, backends.Direction, tuple[_Operation, _Operation], Tensor, Tensor, int], ...] = (
+    rows: tuple[tuple[str, Direction, tuple[_Operation, _Operation], Tensor, Tensor, int], ...] = (
         ("space_to_batch", "space_to_batch", (spacebatch.space_to_batch, eager_space_to_batch), x, y, to_batch),
         ("  backward", "batch_to_space", (spacebatch.space_to_batch, eager_space_to_batch), x, y, to_space),
         ("batch_to_space", "batch_to_space", (spacebatch.batch_to_space, eager_batch_to_space), y, x, to_space),

@@ -113,7 +113,7 @@ def peers(figure: Any, run: Run) -> bool:
         return False
     kinds, dtypes = _unique(kind for kind, _ in found), _unique(dtype for _, dtype in found)
     values = [[_median(found.get((kind, dtype), [])) for dtype in dtypes] for kind in kinds]
-    figure.set_size_inches(3.5 + 0.9 * len(dtypes), 1.5 + 0.28 * len(kinds))
+    figure.set_size_inches(1.5 + 0.065 * max(map(len, kinds)) + max(0.9 * len(dtypes), 2.5), 1.5 + 0.28 * len(kinds))
     axes = figure.add_subplot()
     logs = [[math.log2(v) if v else math.nan for v in line] for line in values]
     image = axes.imshow(logs, cmap="RdYlGn", vmin=-2, vmax=2, aspect="auto")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import backends
+from spacebatch import llvm_backend
 from spacebatch.llvm import launch, openmp, workers
 from spacebatch.llvm.sharing import JOB
 from spacebatch.llvm.tensors import call_of
@@ -324,4 +324,4 @@ def test_an_llvm_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.missing() == "LLVM does not know this processor: no such processor"
     monkeypatch.delattr(engine.llvm, "create_pass_builder")
     assert "or later is needed" in str(engine.missing())
-    assert backends.llvm_missing() is None  # which was found before
+    assert llvm_backend.missing() is None  # which was found before
