@@ -28,8 +28,8 @@ SHARED = (4, 8, 256, 256)  # of float32 8 MiB: shared by threads
 def three_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three threads, PyTorch's or our own."""
     if request.param == "own":
-        monkeypatch.setattr(openmp, "parallel", lambda: None)
-    elif openmp.parallel() is None:
+        monkeypatch.setattr(openmp, "loaded", lambda: None)
+    elif openmp.loaded() is None:
         pytest.skip("PyTorch's threads are not OpenMP's")
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -88,9 +88,10 @@ def test_shared_by_threads(padding: int, layout: torch.memory_format) -> None:
 
 def test_who_is_asked(three_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    found, give = openmp.parallel(), workers._Worker.give
+    found, give = openmp.loaded(), workers._Worker.give
     if found is not None:
-        monkeypatch.setattr(openmp, "parallel", lambda: lambda *job: (asked.append(job[2]), found(*job)))
+        watched = found._replace(parallel=lambda *job: (asked.append(job[2]), found.parallel(*job)))
+        monkeypatch.setattr(openmp, "loaded", lambda: watched)
     monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (asked.append(1), give(self, *job))[1])
     spacebatch.space_to_batch(torch.rand(SHARED), 2)
     assert asked == ([3] if found is not None else [1, 1])
@@ -104,7 +105,7 @@ def test_who_is_asked(three_threads: None, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_there_is_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openmp, "_process", -1)  # as after a fork
-    assert openmp.parallel() is None
+    assert openmp.loaded() is None
     monkeypatch.undo()
     find = openmp._found.__wrapped__
     monkeypatch.setattr(openmp.ctypes, "CDLL", lambda *_, **__: object())
@@ -116,7 +117,7 @@ def test_there_is_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worker_that_is_late_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is done before a worker wakes: it finds no range left."""
     late = []
-    monkeypatch.setattr(openmp, "parallel", lambda: None)
+    monkeypatch.setattr(openmp, "loaded", lambda: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (late.append((self, job)), False)[1])
     x = torch.rand(SHARED)

@@ -2,7 +2,7 @@
 
     whole(space, batch, numbers)     a call
     share(job, first, spins)         some of it: chunks of steps from a range of one's own, then from the others', until none is left
-    join(job)                        the same, from the next range that nobody began with
+    join(job)                        the same, from the range of this thread of PyTorch's: always the same one, whose cache it finds
 
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
 innermost blocked dim. Every offset is linear in the loops' indices. A bordered dim has a place u in padded space, and a row is

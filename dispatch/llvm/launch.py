@@ -60,7 +60,7 @@ class Job:
         self._to_batch = direction == "space_to_batch"
         self.kind = replace(plan.kind, stream=False)
         self.result_bytes = batch if self._to_batch else space
-        self.shared = space + batch >= (SHARED_BYTES if openmp.parallel() else SHARED_BYTES_OF_OUR_OWN)
+        self.shared = space + batch >= (SHARED_BYTES if openmp.loaded() else SHARED_BYTES_OF_OUR_OWN)
         self._steps = plan.steps
         self._streaming = plan.kind if plan.kind.stream else None
         self._functions = compiled(self.kind)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+
 from .emit import I64, POINTER, Code, const
 
 Value = Any
 
 # What `share` is given, an int64 each; then, for each range, the step that follows and the one past its end.
-JOB = ("space", "batch", "numbers", "chunk", "done", "joined", "ranges")
+JOB = ("space", "batch", "numbers", "chunk", "done", "which", "ranges")
 
 
 def write_whole(code: Code, run: Value) -> None:
@@ -63,9 +65,10 @@ def write_share(code: Code, run: Value) -> None:
 
 
 def write_join(code: Code, share: Value) -> None:
-    """join(job): the same from the next range that nobody began with."""
+    """join(job): the same from the range of this thread, whose number the function at `which` tells."""
     b = code.builder
     (job,) = code.function.args
-    joined = b.gep(job, [const(JOB.index("joined"))], source_etype=I64)
-    b.call(share, [job, b.atomic_rmw("add", joined, const(1), "acq_rel"), const(0)])
+    which = b.inttoptr(code.number(job, JOB.index("which")), ir.FunctionType(ir.IntType(32), []).as_pointer())
+    number = b.call(which, [])
+    b.call(share, [job, b.zext(number, I64), const(0)])
     b.ret_void()

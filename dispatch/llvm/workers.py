@@ -63,12 +63,13 @@ def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, 
     try:
         bounds = [steps * k // threads for k in range(threads + 1)]
         ranges = [n for pair in itertools.pairwise(bounds) for n in pair]
+        found = openmp.loaded()
+        which = found.number if found is not None else 0
         job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(
-            space, batch, ctypes.addressof(numbers), chunk, 0, 0, threads, *ranges
+            space, batch, ctypes.addressof(numbers), chunk, 0, which, threads, *ranges
         )
-        parallel = openmp.parallel()
-        if parallel is not None:
-            parallel(functions.join, ctypes.addressof(job), threads, 0)
+        if found is not None:
+            found.parallel(functions.join, ctypes.addressof(job), threads, 0)
         else:
             _run_in_team(functions, job, numbers, threads)
     finally:
