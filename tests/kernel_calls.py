@@ -86,7 +86,7 @@ def check_both_ways(
 
 def poisoned(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """A tensor whose every byte is 0xA5 (True, for bools), in the memory order of `like`."""
-    from spacebatch.backends import empty_result
+    from spacebatch.backend import empty_result
 
     result = empty_result(like, shape)
     if like.dtype is torch.bool:

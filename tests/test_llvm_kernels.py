@@ -79,7 +79,7 @@ def test_every_row(name: str, vector: int) -> None:
     geometry = geometry_of(name, row)
     order = row.order or range(len(row.shape))
     rows = set()
-    for dtype in DTYPES:
+    for dtype in DTYPES if vector == 64 else DTYPES[::2]:
         x = random_tensor(geometry.space_shape, dtype).contiguous()
         x = x.new_empty_strided(x.shape, dense_strides(x.shape, order)).copy_(x)
         arguments = {**geometry.arguments, "pad_value": 3}
