@@ -163,6 +163,26 @@ def test_machine_code(cpu: str, vector: int, registers: str, shuffle: str) -> No
     assert any(line.startswith(shuffle) and registers in line for line in lines), "no shuffle of vectors"
 
 
+@pytest.mark.parametrize("name", ["lanes", "pixels", "windows"])
+def test_machine_code_past_the_cache(name: str) -> None:
+    """No vector of the result goes through the cache, and what was written is there before anybody is told."""
+    row = {
+        "lanes": Row((1, 16, 8, 256), (2, 2), ((0, 0), (0, 0))),
+        "pixels": Row((1, 64, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+        "windows": Row((1, 16, 4, 256), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
+    }[name]
+    geometry = geometry_of(name, row)
+    order = row.order or range(4)
+    strides = [dense_strides(shape, order) for shape in (geometry.space_shape, geometry.batch_shape)]
+    plan = make_plan("space_to_batch", geometry, *strides, 4, 32, stream=True)
+    assert isinstance(plan, Plan)
+    assert (plan.kind.row, plan.kind.stream) == (name, True)
+    text = engine.assembly(plan.kind, "x86_64-unknown-linux-gnu", "x86-64-v3")
+    assert re.search(r"vmovnt\w+\s+%ymm\d+, .*\(", text)
+    assert not re.search(r"vmov[aud]\w+\s+%ymm\d+, .*\((?!%rsp)", text)
+    assert re.search(r"mfence|lock\s+or", text)
+
+
 def test_machine_code_of_arm() -> None:
     geometry = BlockGeometry((1, 16, 64, 64), 2)
     plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4, 16)

@@ -57,7 +57,7 @@ def pixels(runs: Runs, numbers: Numbers) -> Row:
         if kind.bordered:
             low = code.least(code.ceil_div(code.sub(before, phase), extent), outers)
             past = code.ceil_div(code.sub(code.add(before, covered), phase), extent)
-            high = code.most(code.least(past, outers), low)
+            high = code.least(past, outers)
             if kind.to_batch:
                 runs.fill_each(batch, const(0), low, batch_step, unit)
                 runs.fill_each(batch, high, outers, batch_step, unit)
