@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from . import hooks
+from . import torch_private
 
 Spelling: TypeAlias = Literal["aten", "kernel"]
 _SPELLINGS = ("aten", "kernel")
@@ -60,6 +60,6 @@ def use_compiled(name: Spelling) -> Iterator[None]:
 
 def kernel_wanted() -> bool:
     """Whether a call that is being traced becomes one of our operators: no transform may need to look inside."""
-    if _chosen != "kernel" or not hooks.is_compiling() or hooks.exporting_to_onnx():
+    if _chosen != "kernel" or not torch_private.is_compiling() or torch_private.exporting_to_onnx():
         return False
-    return isinstance(hooks.transform_in_graph(), type(None)) and not hooks.forward_ad_active()
+    return isinstance(torch_private.transform_in_graph(), type(None)) and not torch_private.forward_ad_active()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, checks, front_door, llvm_backend, strided_copy
+from . import backends, checks, llvm_backend, routes, strided_copy
 from .backend import Direction
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def explain(
     if isinstance(x, np.ndarray):
         return _of_array(direction, geometry, x)
     checks.check_tensor(name, x)
-    way = front_door.way(x)
+    way = routes.way(x)
     if way == "aten":
         return Explanation(name, geometry, way, "torch", _TORCH_KERNEL, {})
     forced = backends.forced
@@ -140,7 +140,7 @@ def explain(
 def _of_array(direction: Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
     reason = llvm_backend.missing()
     if reason is None:
-        from .llvm import arrays
+        from spacebatch.reference.llvm import arrays
 
         job = arrays.job_for(direction, geometry, x)
         if not isinstance(job, str):

@@ -11,7 +11,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 from spacebatch.reference.functions import array_to_batch, array_to_space
 
-from . import front_door, llvm_backend, traced
+from . import llvm_backend, routes, traced
 from .checks import check_apart, check_array, check_out, torch_pad_value
 from .checks import check_tensor as check_tensor
 
@@ -68,21 +68,21 @@ def space_to_batch(
     """
     if isinstance(x, Tensor):
         number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
-        way = front_door.way(x)
+        way = routes.way(x)
         if x.is_nested or x.is_quantized or (way != "backend" and way != "autograd") or out is not None:
             check_tensor("space_to_batch", x)
-        if way == "aten" or (way == "operator" and front_door.symbolic(x)):
+        if way == "aten" or (way == "operator" and routes.symbolic(x)):
             result = traced.space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
             return result if out is None else traced.into("space_to_batch", x, result, out)
-        call = front_door.space_call(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        call = routes.space_call(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
         if out is None:
-            return front_door.space_to_batch(x, call, number, way)
+            return routes.space_to_batch(x, call, number, way)
         check_out("space_to_batch", x, call.geometry.batch_shape, out)
         if way != "operator":
             check_apart("space_to_batch", x, out)
         if way == "backend":
             return call.to_batch(x, number, out)
-        return out.copy_(front_door.space_to_batch(x, call, number, way))
+        return out.copy_(routes.space_to_batch(x, call, number, way))
     check_array("space_to_batch", x, out)
     return array_to_batch(
         llvm_backend.array_copies().to_batch,
@@ -134,21 +134,21 @@ def batch_to_space(
     Source: Caffe2's BatchToSpace and TensorFlow's BatchToSpaceND.
     """
     if isinstance(y, Tensor):
-        way = front_door.way(y)
+        way = routes.way(y)
         if y.is_nested or y.is_quantized or (way != "backend" and way != "autograd") or out is not None:
             check_tensor("batch_to_space", y)
-        if way == "aten" or (way == "operator" and front_door.symbolic(y)):
+        if way == "aten" or (way == "operator" and routes.symbolic(y)):
             result = traced.batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
             return result if out is None else traced.into("batch_to_space", y, result, out)
-        call = front_door.batch_call(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        call = routes.batch_call(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
         if out is None:
-            return front_door.batch_to_space(y, call, way)
+            return routes.batch_to_space(y, call, way)
         check_out("batch_to_space", y, call.geometry.space_shape, out)
         if way != "operator":
             check_apart("batch_to_space", y, out)
         if way == "backend":
             return call.to_space(y, out)
-        return out.copy_(front_door.batch_to_space(y, call, way))
+        return out.copy_(routes.batch_to_space(y, call, way))
     check_array("batch_to_space", y, out)
     copy = llvm_backend.array_copies().to_space
     return array_to_space(copy, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)

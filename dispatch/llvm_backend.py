@@ -16,7 +16,7 @@ from . import torch_backend
 from .backend import Backend, Direction, Into, PadValue
 
 if TYPE_CHECKING:
-    from .llvm.tensors import Call
+    from spacebatch.reference.llvm.tensors import Call
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +25,7 @@ def missing() -> str | None:
     if importlib.util.find_spec("llvmlite") is None:
         return "llvmlite is not installed"
     try:
-        from .llvm import engine
+        from spacebatch.reference.llvm import engine
     except (ImportError, OSError) as error:
         return f"llvmlite cannot be loaded: {error}"
     return engine.missing()
@@ -38,7 +38,7 @@ def call_for(direction: Direction, geometry: BlockGeometry, source: Tensor, out:
     reason = missing()
     if reason is not None:
         return reason
-    from .llvm import tensors
+    from spacebatch.reference.llvm import tensors
 
     return tensors.call_of(direction, geometry, source.stride(), source.dtype, None if out is None else out.stride())
 
@@ -63,7 +63,7 @@ def array_copies() -> ArrayCopies:
     """The vector kernels where they can be loaded, and NumPy alone elsewhere."""
     if missing() is not None:
         return ArrayCopies(copy_to_batch, copy_to_space)
-    from .llvm import arrays
+    from spacebatch.reference.llvm import arrays
 
     return ArrayCopies(arrays.to_batch, arrays.to_space)
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import hooks
+from . import torch_private
 
 
 def is_distributed(x: Tensor) -> bool:
@@ -42,13 +42,13 @@ def register() -> bool:
     global _registered
     if _registered is None:
         operators = torch.ops.spacebatch.space_to_batch.default, torch.ops.spacebatch.batch_to_space.default
-        _registered = hooks.shards_by_all_arguments(operators)
+        _registered = torch_private.shards_by_all_arguments(operators)
         if _registered:
             from torch.distributed.tensor.experimental import register_sharding
 
             for operator, rule in zip(operators, (_space_to_batch, _batch_to_space), strict=True):
                 register_sharding(operator)(rule)
-            hooks.shards_by_all_arguments(operators)  # registering has set them back
+            torch_private.shards_by_all_arguments(operators)  # registering has set them back
     return _registered
 
 

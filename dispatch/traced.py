@@ -17,7 +17,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.memory_order import memory_order
 
-from . import aten, compiled, hooks
+from . import aten, compiled, torch_private
 from .backend import Direction, PadValue
 from .checks import check_out
 
@@ -43,7 +43,7 @@ def space_to_batch(
         arguments = blocks, _flat(pairs), dims, pad_value, batch_order, arrangement
         return torch.ops.spacebatch.space_to_batch(x, *arguments)  # type: ignore[no-any-return]
     batch_major = batch_order == "batch_major"
-    if x.dim() + len(dims) > ONNX_RANK and len(dims) > 1 and hooks.exporting_to_onnx():
+    if x.dim() + len(dims) > ONNX_RANK and len(dims) > 1 and torch_private.exporting_to_onnx():
         # the first dim is the outermost phase
         for k in range(len(dims)) if batch_major else reversed(range(len(dims))):
             after = [x.shape[0] * blocks[k], *x.shape[1:]]
@@ -72,7 +72,7 @@ def batch_to_space(
         arguments = blocks, _flat(pairs), dims, batch_order, arrangement
         return torch.ops.spacebatch.batch_to_space(y, *arguments)  # type: ignore[no-any-return]
     batch_major = batch_order == "batch_major"
-    if y.dim() + len(dims) > ONNX_RANK and len(dims) > 1 and hooks.exporting_to_onnx():
+    if y.dim() + len(dims) > ONNX_RANK and len(dims) > 1 and torch_private.exporting_to_onnx():
         for k in reversed(range(len(dims))) if batch_major else range(len(dims)):
             after = [y.shape[0] // blocks[k], *y.shape[1:]]
             after[dims[k]] = sizes[k]
@@ -104,7 +104,7 @@ def _folded(x: Tensor, dim: int) -> Tensor:
 
 def _recording() -> bool:
     """Whether `torch.jit.trace` records; compilers cannot ask, nor need they."""
-    return not hooks.is_compiling() and bool(hooks.is_tracing())
+    return not torch_private.is_compiling() and bool(torch_private.is_tracing())
 
 
 @contextmanager

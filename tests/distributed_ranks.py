@@ -1,4 +1,4 @@
-"""What `tests/test_distributed.py` has every rank do: `python tests/distributed_ranks.py WORLD RESULTS.json`.
+"""What `tests/dispatch/test_distributed.py` has every rank do: `python tests/distributed_ranks.py WORLD RESULTS.json`.
 
 Each check runs on all ranks in the same order; rank 0 writes down the tracebacks of those that failed anywhere.
 """

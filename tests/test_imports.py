@@ -151,10 +151,10 @@ def test_public_hooks() -> None:
         """
         import numpy as np
         import torch, spacebatch
-        from spacebatch import hooks
-        assert not hooks.PRIVATE
-        assert hooks.functorch_level() and hooks.mode_active() and hooks.forward_ad_active()
-        assert hooks.dispatch_modes is None and hooks.has_storage is hooks._reads_storage
+        from spacebatch import torch_private
+        assert not torch_private.PRIVATE
+        assert torch_private.functorch_level() and torch_private.mode_active() and torch_private.forward_ad_active()
+        assert torch_private.dispatch_modes is None and torch_private.has_storage is torch_private._reads_storage
         for order in ("block_major", "batch_major"):
             for arrangement in ("interleaved", "contiguous"):
                 options = {"batch_order": order, "arrangement": arrangement}

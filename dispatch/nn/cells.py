@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import front_door, functions
+from .. import functions, routes
 from .taps import missing
 
 
@@ -78,7 +78,7 @@ def valid(cells: Cells) -> Tensor:
     """Bool tensor (P * N, 1, *cells), True where a cell stands for a position of the image."""
     x = cells.tensor
     arguments = (cells.rate, cells.sizes, cells.samples, x.device)
-    plain = front_door.way(x) in ("autograd", "backend")
+    plain = routes.way(x) in ("autograd", "backend")
     if not plain or (x.is_cuda and torch.cuda.is_current_stream_capturing()):  # memory that lives no longer than this
         return _valid(*arguments)
     return _kept_valid(*arguments)

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from .. import front_door
+from .. import routes
 from .choice_table import Choice, Choices
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
@@ -65,7 +65,7 @@ def _mode() -> str:
 
 def why_not_asked(x: Tensor) -> str | None:
     """Why the table is not even looked at for this input, or None if it is."""
-    if front_door.way(x) not in ("autograd", "backend"):
+    if routes.way(x) not in ("autograd", "backend"):
         return "compiling, transforming, or a tensor that is not plain"
     if _mode() == "off":
         return "SPACEBATCH_AUTOTUNE=off"

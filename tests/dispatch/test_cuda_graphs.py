@@ -1,4 +1,4 @@
-"""CUDA graphs, streams and several devices: what a launch must not do. `tests/test_gpu.py` captures one shape per tuning mode."""
+"""CUDA graphs, streams and several devices: what a launch must not do. `tests/dispatch/test_gpu.py` captures one shape per tuning mode."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacebatch import hooks
+from spacebatch import torch_private
 
-TESTS = Path(__file__).parent
-CORE = ("test_literals.py", "test_transforms.py", "test_layouts.py", "test_modules.py")
+TESTS = Path(__file__).parents[1]
+CORE = ("reference/test_literals.py", "dispatch/test_transforms.py", "reference/test_layouts.py", "nn/test_modules.py")
 
 
-@pytest.mark.skipif(not hooks.PRIVATE, reason="the fallbacks are in place already")
+@pytest.mark.skipif(not torch_private.PRIVATE, reason="the fallbacks are in place already")
 def test_the_core_passes_without_private_hooks() -> None:
     # compiled autograd and meta tensors' strides have files of their own; what is asked here is bits and gradients
     command = [
@@ -58,19 +58,19 @@ class Square(torch.autograd.Function):
 
 
 def test_the_short_apply_is_the_public_one() -> None:
-    for apply in (hooks.apply_of(Square), Square.apply):
+    for apply in (torch_private.apply_of(Square), Square.apply):
         x = torch.tensor([1.0, 3.0], requires_grad=True)
         y = apply(x)
         (gradient,) = torch.autograd.grad(y.sum(), x)
         assert (y.tolist(), gradient.tolist()) == ([1.0, 9.0], [2.0, 6.0])
 
 
-@pytest.mark.skipif(not hooks.PRIVATE, reason="the fallbacks are in place")
+@pytest.mark.skipif(not torch_private.PRIVATE, reason="the fallbacks are in place")
 def test_every_private_hook_is_found() -> None:
     """On a release of PyTorch without one of them this fails, and the fallback goes on working."""
-    assert hooks.functorch_level is not hooks._unknown_transform
-    assert hooks.transform_in_graph is not hooks._unknown_transform
-    assert hooks.has_storage is not hooks._reads_storage
-    assert hooks.dispatch_modes is not None
-    assert hooks._LEVELS
-    assert hooks.is_tracing is torch._C._is_tracing
+    assert torch_private.functorch_level is not torch_private._unknown_transform
+    assert torch_private.transform_in_graph is not torch_private._unknown_transform
+    assert torch_private.has_storage is not torch_private._reads_storage
+    assert torch_private.dispatch_modes is not None
+    assert torch_private._LEVELS
+    assert torch_private.is_tracing is torch._C._is_tracing

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import spacebatch
-from spacebatch import backends, hooks
+from spacebatch import backends, torch_private
 from tests.bits import same
 
 
@@ -134,29 +134,29 @@ def test_nothing_is_computed() -> None:
 
 def test_private_hooks_are_found() -> None:
     """A release of PyTorch without them would take the careful way, right but slower; this says so."""
-    if not hooks.PRIVATE:
+    if not torch_private.PRIVATE:
         pytest.skip("SPACEBATCH_PUBLIC_HOOKS=1")
-    assert hooks.functorch_level is not hooks._unknown_transform
-    assert hooks.functorch_level() is None
-    assert hooks.has_storage is not hooks._reads_storage
-    assert hooks.dispatch_modes is not None
-    assert not hooks.mode_active()
-    assert not hooks.forward_ad_active()
-    assert not hooks.is_compiling()
+    assert torch_private.functorch_level is not torch_private._unknown_transform
+    assert torch_private.functorch_level() is None
+    assert torch_private.has_storage is not torch_private._reads_storage
+    assert torch_private.dispatch_modes is not None
+    assert not torch_private.mode_active()
+    assert not torch_private.forward_ad_active()
+    assert not torch_private.is_compiling()
 
 
 def test_public_hooks_answer_the_same() -> None:
     seen = []
 
     def look(x: torch.Tensor) -> torch.Tensor:
-        seen.append((bool(hooks.has_storage(x)), hooks._reads_storage(x)))
+        seen.append((bool(torch_private.has_storage(x)), torch_private._reads_storage(x)))
         return x.sum()
 
     torch.vmap(look)(torch.ones(2, 3))
     look(torch.ones(2))
     assert seen == [(False, False), (True, True)]
-    assert hooks._find("no_such_thing", "_C.no_such_thing") is None
-    assert hooks._unknown_transform()
+    assert torch_private._find("no_such_thing", "_C.no_such_thing") is None
+    assert torch_private._unknown_transform()
 
 
 @pytest.mark.parametrize(

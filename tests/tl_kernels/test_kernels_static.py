@@ -16,7 +16,7 @@ from spacebatch.perf.traffic import lost
 triton = pytest.importorskip("triton")
 
 # Committed tables of `python -m spacebatch.perf static`, one per minor version of Triton, whose compilers differ.
-RESULTS = Path(__file__).parents[1] / "perf" / "results"
+RESULTS = Path(__file__).parents[2] / "perf" / "results"
 COMMITTED = RESULTS / f"static-{'.'.join(triton.__version__.split('.')[:2])}.json"
 
 

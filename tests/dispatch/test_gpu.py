@@ -1,6 +1,6 @@
 """On a real device: every case through the front door, streams, CUDA graphs, and tensors of more than 2**31 elements.
 
-`tests/test_kernels.py` runs on the device as well where there is one; this file holds what needs one.
+`tests/tl_kernels/test_kernels.py` runs on the device as well where there is one; this file holds what needs one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = [
 @each_option
 @each_case
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.complex128], ids=str)
-def test_every_case_through_the_front_door(case: Case, options: dict[str, str], dtype: torch.dtype) -> None:
+def test_every_case_through_the_routes(case: Case, options: dict[str, str], dtype: torch.dtype) -> None:
     x = random_bits(case.shape, dtype).cuda()
     geometry = case.geometry(**options)
     y = spacebatch.space_to_batch(x, **geometry.arguments, pad_value=1)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from spacebatch.llvm import engine
-from spacebatch.llvm.plan import Plan, make_plan
-from spacebatch.llvm.tensors import pad_bits, result_layout
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.llvm import engine
+from spacebatch.reference.llvm.plan import Plan, make_plan
+from spacebatch.reference.llvm.tensors import pad_bits, result_layout
 from spacebatch.reference.memory_order import dense_strides
 from tests.bits import define_batch, random_tensor, raw, same
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.keyed import keyed
 
-from . import backends, hooks, llvm_backend, sharding, torch_backend
+from . import backends, llvm_backend, sharding, torch_backend, torch_private
 from .backend import Direction, Into, PadValue
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
@@ -27,12 +27,12 @@ _Kind: TypeAlias = "tuple[tuple[int, ...], torch.dtype]"
 _Kernel: TypeAlias = Callable[[Tensor, PadValue], Tensor]
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, torch.nn.Buffer))
-_is_compiling = hooks.is_compiling
-_is_tracing = hooks.is_tracing
-_functorch_level = hooks.functorch_level
-_has_storage = hooks.has_storage
-_modes = hooks.mode_active
-_forward_ad = hooks.forward_ad_active
+_is_compiling = torch_private.is_compiling
+_is_tracing = torch_private.is_tracing
+_functorch_level = torch_private.functorch_level
+_has_storage = torch_private.has_storage
+_modes = torch_private.mode_active
+_forward_ad = torch_private.forward_ad_active
 _grad_enabled = torch.is_grad_enabled
 
 
@@ -147,8 +147,8 @@ class BatchToSpace(torch.autograd.Function):
         return batch_to_space(tangent, ctx.call, way(tangent))
 
 
-_apply_to_batch = hooks.apply_of(SpaceToBatch)
-_apply_to_space = hooks.apply_of(BatchToSpace)
+_apply_to_batch = torch_private.apply_of(SpaceToBatch)
+_apply_to_space = torch_private.apply_of(BatchToSpace)
 
 
 def space_to_batch(x: Tensor, call: Call, pad_value: PadValue, way: Way) -> Tensor:

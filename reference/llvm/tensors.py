@@ -7,11 +7,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from spacebatch.huge_pages import HUGE_BYTES, advised
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
-from ..huge_pages import HUGE_BYTES, advised
 from .launch import Job, PadValue, job_of
 
 Strides = tuple[int, ...]

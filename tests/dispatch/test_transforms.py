@@ -1,6 +1,6 @@
 """Transforms around whole functions: functional_call, nested vmap, dual tensors, checkpoints, anomaly mode, compiled autograd.
 
-`tests/test_gradients.py` has each transform of torch.func against the composition by hand.
+`tests/dispatch/test_gradients.py` has each transform of torch.func against the composition by hand.
 """
 
 from __future__ import annotations

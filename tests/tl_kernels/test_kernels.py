@@ -168,7 +168,7 @@ def test_more_loops_than_the_kernels_take() -> None:
     assert told.backend != "triton"
 
 
-def test_through_the_front_door() -> None:
+def test_through_the_routes() -> None:
     x = random_bits((2, 3, 5, 7), torch.float32).nan_to_num().to(DEVICE).requires_grad_()
     with spacebatch.use_backend("triton"):
         y = spacebatch.space_to_batch(x, 2, "auto")

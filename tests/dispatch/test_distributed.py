@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed"),
     pytest.mark.skipif(sys.platform != "linux", reason="starts processes that meet on Linux's loopback"),

@@ -15,10 +15,10 @@ import torch
 
 import spacebatch
 from spacebatch import llvm_backend
-from spacebatch.llvm import launch, openmp, workers
-from spacebatch.llvm.sharing import JOB
-from spacebatch.llvm.tensors import call_of
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.llvm import launch, openmp, workers
+from spacebatch.reference.llvm.sharing import JOB
+from spacebatch.reference.llvm.tensors import call_of
 from tests.bits import define_batch, random_tensor, same
 
 SHARED = (4, 8, 256, 256)  # of float32 8 MiB: shared by threads
@@ -316,7 +316,7 @@ print(before, "llvmlite" in sys.modules)
 
 
 def test_an_llvm_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacebatch.llvm import engine
+    from spacebatch.reference.llvm import engine
 
     def unknown() -> None:
         raise RuntimeError("no such processor")
