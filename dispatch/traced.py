@@ -18,7 +18,8 @@ from spacebatch.reference.arguments import Pair, batch_arguments, space_argument
 from spacebatch.reference.memory_order import memory_order
 
 from . import aten, compiled, torch_private
-from .backend import Direction, PadValue
+from spacebatch.reference.prepared import Direction
+from .eager import PadValue
 from .checks import check_out
 
 # What runtimes for ONNX take. Where blocked dims split in two would exceed it, they are moved one after the other.

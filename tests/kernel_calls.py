@@ -86,9 +86,8 @@ def check_both_ways(
 
 def poisoned(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """A tensor whose every byte is 0xA5 (True, for bools), in the memory order of `like`."""
-    from spacebatch.backend import empty_result
-
-    result = empty_result(like, shape)
+    strides = dense_strides(shape, memory_order(like.shape, like.stride()))
+    result = torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
     if like.dtype is torch.bool:
         return result.fill_(True)
     storage = torch.empty(0, dtype=torch.uint8, device=result.device).set_(result.untyped_storage())

@@ -65,7 +65,7 @@ def _mode() -> str:
 
 def why_not_asked(x: Tensor) -> str | None:
     """Why the table is not even looked at for this input, or None if it is."""
-    if routes.way(x) not in ("autograd", "backend"):
+    if routes.route_of(x) not in ("autograd", "eager"):
         return "compiling, transforming, or a tensor that is not plain"
     if _mode() == "off":
         return "SPACEBATCH_AUTOTUNE=off"

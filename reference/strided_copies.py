@@ -3,26 +3,24 @@
 The padded coordinate of a blocked dim, u = before + coordinate, splits into u = outer * extent + inner. What the input
 covers, [before, before + size), is at most three rectangles of (outer, inner): the rest of a first row, whole rows, the
 start of a last one; or one for each phase. Each product of such rectangles over the dims is one strided copy between two views, and the
-complement is the border. With no padding that is a single copy. Where `shifts` pays, the innermost blocked dim goes by words
-instead, a block at a time. NumPy lets go of the interpreter while it copies, so that large copies are shared out among threads.
+complement is the border. With no padding that is a single copy. NumPy lets go of the interpreter while it copies, so that large
+copies are shared out among threads.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from . import shifts
 from .geometry import Axis, BlockGeometry
 from .threads import THREADED_BYTES, run_in_threads, thread_limit
 
 Array = npt.NDArray[Any]
-Move = tuple[Callable[..., None], tuple[Array, ...]]  # what to do with which views, the target or the words first
 
 
 class Rectangle(NamedTuple):
@@ -154,46 +152,17 @@ def _copy_steps(geometry: BlockGeometry, by_phase: int | None) -> list[Step]:
     return list(_steps(geometry, choices))
 
 
-@lru_cache(maxsize=256)
-def _word_steps(geometry: BlockGeometry, k: int, count: int) -> tuple[list[tuple[Step, ...]], list[Step]]:
-    """For `count` words along axis k: the steps of every lane, and those of the elements behind the last word."""
-    axis = geometry.axes[k]
-    choices = [covered(other) for other in geometry.axes]
-    lanes: list[list[Step]] = []
-    rest: list[Step] = []
-    for q in range(axis.block):
-        outer, inner = divmod(axis.before + q, axis.block)
-        choices[k] = [Rectangle(axis.before, axis.before + count, slice(outer, outer + count), slice(inner, inner + 1))]
-        lanes.append(list(_steps(geometry, choices)))
-    for u in range(axis.before + count * axis.block, axis.before + axis.size):
-        outer, inner = divmod(u, axis.block)
-        choices[k] = [Rectangle(u, u + 1, slice(outer, outer + 1), slice(inner, inner + 1))]
-        rest += _steps(geometry, choices)
-    return list(zip(*lanes, strict=True)), rest
-
-
-def _moves(geometry: BlockGeometry, x: Array, y: Array, to_space: bool) -> list[Move]:
-    """What takes every element to its place: moves of words where they pay, strided copies elsewhere."""
-    moves: list[Move] = []
-    if wide := shifts.views(geometry, x, y):
-        found, words, y = wide
-        x, batch = x.view(y.dtype), _split_batch_view(geometry, y)
-        lanes, steps = _word_steps(geometry, found.axis, found.words)
-        move = shifts.join if to_space else shifts.split
-        for same_place in lanes:
-            first = same_place[0]
-            rows = words[first.space].reshape(first.sizes).transpose(first.order)
-            moves.append((move, (rows, *(batch[step.batch] for step in same_place))))
-    else:
-        nearest = min(range(len(geometry.axes)), key=lambda k: abs(x.strides[geometry.axes[k].dim]))
-        interleaved = geometry.arrangement == "interleaved"
-        batch = _split_batch_view(geometry, y)
-        steps = _copy_steps(geometry, nearest if to_space and interleaved else None)
-    for step in steps:
+def _copies(geometry: BlockGeometry, x: Array, y: Array, to_space: bool) -> list[tuple[Array, Array]]:
+    """Pairs of views, the target first, whose copies take every element to its place."""
+    nearest = min(range(len(geometry.axes)), key=lambda k: abs(x.strides[geometry.axes[k].dim]))
+    interleaved = geometry.arrangement == "interleaved"
+    batch = _split_batch_view(geometry, y)
+    copies = []
+    for step in _copy_steps(geometry, nearest if to_space and interleaved else None):
         # The reshape splits single dims, hence is a view.
         pair = x[step.space].reshape(step.sizes).transpose(step.order), batch[step.batch]
-        moves.append((_copy, pair if to_space else pair[::-1]))
-    return moves
+        copies.append(pair if to_space else pair[::-1])
+    return copies
 
 
 @lru_cache(maxsize=256)
@@ -222,31 +191,28 @@ def copy_to_batch(geometry: BlockGeometry, x: Array, y: Array, pad_value: Any, t
         return
     if geometry.padded:
         fill_border(geometry, y, pad_value)
-    _run_all(_moves(geometry, x, y, to_space=False), threads)
+    _run_all(_copies(geometry, x, y, to_space=False), threads)
 
 
 def copy_to_space(geometry: BlockGeometry, y: Array, x: Array, threads: int | None = None) -> None:
     """Fill x, of the geometry's space shape, from y; what lies in the cropped border is not read."""
     if x.size == 0:
         return
-    _run_all(_moves(geometry, x, y, to_space=True), threads)
+    _run_all(_copies(geometry, x, y, to_space=True), threads)
 
 
 # A tile stays in the cache until every phase of it was read or written. 8x64x128x128 float16 in blocks of 4, one thread:
 # 3.8 ms instead of 7.7 to the batch, and 4.4 instead of 8.5 back. Smaller ones cost more calls, larger ones leave a thread
-# without: 1 MiB of bytes as words of two, 2 cores of an AMD EPYC, NumPy 2.4: 174 us with 64 KiB, 138 with 128, 124 with 256.
+# without.
 TILE_BYTES = 1 << 18
 
 
-def _run_all(moves: list[Move], threads: int | None) -> None:
-    """Make all moves, tile by tile; large ones are shared out among threads."""
-    tiles: list[Move] = []
-    total = 0
-    for move, arrays in moves:
-        total += arrays[0].nbytes
-        tiles += [(move, parts) for parts in _tiles(*arrays)]
+def _run_all(copies: list[tuple[Array, Array]], threads: int | None) -> None:
+    """Make all copies, tile by tile; large ones are shared out among threads."""
+    tiles = [tile for target, source in copies for tile in _tiles(target, source)]
     count = 1
-    if total >= THREADED_BYTES and not moves[0][1][0].dtype.hasobject:
+    total = sum(target.nbytes for target, _ in copies)
+    if total >= THREADED_BYTES and not copies[0][0].dtype.hasobject:
         count = min(thread_limit() if threads is None else threads, len(tiles))
     if count <= 1:
         _copy_tiles(tiles)
@@ -255,33 +221,31 @@ def _run_all(moves: list[Move], threads: int | None) -> None:
         run_in_threads([(_copy_tiles, (tiles[a:b],)) for a, b in itertools.pairwise(bounds)])
 
 
-def _tiles(target: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """The arrays in parts of about TILE_BYTES of the first, cut along the dims that are outermost in the memory of all."""
+def _tiles(target: Array, source: Array) -> Iterator[tuple[Array, Array]]:
+    """The pair in parts of about TILE_BYTES, cut along the dims that are outermost in the memory of both."""
     if target.nbytes <= TILE_BYTES:
-        yield target, *others
+        yield target, source
         return
-    strides = zip(*(map(abs, array.strides) for array in (target, *others)), strict=True)
-    steps = [min(along) if size > 1 else -1 for along, size in zip(strides, target.shape, strict=True)]
+    steps = [
+        min(abs(a), abs(b)) if size > 1 else -1
+        for a, b, size in zip(target.strides, source.strides, target.shape, strict=True)
+    ]
     dim = max(range(target.ndim), key=steps.__getitem__)
     size = target.shape[dim]
-    if steps[dim] <= target.itemsize and len(others) == 1:  # a copy of a single run, as good as any tile
-        yield target, *others
+    if steps[dim] <= target.itemsize:  # a copy of a single run, as good as any tile
+        yield target, source
         return
     length = max(1, size * TILE_BYTES // target.nbytes)
     before = (slice(None),) * dim
     for start in range(0, size, length):
         index = (*before, slice(start, start + length))
-        yield from _tiles(*(array[index] for array in (target, *others)))
+        yield from _tiles(target[index], source[index])
 
 
-def _copy_tiles(tiles: list[Move]) -> None:
-    for move, arrays in tiles:
-        move(*arrays)
-
-
-def _copy(target: Array, source: Array) -> None:
-    for part, values in _long_runs(target, source):
-        np.copyto(part, values)
+def _copy_tiles(tiles: list[tuple[Array, Array]]) -> None:
+    for target, source in tiles:
+        for part, values in _long_runs(target, source):
+            np.copyto(part, values)
 
 
 def _long_runs(target: Array, source: Array) -> list[tuple[Array, Array]]:
