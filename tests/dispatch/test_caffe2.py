@@ -481,25 +481,6 @@ class TestBadInputs:
             call(value)
 
 
-def test_a_size_that_is_not_divisible(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"space_to_batch: dim 3 of size 3 padded by \(0, 0\) is 3, .* block size 2"):
-        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 3))))
-    with pytest.raises(ValueError, match=r"space_to_batch: dim 2 of size 4 padded by \(0, 1\) is 5, .* block size 2"):
-        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 4))), pad_b=1)
-
-
-def test_crops_beyond_the_size(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"batch_to_space: crops \(2, 3\) exceed dim 3"):
-        caffe2.batch_to_space(make(PHASES), pad_l=2, pad_r=3)
-
-
-@pytest.mark.parametrize("batch", [1, 3, 10])
-def test_a_batch_that_is_not_divisible(make: Any, batch: int) -> None:
-    """10 is the batch of the documentation's own BatchToSpace example, whose last two samples overwrite the others."""
-    with pytest.raises(ValueError, match=rf"batch_to_space: the batch size {batch} is not divisible by the 4 "):
-        caffe2.batch_to_space(make(np.zeros((batch, 3, 32, 32), dtype=np.float32)), pad=3)
-
-
 class TestDocumentationExamples:
     # Row and column 3 * i + p - 2 for i = 0, 1, 2: p = 0 reads (-, 1, 4), p = 1 (-, 2, -), p = 2 (0, 3, -).
     FIRST_CHANNEL = (
