@@ -20,12 +20,12 @@ from .reference.geometry import BlockGeometry, required_paddings
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
     from .backends import use_backend
-    from .choose import BlockChoice, choose_block
     from .compiled import use_compiled
-    from .conversion import Conversion
-    from .converting import convert
     from .explanation import Explanation, explain
     from .functions import batch_to_space, space_to_batch
+    from .nn.block_choice import BlockChoice, choose_block
+    from .nn.conversion_report import Conversion
+    from .nn.convert_network import convert
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,7 +57,12 @@ _HOME = {
     "explain": "explanation",
 }
 # these bring torch.fx along
-_LATER = {"BlockChoice": "choose", "Conversion": "conversion", "choose_block": "choose", "convert": "converting"}
+_LATER = {
+    "BlockChoice": "nn.block_choice",
+    "Conversion": "nn.conversion_report",
+    "choose_block": "nn.block_choice",
+    "convert": "nn.convert_network",
+}
 
 
 def _load() -> None:

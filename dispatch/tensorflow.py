@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from . import spelling
-from .reference.arguments import INT64_MAX, Pair, as_integer
-from .spelling import ArrayT, Blocks, Words, shown
+from .reference.arguments import INT64_MAX, Pair
+from .spelling import ArrayT, Blocks, Words
+from .tensorflow_arguments import as_array, at_least, check_name, depth, integers, pairs, told_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,7 @@ def space_to_batch_nd(
 ) -> Any:
     """`spacebatch.space_to_batch` with TensorFlow's arguments, for any number of spatial dims.
 
+    >>> import numpy as np
     >>> x = np.array([[1, 2, 3, 4, 5]])
     >>> space_to_batch_nd(x, [3], [[1, 0]])
     array([[0, 3],
@@ -86,6 +87,7 @@ def batch_to_space_nd(input: Nested, block_shape: Vector, crops: Pairs, name: st
 def batch_to_space_nd(input: Any, block_shape: Vector, crops: Pairs, name: str | None = None) -> Any:
     """`spacebatch.batch_to_space` with TensorFlow's arguments, for any number of spatial dims.
 
+    >>> import numpy as np
     >>> y = np.array([[0, 3], [1, 4], [2, 5]])
     >>> batch_to_space_nd(y, [3], [[1, 0]])
     array([[1, 2, 3, 4, 5]])
@@ -171,7 +173,7 @@ def space_to_batch(
     Source: TensorFlow's tf.space_to_batch and tf.compat.v1.space_to_batch.
     """
     named = {"block_shape": block_shape, "paddings": paddings, "block_size": block_size, "name": name}
-    given = _told_apart("space_to_batch", "paddings", arguments, named)
+    given = told_apart("space_to_batch", "paddings", arguments, named)
     return _moved("space_to_batch", "paddings", input, *given, square=True, pad_value=pad_value)
 
 
@@ -203,6 +205,7 @@ def batch_to_space(
 ) -> Any:
     """`batch_to_space_nd`, also in the argument order of TensorFlow 1.
 
+    >>> import numpy as np
     >>> y = np.arange(1, 5).reshape(4, 1, 1, 1)
     >>> batch_to_space(y, [2, 2], [[0, 0], [0, 1]]).tolist(), batch_to_space(y, [[0, 0], [0, 1]], 2).tolist()
     ([[[[1]], [[3]]]], [[[[1]], [[3]]]])
@@ -227,7 +230,7 @@ def batch_to_space(
     Source: TensorFlow's tf.batch_to_space and tf.compat.v1.batch_to_space.
     """
     named = {"block_shape": block_shape, "crops": crops, "block_size": block_size, "name": name}
-    given = _told_apart("batch_to_space", "crops", arguments, named)
+    given = told_apart("batch_to_space", "crops", arguments, named)
     return _moved("batch_to_space", "crops", input, *given, square=True)
 
 
@@ -236,9 +239,8 @@ def required_space_to_batch_paddings(
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """The paddings that make every size divisible by its block, and the crops that undo what was added for that.
 
-    >>> paddings, crops = required_space_to_batch_paddings([5, 7], [2, 4], [[1, 0], [0, 0]])
-    >>> np.array(paddings).tolist(), np.array(crops).tolist()
-    ([[1, 0], [0, 1]], [[0, 0], [0, 1]])
+    >>> required_space_to_batch_paddings([5, 7], [2, 4], [[1, 0], [0, 0]])
+    (((1, 0), (0, 1)), ((0, 0), (0, 1)))
 
     Args:
         input_shape: sizes of the M spatial dims, in elements.
@@ -256,12 +258,12 @@ def required_space_to_batch_paddings(
     Source: TensorFlow's tf.required_space_to_batch_paddings.
     """
     op = "required_space_to_batch_paddings"
-    _check_name(op, name)
-    sizes = _integers(op, "input_shape", input_shape, 0)
-    blocks = _integers(op, "block_shape", block_shape, 1)
+    check_name(op, name)
+    sizes = integers(op, "input_shape", input_shape, 0)
+    blocks = integers(op, "block_shape", block_shape, 1)
     if len(sizes) != len(blocks):
         raise ValueError(f"{op}: input_shape has {len(sizes)} entries and block_shape {len(blocks)}")
-    base = ((0, 0),) * len(sizes) if base_paddings is None else _pairs(op, "base_paddings", base_paddings, len(sizes))
+    base = ((0, 0),) * len(sizes) if base_paddings is None else pairs(op, "base_paddings", base_paddings, len(sizes))
     paddings, crops = [], []
     for k, (size, block, (before, after)) in enumerate(zip(sizes, blocks, base, strict=True)):
         padded = size + before + after
@@ -292,22 +294,22 @@ def _moved(
         input, block, borders, name, options: their values.
         square: an int may stand for two equal blocks.
     """
-    x = _array(op, input)
+    x = as_array(op, input)
     if block_name == "block_size" and x.ndim != 4:
         raise ValueError(f"{op}: the input must be 4-D, (batch, height, width, depth), got {x.ndim}-D")
-    one = square and (block_name == "block_size" or _depth(block) == 0)
+    one = square and (block_name == "block_size" or depth(block) == 0)
     if one:
-        blocks: tuple[int, ...] = (_at_least(2 if block_name == "block_size" else 1, block, f"{op}: {block_name}"),) * 2
+        blocks: tuple[int, ...] = (at_least(2 if block_name == "block_size" else 1, block, f"{op}: {block_name}"),) * 2
     else:
-        blocks = _integers(op, block_name, block, 1)
+        blocks = integers(op, block_name, block, 1)
     dims = tuple(range(1, len(blocks) + 1))
     if x.ndim <= len(dims):
         raise ValueError(
             f"{op}: {block_name} is for {len(dims)} spatial dims, but a {x.ndim}-D input has only {max(x.ndim - 1, 0)} "
             "dims besides the batch"
         )
-    pairs = _pairs(op, border, borders, len(dims))
-    _check_name(op, name)
+    checked = pairs(op, border, borders, len(dims))
+    check_name(op, name)
 
     def words() -> Words:
         block_of = (block_name if one else block_name + "[{}]").format
@@ -316,122 +318,10 @@ def _moved(
 
     move: Any = spelling.space_to_batch if border == "paddings" else spelling.batch_to_space
     if dims:
-        return move(words, x, Blocks(blocks, pairs, dims), **options)
+        return move(words, x, Blocks(blocks, checked, dims), **options)
     copied = Blocks((1,), ((0, 0),), (1,))
     return move(words, x, copied, **options) if x.ndim > 1 else move(words, x[:, None], copied, **options)[:, 0]
 
 
 def _remedy(k: int, missing: int) -> str:
     return f"add {missing} to paddings[{k}], or take what required_space_to_batch_paddings returns"
-
-
-def _told_apart(
-    op: str, border: str, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[str, Any, Any, str | None]:
-    """(the block's argument, its value, the borders, the name), from either order and any keywords."""
-    order: tuple[str, ...] = ("block_shape", border, "name")
-    if _first_is_border(op, border, arguments, named):
-        order = border, "block_size", "name", "block_shape"
-    if len(arguments) > len(order):
-        raise TypeError(
-            f"{op}: takes at most (input, {', '.join(order)}), got {1 + len(arguments)} arguments by position"
-        )
-    for argument, value in zip(order, arguments, strict=False):
-        if value is not None and named[argument] is not None:
-            raise TypeError(f"{op}: {argument} is given by position and by keyword")
-        named[argument] = value if value is not None else named[argument]
-    blocks = [argument for argument in ("block_shape", "block_size") if named[argument] is not None]
-    if len(blocks) != 1:
-        raise TypeError(
-            f"{op}: give {'block_shape or block_size, not both' if blocks else 'block_shape or block_size'}"
-        )
-    if named[border] is None:
-        raise TypeError(f"{op}: {border} is missing")
-    return blocks[0], named[blocks[0]], named[border], named["name"]
-
-
-def _first_is_border(op: str, border: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> bool:
-    """Whether the positional arguments stand in TensorFlow 1's order: only the borders are a matrix."""
-    if not arguments:
-        return False
-    first = _depth(arguments[0])
-    if len(arguments) == 1 or arguments[1] is None:
-        block_is_named = named["block_shape"] is not None or named["block_size"] is not None
-        return block_is_named or (first == 2 and named[border] is None)
-    second = _depth(arguments[1])
-    if (first == 2) == (second > 0):
-        raise TypeError(
-            f"{op}: takes (input, block_shape, {border}) or (input, {border}, block_size), where {border} is a matrix of "
-            f"shape [M, 2]; got {shown(arguments[0])} and {shown(arguments[1])}"
-        )
-    return first == 2
-
-
-def _depth(value: Any) -> int:
-    """0 for a number, 1 for a vector, 2 for a matrix and anything deeper."""
-    if hasattr(value, "ndim"):
-        return min(int(value.ndim), 2)
-    if not isinstance(value, (list, tuple)):
-        return int(_is_sequence(value))
-    return 2 if any(_depth(entry) for entry in value) else 1
-
-
-def _array(op: str, input: Any) -> Any:
-    """The input as an array or tensor."""
-    if isinstance(input, np.ndarray) or spelling.is_tensor(input):
-        return input
-    if not isinstance(input, (list, tuple)):
-        kind = type(input).__name__
-        raise TypeError(f"{op}: the input must be a torch.Tensor, a numpy.ndarray or nested lists, got {kind}")
-    try:
-        array = np.asarray(input)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{op}: the input's nested lists make no array: {error}") from None
-    if array.dtype == object:
-        raise TypeError(f"{op}: the input's nested lists must hold numbers, got {shown(input)}")
-    return array
-
-
-def _check_name(op: str, name: Any) -> None:
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"{op}: name must be a string or None, got {shown(name)} of type {type(name).__name__}")
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
-def _entries(op: str, name: str, values: Any) -> Sequence[Any]:
-    listed = values.tolist() if isinstance(values, np.ndarray) or spelling.is_tensor(values) else values
-    if not _is_sequence(listed):
-        kind = type(values).__name__
-        raise TypeError(
-            f"{op}: {name} must be a sequence, list, tuple, array or tensor, got {shown(values)} of type {kind}"
-        )
-    return listed  # type: ignore[no-any-return]
-
-
-def _at_least(least: int, value: Any, what: str) -> int:
-    number = as_integer(value, what)
-    if number < least:
-        raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}, got {number}")
-    return number
-
-
-def _integers(op: str, name: str, values: Any, least: int) -> tuple[int, ...]:
-    return tuple(_at_least(least, value, f"{op}: {name}[{k}]") for k, value in enumerate(_entries(op, name, values)))
-
-
-def _pairs(op: str, name: str, borders: Any, count: int) -> tuple[Pair, ...]:
-    """`borders` as one pair per dim; the shorter forms that the library allows elsewhere are not TensorFlow's."""
-    rows = _entries(op, name, borders)
-    if len(rows) != count:
-        raise ValueError(f"{op}: {name} must hold one pair for each of the {count} blocks, got {len(rows)} entries")
-    pairs = []
-    for k, row in enumerate(rows):
-        pair = _entries(op, f"{name}[{k}]", row)
-        if len(pair) != 2:
-            raise ValueError(f"{op}: {name}[{k}] must be a (before, after) pair, got {shown(row)}")
-        before, after = (_at_least(0, value, f"{op}: {name}[{k}][{side}]") for side, value in enumerate(pair))
-        pairs.append((before, after))
-    return tuple(pairs)

@@ -192,6 +192,7 @@ def test_own_words(name: str, kind: str) -> None:
     assert named(told) <= ARGUMENTS[spelled] | (border if spelled != "caffe2" else set())
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_what_is_refused_later_has_the_same_name() -> None:
     """Kinds of tensors, pad values and backends are checked by the functions behind, which know no spelling."""
     sparse = torch.zeros(4, 4, 4, 4).to_sparse()

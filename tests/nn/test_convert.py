@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spacebatch import converting, trials
-from spacebatch.choose import choose_block
-from spacebatch.conversion import Conversion, Row
-from spacebatch.converting import convert
+from spacebatch import Conversion, choose_block, convert, trials
 from spacebatch.nn import AtrousConv2d
+from spacebatch.nn.conversion_report import Row
+from spacebatch.nn.convert_network import GAIN
 from spacebatch.nn.regions import dilation_of
 
 
@@ -400,4 +399,4 @@ def test_the_table_lines_up() -> None:
     assert lines[1].split() == ["chain", "a", "…", "c", "(3)", "2x2", "1.000", "0.500", "2.00x", "yes:", "faster"]
     assert lines[2].index("no:") == lines[1].index("yes:") == lines[0].index("replaced")
     assert lines[-1] == "note: x could not be traced"
-    assert converting.GAIN > 1
+    assert GAIN > 1

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spacebatch.converting import convert
+from spacebatch import convert
 from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
