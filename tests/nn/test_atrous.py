@@ -270,6 +270,7 @@ def test_vmap_and_jvp() -> None:
         ({"dilation": 1.5}, TypeError, r"dilation must be an integer or a sequence of integers, got 1.5"),
         ({"dilation": True}, TypeError, r"dilation must be an integer, got the bool True"),
         ({"stride": (1, -1)}, ValueError, r"stride\[1\] must be at least 1, got -1"),
+        ({"stride": [1] * 999}, ValueError, r"stride has 999 entries for 2 spatial dims: .{,300}$"),
         ({"padding": -1}, ValueError, r"padding\[0\] must not be negative, got -1"),
         ({"padding": "full"}, ValueError, r"padding must be one of \('same', 'valid'\), got 'full'"),
         ({"padding": "same", "stride": 2}, ValueError, r'padding="same" needs a stride of 1, got \(2, 2\)'),
