@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -59,15 +58,6 @@ CASES = (
     Case("1d_stride_skips_the_image", (1, 1, 1), 1, (2,), {"dilation": 4, "stride": 4, "padding": 6}),
     Case("no_samples", (0, 3, 8, 8), 4, (3, 3), {"dilation": 2, "padding": 2}),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Thousands of tiny convolutions: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 each_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -15,15 +14,6 @@ from spacebatch import convert
 from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small tensors: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(name: str, dropout: bool = False) -> tuple[nn.Module, nn.Module]:
