@@ -20,10 +20,10 @@ from .reference.prepared import use_backend
 
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
-    from .choose import BlockChoice, choose_block
     from .compiled import use_compiled
-    from .conversion import Conversion
-    from .converting import convert
+    from .nn.block_choice import BlockChoice, choose_block
+    from .nn.conversion_report import Conversion
+    from .nn.convert_network import convert
 
 __version__ = "0.1.0"
 __all__ = [
@@ -46,10 +46,10 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "BlockChoice": "choose",
-    "Conversion": "conversion",
-    "choose_block": "choose",
-    "convert": "converting",
+    "BlockChoice": "nn.block_choice",
+    "Conversion": "nn.conversion_report",
+    "choose_block": "nn.block_choice",
+    "convert": "nn.convert_network",
     "use_compiled": "compiled",
     "caffe2": "caffe2",
     "nn": "nn",

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacebatch.converting import convert
+from spacebatch import convert
 from spacebatch.nn import functional
 
 from . import atrous_report, atrous_training

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spacebatch.converting import convert
+from spacebatch import convert
 
 from .dilated_networks import DeepLab
 

@@ -15,7 +15,7 @@ class Choice(NamedTuple):
     batch_space: float | None
 
 
-class Choices(DeviceTable[Choice]):
+class MethodTable(DeviceTable[Choice]):
     """The methods measured on one device, by geometry of the convolution."""
 
     FORMAT, SUFFIX, NAME = 1, ".convolutions.json", "measured convolutions"

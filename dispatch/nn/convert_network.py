@@ -10,13 +10,13 @@ from torch import Tensor, fx, nn
 
 from spacebatch.reference.arguments import check_choice
 
-from . import trials
-from .conversion import Conversion, Row
-from .nn import atrous, layer_rules
-from .nn.recording import calls_of, recorded, shared_copy
-from .nn.regions import Region, dilation_of, regions
-from .nn.rewriting import module_of, part_of, rewrite
-from .nn.tracing import NotTraceableError, modules_of
+from .. import trials
+from . import atrous, layer_rules
+from .conversion_report import Conversion, Row
+from .recording import calls_of, recorded, shared_copy
+from .regions import Region, dilation_of, regions
+from .rewriting import module_of, part_of, rewrite
+from .tracing import NotTraceableError, modules_of
 
 GAIN = 1.03  # what is measured less than 3% faster is not replaced: another run may say the opposite
 ATROUS = {nn.Conv1d: atrous.AtrousConv1d, nn.Conv2d: atrous.AtrousConv2d, nn.Conv3d: atrous.AtrousConv3d}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import routes
-from .choice_table import Choice, Choices
+from .method_table import Choice, MethodTable
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
 METHODS = ("auto", "native", "batch_space")
@@ -26,11 +26,11 @@ ROUNDS, WARMUP = 5, 2
 
 
 @cache
-def choices(device: torch.device) -> Choices:
+def table_of(device: torch.device) -> MethodTable:
     """The table of a device, of this PyTorch: another one has other kernels."""
     from spacebatch.perf.timing import hardware
 
-    return Choices(f"{hardware(device)}, torch {torch.__version__}")
+    return MethodTable(f"{hardware(device)}, torch {torch.__version__}")
 
 
 def key_of(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]) -> str:
@@ -129,7 +129,7 @@ def choose(
     assert x is not None
     if why_not_asked(x) is not None:
         return "native"
-    table, key = choices(x.device), key_of(op, tensors, arguments)
+    table, key = table_of(x.device), key_of(op, tensors, arguments)
     found = table.get(key)
     if found is None:
         if why_not_measured(x) is not None:

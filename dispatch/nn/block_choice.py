@@ -10,11 +10,11 @@ from torch import nn
 
 from spacebatch.reference.arguments import as_integer, as_sequence
 
-from . import trials
-from .converting import convert
-from .nn import layer_rules
-from .nn.batch_space import BatchSpace
-from .nn.regions import dilation_of
+from .. import trials
+from . import layer_rules
+from .batch_space import BatchSpace
+from .convert_network import convert
+from .regions import dilation_of
 
 
 @dataclass(frozen=True)
