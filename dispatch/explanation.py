@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import backends, checks, llvm_backend, routes, strided_copy
+from . import backends, checks, llvm_backend, routes, strided_copy, triton_backend
 from .backend import Direction
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ _TORCH_KERNEL = "pad, reshape, permute, clone, view"
 
 def _kernel(backend: str, direction: Direction, geometry: BlockGeometry, x: Tensor) -> str:
     if backend == "triton":
-        from spacebatch.tl_kernels import launch
-
-        return launch.describe(direction, geometry, x)
+        return triton_backend.describe(direction, geometry, x)
     if backend == "numpy":
         return _NUMPY_KERNEL
     if backend == "llvm":
