@@ -1,14 +1,29 @@
+"""The Triton kernels as a backend; triton is imported when the first tensor of a GPU needs it."""
 
-from spacebatch.reference.prepared import Backend
-from spacebatch.reference.loops import nest
-import torch
-class P:
-    def __init__(s, d, g): s.d, s.g = d, g
-    def ready(s, wait=False): return True
-    def __call__(s, source, result, pad):
-        from spacebatch.tl_kernels import launch
-        launch.run(s.d, s.g, source, result, torch.frombuffer(bytearray(pad), dtype=source.dtype).item() if pad else 0)
-def prepare(d, g, s, r):
-    if s.device not in ("cuda", "cpu"): return "the tensor is on x, and the kernels run on CUDA and ROCm devices"
-    return P(d, g)
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.prepared import Backend, Direction, Layout, Prepared
+from spacebatch.tl_kernels.family import elsewhere
+
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Prepared | str:
+    """A call of the kernels, or why they cannot take it; see `tl_kernels.launch.prepare`."""
+    if not _HAS_TRITON:
+        return "triton is not installed"
+    interpreted = source.device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if source.device not in ("cuda", "meta") and not interpreted:
+        return elsewhere(source.device)
+    from spacebatch.tl_kernels import launch
+
+    from . import tuning
+
+    return launch.prepare(direction, geometry, source, result, tuning)
+
+
 TRITON = Backend("triton", prepare)

@@ -73,19 +73,9 @@ def tune(options: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         print("tune: this PyTorch sees no CUDA or ROCm device", file=sys.stderr)
         return 2
-    from spacebatch.tl_kernels.measure import default_calls
-    from spacebatch.tl_kernels.measure import tune as measure_configurations
-    from spacebatch.tl_kernels.tuning import table
+    from .tune import main
 
-    found = measure_configurations(default_calls(options.quick), budget_seconds=options.budget)
-    print(f"{'bucket':<72}{'best':<24}{'us':>9}{'rule us':>9}{'gain':>7}")
-    for tuned in found:
-        config = "/".join(map(str, tuned.config))
-        print(
-            f"{tuned.bucket:<72}{config:<24}{tuned.seconds * 1e6:>9.1f}{tuned.rule_seconds * 1e6:>9.1f}{tuned.speedup:>6.2f}x"
-        )
-    print(f"kept in {table(torch.cuda.get_device_name()).path}")
-    return 0
+    return main(options)
 
 
 def report(options: argparse.Namespace) -> int:

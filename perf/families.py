@@ -53,9 +53,10 @@ def force(cells: Sequence[Cell], device: torch.device, deadline: Deadline) -> Ou
 
 def configurations(cell: Cell) -> Iterator[tuple[Any, Any]]:
     """(plan, configuration) of every family that applies to a cell: its rule's, its smallest and its largest tile."""
-    from spacebatch.tl_kernels import launch, tuning
+    from spacebatch.tl_kernels import launch
+    from spacebatch.tl_kernels.family import candidates
 
     for plan in launch.plans_of(cell.moves, cell.geometry, cell.source(torch.device("meta"))):
-        every = sorted(tuning.candidates([plan]), key=lambda config: (config.tile_bytes, config.warps))
+        every = sorted(candidates([plan]), key=lambda config: (config.tile_bytes, config.warps))
         for config in dict.fromkeys([plan.rule, every[0], every[-1]]):
             yield plan, config

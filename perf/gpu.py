@@ -144,7 +144,7 @@ class Session:
         return ("skipped", "a rehearsal") if self.rehearsal else tests(deadline)
 
     def tune(self, deadline: Deadline) -> Outcome:
-        from spacebatch.tl_kernels.measure import default_calls, tune
+        from .tune import default_calls, tune
 
         calls = default_calls(quick=deadline.left() < 200)
         if self.rehearsal:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -153,7 +154,7 @@ class _Nothing:
     """In place of a kernel, and of what compiling it gives: every launch does nothing."""
 
     def __init__(self, kernel: Any) -> None:
-        self.arg_names = kernel.arg_names
+        self.params = [SimpleNamespace(name=name, is_constexpr=name.isupper()) for name in kernel.arg_names]
 
     def __getitem__(self, grid: object) -> Callable[..., _Nothing]:
         return lambda *arguments, **options: self
@@ -165,12 +166,13 @@ def _kernels_replaced() -> Iterator[None]:
     os.environ.setdefault(
         "TRITON_INTERPRET", "1"
     )  # without it no CPU tensor is taken; read when the kernels are defined
+    from spacebatch import triton_backend
     from spacebatch.tl_kernels import launch
 
     kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
     interpreted = launch.INTERPRETED
     launch.KERNELS.update({name: _Nothing(kernel) for name, kernel in kernels.items()})
-    torch.cuda.current_device = lambda: None  # type: ignore[assignment, return-value]
+    torch.cuda.current_device = lambda: -1
     torch.cuda.get_device_name = lambda device=None: "none"
     try:
         with spacebatch.use_backend("triton"):
@@ -179,7 +181,7 @@ def _kernels_replaced() -> Iterator[None]:
         launch.KERNELS.update(kernels)
         launch.INTERPRETED = interpreted
         torch.cuda.current_device, torch.cuda.get_device_name = device_of
-        launch._call.cache_clear()  # what was made ready launches nothing
+        triton_backend._prepared.cache_clear()  # what was made ready launches nothing
 
 
 def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:

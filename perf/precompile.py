@@ -82,7 +82,8 @@ def _kernel(plan: Any, config: Any) -> None:
 def _call(cell: Any) -> None:
     import torch
 
-    from spacebatch.tl_kernels import launch, tuning
+    from spacebatch import tuning
+    from spacebatch.tl_kernels import launch
 
     plan = launch.plans_of(cell.moves, cell.geometry, cell.source(torch.device("meta")))[0]
     found = tuning.table(torch.cuda.get_device_name()).get(plan.bucket)

@@ -11,7 +11,7 @@ The file is one object:
     steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}]
     cells       [record], see `Record`; times in seconds, each {median, lower, upper, runs}
     not_measured  the keys of cells that were wanted and not reached
-    tuned       what `tl_kernels.measure.tune` found: [{bucket, config, seconds, rule, rule_seconds, every}]
+    tuned       what `tune.tune` found: [{bucket, config, seconds, rule, rule_seconds, every}]
 """
 
 from __future__ import annotations

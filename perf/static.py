@@ -136,17 +136,18 @@ def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
         elif name in constants:
             signature[name] = "constexpr"
             constexprs[(position,)] = constants[name]
-        elif name == "dims":
-            signature[name] = tuple(tuple(_integer_type(v) for v in dim) for dim in found.dims)
-        elif name == "inner":
-            signature[name] = tuple(_integer_type(v) for v in found.inner)
+        elif name in ("loops", "inner"):
+            signature[name] = _types(getattr(found, name))
         else:
             signature[name] = "i32"
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": config.warps})
 
 
-def _integer_type(value: int) -> str:
+def _types(value: Any) -> Any:
+    """Triton's type of an integer; records of types for records of integers, whose fields the kernels name."""
+    if isinstance(value, tuple):
+        return type(value)(*map(_types, value)) if hasattr(value, "_fields") else tuple(map(_types, value))
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 

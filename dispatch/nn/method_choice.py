@@ -9,7 +9,6 @@ but the first and the last. It stands beside the kernels' tuning tables, in a fi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from .. import routes
+from .. import routes, tuning
 from .method_table import Choice, MethodTable
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
@@ -55,12 +54,8 @@ def key_of(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]
 
 
 def _mode() -> str:
-    """What the environment asks for; the kernels' tables make nobody wait unless asked to, "auto" is the asking."""
-    if not os.environ.get("SPACEBATCH_AUTOTUNE"):
-        return "on"
-    from spacebatch.tl_kernels import tuning
-
-    return tuning.mode()
+    """What the environment asks for; method="auto" asks for a measurement by itself."""
+    return tuning.mode(unset="on")
 
 
 def why_not_asked(x: Tensor) -> str | None:

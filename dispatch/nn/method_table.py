@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from spacebatch.tl_kernels.device_table import DeviceTable
+from ..device_table import DeviceTable
 
 
 class Choice(NamedTuple):

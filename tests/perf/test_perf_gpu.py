@@ -52,14 +52,14 @@ def test_rehearsal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 @without_gpu
 def test_a_wrong_result_fails_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    right = launch.space_to_batch
+    right = launch.PreparedCall.__call__
 
-    def forgetful(geometry: object, x: torch.Tensor, y: torch.Tensor, pad_value: object) -> None:
+    def forgetful(call: object, x: torch.Tensor, y: torch.Tensor, pad: bytes) -> None:
         before = y.reshape(-1)[-1].clone()
-        right(geometry, x, y, pad_value)
+        right(call, x, y, pad)
         y.reshape(-1)[-1] = before
 
-    monkeypatch.setattr(launch, "space_to_batch", forgetful)
+    monkeypatch.setattr(launch.PreparedCall, "__call__", forgetful)
     assert main(["gpu", "--rehearse", "--cells", "2", "--steps", "sweep"]) == 1
     out = capsys.readouterr().out
     assert "WRONG results" in out

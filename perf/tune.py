@@ -1,7 +1,9 @@
-"""`tune`: the configurations of a list of calls measured on the device at hand, and the best kept in its table."""
+"""`python -m spacebatch.perf tune`: the configurations of calls measured on the device at hand, the best kept in its table."""
 
 from __future__ import annotations
 
+import argparse
+import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -9,10 +11,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from spacebatch import tuning
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction
+from spacebatch.tl_kernels.family import Config, Plan, candidates
 
-from .family import Config, Plan
+from .cells import with_layout
+from .checks import as_integers, poison_, same_bits
+from .eager import by_hand, is_channels_last
+from .precompile import compile_all
+from .timing import cache_bytes, clock_of, rotated, round_seconds
 
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 TuneCall: TypeAlias = "tuple[Direction, BlockGeometry, torch.dtype, Layout]"
@@ -75,7 +83,7 @@ def tune(
     Calls of one bucket share their configuration, so the first of each bucket is measured and the others are not. Kernels
     are compiled in parallel processes first; then the candidates of a bucket run in turn, round by round, on inputs that
     are together larger than the cache, each result compared with PyTorch's own. What is found goes to the table of the
-    device's name (`tuning.table`), which calls consult unless SPACEBATCH_AUTOTUNE is "off".
+    device's name (`spacebatch.tuning.table`), which calls consult unless SPACEBATCH_AUTOTUNE is "off".
 
     Args:
         calls: (direction, geometry, dtype, layout) each, the layout "contiguous" or "channels_last"; by default a list
@@ -91,10 +99,7 @@ def tune(
         ValueError, TypeError: calls or a budget that make no sense, before anything is measured.
         RuntimeError: no such device, or a configuration that gives a wrong result.
     """
-    from spacebatch.perf.precompile import compile_all
-    from spacebatch.perf.timing import clock_of
-
-    from . import launch, tuning
+    from spacebatch.tl_kernels import launch
 
     wanted = default_calls() if calls is None else [_checked(call) for call in calls]
     if not isinstance(budget_seconds, (int, float)) or isinstance(budget_seconds, bool) or budget_seconds <= 0:
@@ -112,7 +117,7 @@ def tune(
                 ("kernel", plan, config)
                 for _, plans in buckets.values()
                 for plan in plans
-                for config in tuning.candidates([plan])
+                for config in candidates([plan])
             ],
             budget_seconds / 2,
         )
@@ -123,7 +128,7 @@ def tune(
         if time.monotonic() >= end:
             break
         rule = plans[0].rule
-        configs = list(dict.fromkeys([rule, *tuning.candidates(plans)]))
+        configs = list(dict.fromkeys([rule, *candidates(plans)]))
         seconds = _measured(call, configs, where, clock)
         best = min(seconds, key=seconds.__getitem__)
         if rule in seconds and seconds[rule] <= (1 + BETTER) * seconds[best]:
@@ -220,16 +225,9 @@ def _empty(call: TuneCall, device: torch.device, of_result: bool = False) -> Ten
 
 def _measured(call: TuneCall, configs: list[Config], device: torch.device, clock: Any) -> dict[Config, float]:
     """Median seconds by configuration, without those that the device has no room for."""
-    import statistics
-
     from triton.runtime.errors import TritonError
 
-    from spacebatch.perf.cells import with_layout
-    from spacebatch.perf.checks import as_integers, poison_, same_bits
-    from spacebatch.perf.eager import by_hand, is_channels_last
-    from spacebatch.perf.timing import cache_bytes, rotated, round_seconds
-
-    from . import launch
+    from spacebatch.tl_kernels import launch
 
     direction, geometry, dtype, layout = call
     source = with_layout(_shapes(call)[0], dtype, layout, device)
@@ -256,3 +254,24 @@ def _measured(call: TuneCall, configs: list[Config], device: torch.device, clock
         {name: runner(config) for name, config in runs.items()}, clock, rounds=ROUNDS, warmup=WARMUP
     )
     return {runs[name]: statistics.median(found) for name, found in seconds.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the subcommand."""
+    parser.add_argument("--quick", action="store_true", help="fewer calls")
+    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help="default: %(default)s")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure, and print what was found."""
+    if not torch.cuda.is_available():
+        raise ValueError("this PyTorch sees no CUDA or ROCm device")
+    found = tune(default_calls(options.quick), budget_seconds=options.budget)
+    print(f"{'bucket':<72}{'best':<24}{'us':>9}{'rule us':>9}{'gain':>7}")
+    for tuned in found:
+        config = "/".join(map(str, tuned.config))
+        print(
+            f"{tuned.bucket:<72}{config:<24}{tuned.seconds * 1e6:>9.1f}{tuned.rule_seconds * 1e6:>9.1f}{tuned.speedup:>6.2f}x"
+        )
+    print(f"kept in {tuning.table(torch.cuda.get_device_name()).path}")
+    return 0

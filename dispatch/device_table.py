@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
+import threading
 import warnings
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from spacebatch.reference.cache_folder import cache_folder
+
 Entry = TypeVar("Entry")
-
-SHIPPED = Path(__file__).parent / "tables"  # tables measured before a release
-
-
-def cache_folder() -> Path:
-    """Where the tables stand: SPACEBATCH_CACHE_DIR, else the user's cache folder."""
-    override = os.environ.get("SPACEBATCH_CACHE_DIR")
-    if override:
-        return Path(override)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", str(Path.home())))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
-    return base / "spacebatch"
 
 
 class DeviceTable(Generic[Entry]):
@@ -45,10 +29,8 @@ class DeviceTable(Generic[Entry]):
         safe = "".join(c if c.isalnum() else "_" for c in device)
         self.path = cache_folder() / f"{safe}{self.SUFFIX}"
         self.entries: dict[str, Entry] = {}
-        self._shipped: dict[str, Entry] = {}
         self._warned = False
-        self._read(SHIPPED / self.path.name, self._shipped)
-        self._read(self.path, self.entries)
+        self._read()
 
     def entry(self, values: list[Any]) -> Entry | None:
         """An entry of what JSON holds, or None for one that is of no use here.
@@ -58,36 +40,40 @@ class DeviceTable(Generic[Entry]):
         """
         raise NotImplementedError
 
-    def _read(self, path: Path, entries: dict[str, Entry]) -> None:
+    def _read(self) -> None:
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(self.path.read_text(encoding="utf-8"))
             if data["format"] != self.FORMAT or data["device"] != self.device:
-                self._warn(f"{path} is not a table of format {self.FORMAT} for {self.device}; it is not used")
+                self._warn(f"{self.path} is not a table of format {self.FORMAT} for {self.device}; it is not used")
                 return
             found = {str(key): self.entry(values) for key, values in data["entries"].items()}
-            entries.update((key, entry) for key, entry in found.items() if entry is not None)
+            self.entries.update((key, entry) for key, entry in found.items() if entry is not None)
         except FileNotFoundError:
             return
         except OSError as error:
-            self._warn(f"cannot read {path}: {error}")
+            self._warn(f"cannot read {self.path}: {error}")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._warn(f"{path} is damaged ({type(error).__name__}: {error}); it is not used")
+            self._warn(f"{self.path} is damaged ({type(error).__name__}: {error}); it is not used")
 
     def get(self, key: str) -> Entry | None:
-        """What was measured, here or before the package was released, if anything."""
-        return self.entries.get(key) or self._shipped.get(key)
+        """What was measured, if anything."""
+        return self.entries.get(key)
 
     def add(self, key: str, entry: Entry) -> None:
         """Keep an entry, in memory in any case and on disk where possible; other processes' entries stay."""
-        self._read(self.path, self.entries)
+        self._read()
         self.entries[key] = entry
         data = {"format": self.FORMAT, "device": self.device, "entries": dict(sorted(self.entries.items()))}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-            os.replace(name, self.path)
+            # a new file of a name of its own, renamed when whole; unlike tempfile's, its mode follows the umask
+            part = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+            try:
+                with part.open("x", encoding="utf-8") as file:
+                    json.dump(data, file, indent=1)
+                part.replace(self.path)
+            finally:
+                part.unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"cannot write {self.path}: {error}")
 
