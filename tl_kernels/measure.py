@@ -92,7 +92,7 @@ def tune(
         RuntimeError: no such device, or a configuration that gives a wrong result.
     """
     from spacebatch.perf.precompile import compile_all
-    from spacebatch.perf.timing import clock_of
+    from spacebatch.timing import clock_of
 
     from . import launch, tuning
 
@@ -224,10 +224,10 @@ def _measured(call: TuneCall, configs: list[Config], device: torch.device, clock
 
     from triton.runtime.errors import TritonError
 
-    from spacebatch.perf.cells import with_layout
+    from spacebatch.by_hand import by_hand, is_channels_last
+    from spacebatch.perf.cases import with_layout
     from spacebatch.perf.checks import as_integers, poison_, same_bits
-    from spacebatch.perf.eager import by_hand, is_channels_last
-    from spacebatch.perf.timing import cache_bytes, rotated, round_seconds
+    from spacebatch.timing import cache_bytes, rotated, round_seconds
 
     from . import launch
 
