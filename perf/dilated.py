@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import spacebatch
 from spacebatch.atomic_file import write_text_atomically
-from spacebatch.converting import convert
 from spacebatch.nn import functional
 from spacebatch.timing import hardware, interleaved, software
 
 from . import dilated_report as reports
-from .dilated_cases import Case, default_cases, full_cases, tiny_cases
+from .dilated_cases import Case, default_cases, tiny_cases
 from .measure import extra_bytes
 from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
 
@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--budget", type=float, default=480.0, metavar="SECONDS", help="stop then (default: 480)")
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all three; repeatable")
-    parser.add_argument("--full", action="store_true", help="every combination instead of one factor at a time")
     parser.add_argument("--steps", type=int, default=300, help="of the training run (default: 300)")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, to try the tool: the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write what was measured to this file, case by case")
@@ -112,7 +111,7 @@ def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.dev
     parts = options.only or PARTS
     cases: list[Case] = []
     if "cells" in parts:
-        cases = tiny_cases() if options.rehearse else (full_cases if options.full else default_cases)(device.type)
+        cases = tiny_cases() if options.rehearse else default_cases(device.type)
     data["not_measured"] = [case.key for case in cases]
     try:
         if "networks" in parts:
@@ -148,7 +147,7 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
         for training in (True, False):
             if time.monotonic() >= end:
                 return
-            report = convert(network.to(device).train(training), x, method="batch_space", dry_run=True)
+            report = spacebatch.convert(network.to(device).train(training), x, method="batch_space", dry_run=True)
             whole = report.rows[-1]
             yield {
                 "name": f"{name}, {width} channels, {'x'.join(map(str, shape))}",
@@ -230,7 +229,6 @@ def _command(options: argparse.Namespace) -> str:
     words = ["python -m spacebatch.perf atrous"]
     words += [f"--device {options.device}"] if options.device != "auto" else []
     words += [f"--budget {options.budget:g}", *(f"--only {part}" for part in options.only or ())]
-    words += ["--full"] if options.full else []
     return " ".join([*words, *([f"--json {options.json}"] if options.json else [])])
 
 

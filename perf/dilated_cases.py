@@ -2,14 +2,10 @@
 
 >>> default_cases("cpu")[0].key
 '2d k3 rate 2, dense, float32, contiguous, 2x64x64x64, inference'
->>> len({case.key for case in full_cases("cpu")}) > 1000
-True
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,8 +14,6 @@ from torch import Tensor
 
 RATES = (2, 4, 8, 16, 32)
 FEW_RATES = (2, 8, 32)
-GROUPS = ("dense", "grouped", "depthwise")
-DTYPES = ("float32", "bfloat16", "float16")
 STEPS = ("inference", "training")
 # Sizes that all the rates divide; a GPU is given enough to fill it.
 SHAPES = {
@@ -116,18 +110,6 @@ def default_cases(device: str) -> list[Case]:
         (replace(base, dtype="float16", groups="depthwise"), FEW_RATES),
     ]
     return [replace(case, rate=rate, step=step) for case, rates in plans for rate in rates for step in STEPS]
-
-
-def full_cases(device: str) -> list[Case]:
-    """Every combination, after the default ones; for an hour with nothing else to do."""
-    rest: Iterable[Case] = (
-        Case(SHAPES[device][dims], kernel, rate, groups, dtype, layout, step, deterministic)
-        for dims, kernel, groups, dtype, layout, deterministic, rate, step in itertools.product(
-            (2, 1, 3), (3, 5), GROUPS, DTYPES, ("contiguous", "channels_last"), (False, True), RATES, STEPS
-        )
-        if dims > 1 or layout == "contiguous"
-    )
-    return list(dict.fromkeys([*default_cases(device), *rest]))
 
 
 def tiny_cases() -> list[Case]:

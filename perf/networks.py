@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from spacebatch.converting import convert
+import spacebatch
 
 
 def _conv(before: int, after: int, kernel: int = 3, rate: int = 1, stride: int = 1) -> nn.Sequential:
@@ -254,7 +254,9 @@ def compare_training(steps: int = 300) -> dict[str, Any]:
     torch.manual_seed(0)
     native = DeepLab(channels=8, classes=3).double()
     image = photograph().double()
-    ours = convert(copy.deepcopy(native), image[None, :, :CROP, :CROP].expand(BATCH, -1, -1, -1), method="batch_space")
+    ours = spacebatch.convert(
+        copy.deepcopy(native), image[None, :, :CROP, :CROP].expand(BATCH, -1, -1, -1), method="batch_space"
+    )
     losses, seconds = train(native, image, steps)
     again, again_seconds = train(ours, image, steps)
     return {

@@ -15,11 +15,8 @@ Without a GPU a last pair of rows counts the Python of a call that ends in a Tri
 from __future__ import annotations
 
 import argparse
-import gc
-import itertools
 import json
 import os
-import random
 import statistics
 import sys
 import time
@@ -32,12 +29,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 import spacebatch
 from spacebatch.atomic_file import write_text_atomically
 from spacebatch.by_hand import by_hand
-from spacebatch.timing import hardware, software
+from spacebatch.timing import hardware, round_seconds, software
 
 from .baselines import array_function
 from .cases import Case
@@ -89,11 +85,11 @@ def rows_of(device: torch.device, *, calls: int = 400, rounds: int = 41) -> list
     rows = []
     for case in CASES:
         border = case.paddings[0][0]
-        ours, hand = _ours(case.direction, border), by_hand(case.direction, case.geometry)
+        ours, hand = ours_of(case.direction, border), by_hand(case.direction, case.geometry)
         for mode in MODES:
             x = torch.rand(case.source_shape, device=device, requires_grad=mode != MODES[0])
             upstream = torch.rand(case.result_shape, device=device)
-            times = _turns([_in_mode(f, mode, x, upstream) for f in (ours, hand)], device, calls, rounds)
+            times = turns([_in_mode(f, mode, x, upstream) for f in (ours, hand)], device, calls, rounds)
             rows.append(Row.of(case.direction, bool(border), mode, *times))
     return rows
 
@@ -103,17 +99,18 @@ def numpy_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
     rows = []
     for case in CASES:
         border, moved = case.paddings[0][0], array_function(np, case)
-        ours, x = _ours(case.direction, border), np.random.default_rng(0).random(case.source_shape, np.float32)
+        ours, x = ours_of(case.direction, border), np.random.default_rng(0).random(case.source_shape, np.float32)
 
         def hand(x: Any, moved: Callable[[Any], Any] = moved) -> Any:
             return np.ascontiguousarray(moved(x))
 
-        times = _turns([_in_mode(f, MODES[0], x, None) for f in (ours, hand)], torch.device("cpu"), calls, rounds)
+        times = turns([_in_mode(f, MODES[0], x, None) for f in (ours, hand)], torch.device("cpu"), calls, rounds)
         rows.append(Row.of(case.direction, bool(border), "NumPy", *times))
     return rows
 
 
-def _ours(operation: str, border: int) -> Callable[[Any], Any]:
+def ours_of(operation: str, border: int) -> Callable[[Any], Any]:
+    """This library's call as one writes it."""
     function: Callable[..., Any] = getattr(spacebatch, operation)
     return lambda x: function(x, BLOCK, border)
 
@@ -124,139 +121,24 @@ def _in_mode(function: Callable[[Any], Any], mode: str, x: Any, upstream: Tensor
     return lambda: function(x)
 
 
-# Sizes that come once
-
-
-def image_to_batch(x: Tensor, border: int) -> Tensor:
-    """By hand, for any even height and width."""
-    if border:
-        x = pad(x, (border,) * 4)
-    N, C, H, W = x.shape
-    y = x.view(N, C, H // 2, 2, W // 2, 2).permute(3, 5, 0, 1, 2, 4).contiguous()
-    return y.view(4 * N, C, H // 2, W // 2)
-
-
-def image_to_space(y: Tensor, border: int) -> Tensor:
-    """By hand, for any height and width."""
-    N, C, H, W = y.shape
-    x = y.view(2, 2, N // 4, C, H, W).permute(2, 3, 4, 0, 5, 1).contiguous().view(N // 4, C, 2 * H, 2 * W)
-    return x[:, :, border : 2 * H - border, border : 2 * W - border].contiguous() if border else x
-
-
-def signal_to_batch(x: Tensor, border: int) -> Tensor:
-    """By hand, for any even length."""
-    if border:
-        x = pad(x, (border, border))
-    N, C, L = x.shape
-    return x.view(N, C, L // 2, 2).permute(3, 0, 1, 2).contiguous().view(2 * N, C, L // 2)
-
-
-def signal_to_space(y: Tensor, border: int) -> Tensor:
-    """By hand, for any length."""
-    N, C, L = y.shape
-    x = y.view(2, N // 2, C, L).permute(1, 2, 3, 0).contiguous().view(N // 2, C, 2 * L)
-    return x[:, :, border : 2 * L - border].contiguous() if border else x
-
-
-NEW_SIZES = {
-    "new size, 4-D": {"space_to_batch": image_to_batch, "batch_to_space": image_to_space},
-    "new size, 1-D": {"space_to_batch": signal_to_batch, "batch_to_space": signal_to_space},
-}
-
-
-def _sizes(dims: int, count: int) -> list[tuple[int, ...]]:
-    """So many different even sizes, the smallest ones first, from 8 on."""
-    if dims == 1:
-        return [(8 + 2 * k,) for k in range(count)]
-    edge = 8
-    while (edge // 2 - 3) ** 2 < count:
-        edge += 2
-    return list(itertools.product(range(8, edge + 1, 2), repeat=2))[:count]
-
-
-def new_size_rows(*, calls: int = 40, rounds: int = 15) -> list[Row]:
-    """A new size at every call, on the CPU with one thread and without a gradient; ours and by hand get the same ones.
-
-    >>> len(new_size_rows(calls=2, rounds=2))
-    8
-    """
-    rows, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for mode, by_hands in NEW_SIZES.items():
-            dims = 2 if mode.endswith("4-D") else 1
-            sizes = _sizes(dims, 4 * calls * (rounds + 1))
-            random.Random(0).shuffle(sizes)
-            fresh = iter(sizes)  # shared by the rows: no two of them see the same size
-            for (operation, hand), border in itertools.product(by_hands.items(), (0, 1)):
-                times = _new_size_turns(operation, hand, border, fresh, calls, rounds)
-                rows.append(Row.of(operation, bool(border), mode, *times))
-    finally:
-        torch.set_num_threads(threads)
-    return rows
-
-
-def _new_size_turns(
-    operation: str,
-    hand: Callable[[Tensor, int], Tensor],
-    border: int,
-    fresh: Iterator[tuple[int, ...]],
-    calls: int,
-    rounds: int,
+def turns(
+    functions: Sequence[Callable[[], object]], device: torch.device, calls: int, rounds: int
 ) -> list[list[float]]:
-    ours, other = _ours(operation, border), lambda x: hand(x, border)
-    lead = {1: (1, 1), 2: (1, 3)}
-    found: list[list[float]] = [[], []]
-    for count in range(rounds + 1):
-        spatial = list(itertools.islice(fresh, calls))
-        shapes = [(*lead[len(size)], *size) for size in spatial]
-        if operation == "batch_to_space":
-            shapes = [(2 ** len(size), shape[1], *size) for shape, size in zip(shapes, spatial, strict=True)]
-        tensors = [torch.rand(shape) for shape in shapes]
+    """Microseconds per call of each function in each round; one round more warms up and is not counted."""
 
-        def each(function: Callable[[Tensor], object], tensors: list[Tensor] = tensors) -> Callable[[], object]:
-            following = iter(tensors)
-            return lambda: function(next(following))
+    def clock(named: list[tuple[str, Callable[[], object]]]) -> list[tuple[str, float]]:
+        found = []
+        for name, function in named:
+            _wait(device)
+            start = time.perf_counter()
+            for _ in range(calls):
+                function()
+            found.append((name, (time.perf_counter() - start) / calls * 1e6))
+            _wait(device)
+        return found
 
-        for times, (seconds,) in zip(
-            found, _turns([each(ours), each(other)], torch.device("cpu"), calls, 1, 0, seed=count), strict=True
-        ):
-            if count:  # the first round warms up
-                times.append(seconds)
-    return found
-
-
-def _turns(
-    functions: Sequence[Callable[[], object]],
-    device: torch.device,
-    calls: int,
-    rounds: int,
-    warmup: int = 1,
-    seed: int = 0,
-) -> list[list[float]]:
-    """Microseconds per call of each function in each round; rounds that warm up are not counted."""
-    times: list[list[float]] = [[] for _ in functions]
-    order = list(range(len(functions)))
-    shuffle = random.Random(seed).shuffle
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for count in range(warmup + rounds):
-            shuffle(order)
-            for k in order:
-                function = functions[k]
-                _wait(device)
-                start = time.perf_counter()
-                for _ in range(calls):
-                    function()
-                elapsed = time.perf_counter() - start
-                _wait(device)
-                if count >= warmup:
-                    times[k].append(elapsed / calls * 1e6)
-    finally:
-        if collecting:
-            gc.enable()
-    return times
+    times = round_seconds({str(k): f for k, f in enumerate(functions)}, clock, rounds=rounds + 1, warmup=0)
+    return [found[1:] for found in times.values()]
 
 
 def _wait(device: torch.device) -> None:
@@ -314,7 +196,7 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
                 return []
             function(x, BLOCK)  # the backend's "can run" is asked once per kind of call, and is about the interpreter
             launch.INTERPRETED = False
-            (times,) = _turns([lambda f=function, x=x: f(x, BLOCK)], device, calls, rounds)  # type: ignore[misc]
+            (times,) = turns([lambda f=function, x=x: f(x, BLOCK)], device, calls, rounds)  # type: ignore[misc]
             launch.INTERPRETED = True
             rows.append(Row(operation, False, "up to the launch", statistics.median(times), None, None))
     return rows
@@ -379,6 +261,8 @@ def main(options: argparse.Namespace) -> int:
     rows, note = rows_of(device, calls=options.calls, rounds=options.rounds), "launched on the device"
     if device.type == "cpu":
         rows += numpy_rows(calls=options.calls, rounds=options.rounds)
+        from .new_sizes import new_size_rows
+
         rows += new_size_rows(calls=-(-options.calls // 10), rounds=min(options.rounds, 15))
     print(table(rows), flush=True)
     slower = [row for row in rows if row.ratio is not None and row.ratio > 1]

@@ -17,6 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .baselines import PROVIDERS
+
 Job = tuple[Any, ...]  # (what, of what, …), see `compile_all`
 
 
@@ -80,8 +84,6 @@ def _kernel(plan: Any, config: Any) -> None:
 
 
 def _call(case: Any) -> None:
-    import torch
-
     from spacebatch.tl_kernels import launch, tuning
 
     plan = launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta")))[0]
@@ -90,10 +92,6 @@ def _call(case: Any) -> None:
 
 
 def _compiled(case: Any, kind: str) -> None:
-    import torch
-
-    from .baselines import PROVIDERS
-
     PROVIDERS["compile"].prepare(case)(case.source(torch.device(kind)))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -157,14 +157,13 @@ CPU_BLOCKS = (2, 3, 4, 8)
 CPU_LAYOUTS = ("nchw", "nhwc", "1d", "3d")
 
 
-def cpu_suite(full: bool = False, quick: bool = False) -> list[Case]:
+def cpu_suite(quick: bool = False) -> list[Case]:
     """The default cases for a CPU: every pair of size, dtype, layout and block, in both directions, padded and not.
 
-    >>> len(cpu_suite(quick=True)) < len(cpu_suite()) < len(cpu_suite(full=True))
-    True
+    >>> len(cpu_suite(quick=True)), len(cpu_suite())
+    (64, 480)
 
     Args:
-        full: every combination instead of every pair, four times as many.
         quick: only inputs of 4 and 64 KiB, of float32 and uint8.
     """
     sizes, dtypes = (CPU_SIZES[:2], ("float32", "uint8")) if quick else (CPU_SIZES, CPU_DTYPES)
@@ -172,9 +171,8 @@ def cpu_suite(full: bool = False, quick: bool = False) -> list[Case]:
     for i, size in enumerate(sizes):
         for j, dtype in enumerate(dtypes):
             for k, layout in enumerate(CPU_LAYOUTS):
-                blocks = CPU_BLOCKS if full else (CPU_BLOCKS[(i + j + k) % 4],)
-                for block, padded in itertools.product(blocks, (False, True)):
-                    cases += both(_cpu_case(layout, dtype, block, padded, size))
+                for padded in (False, True):
+                    cases += both(_cpu_case(layout, dtype, CPU_BLOCKS[(i + j + k) % 4], padded, size))
     return cases
 
 
@@ -288,25 +286,3 @@ def make(
     case = Case("space_to_batch", *sizes, dtype, layout, row=row, name=name, **options)
     case.torch_dtype  # noqa: B018 - refuses what is none
     return case
-
-
-def chosen(
-    shapes: Sequence[Sequence[int]],
-    blocks: Sequence[Any],
-    paddings: Sequence[Any],
-    dtypes: Sequence[str],
-    layouts: Sequence[Layout],
-    directions: Sequence[str],
-    modes: Sequence[str],
-    arrangements: Sequence[str],
-    batch_orders: Sequence[str],
-) -> Iterator[Case]:
-    """Every combination of what was chosen."""
-    for shape, block, pads, dtype, layout in itertools.product(shapes, blocks, paddings, dtypes, layouts):
-        for arrangement, batch_order in itertools.product(arrangements, batch_orders):
-            case = make(shape, block, pads, dtype, layout, arrangement=arrangement, batch_order=batch_order)
-            numbers = case.torch_dtype.is_floating_point or case.torch_dtype.is_complex
-            for direction, mode in itertools.product(directions, modes):
-                if mode == "backward" and not numbers:
-                    continue  # integers have no gradient
-                yield replace(case, direction=direction, mode=mode)  # type: ignore[arg-type]

@@ -6,13 +6,12 @@ A deadline or an interruption keeps what there is. `check` runs the same cases o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import torch
 
 from spacebatch.timing import clock_of
 
-from . import report, suites
+from . import report
 from .baselines import DEFAULTS, PROVIDERS, Provider, named, split
 from .cases import LAYOUTS, Case
 from .measure import Bench
 from .records import Run
-from .suites import PRESETS, cases_of
+from .suites import DIRECTIONS, PRESETS, both, cases_of, cpu_suite, gpu_suite, make
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,18 +142,21 @@ def measure(cases: Sequence[Case], providers: Sequence[Provider], bench: Bench, 
     """
     count = 0
     try:
-        with _progress(cases) as bar:
-            for case in bar:
-                if deadline.left() <= 0:
-                    break
-                try:
-                    run.add(bench.record(case, providers))
-                except torch.OutOfMemoryError as error:
-                    if bench.device.type == "cuda":
-                        torch.cuda.empty_cache()
-                    run.not_measured.append(f"{case.key}: {str(error).splitlines()[0]}")
-                count += 1
+        for case in cases:
+            if deadline.left() <= 0:
+                break
+            if sys.stderr.isatty():
+                print(f"\r\x1b[K{count + 1}/{len(cases)} {case.key[:100]}", end="", file=sys.stderr, flush=True)
+            try:
+                run.add(bench.record(case, providers))
+            except torch.OutOfMemoryError as error:
+                if bench.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                run.not_measured.append(f"{case.key}: {str(error).splitlines()[0]}")
+            count += 1
     finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         measured = {record.case.key for record in run.cases}
         named = {text.partition(": ")[0] for text in run.not_measured}
         run.not_measured += [case.key for case in cases if case.key not in measured | named]
@@ -170,31 +172,6 @@ def wrong(run: Run) -> list[str]:
     ]
 
 
-@contextmanager
-def _progress(cases: Iterable[Case]) -> Iterator[Iterable[Case]]:
-    """The cases with a bar that names the one at hand, where rich is installed and somebody is looking."""
-    if not sys.stderr.isatty():
-        yield cases
-        return
-    try:
-        console: Any = import_module("rich.console")
-        bars: Any = import_module("rich.progress")
-    except ImportError:
-        yield cases
-        return
-    with bars.Progress(console=console.Console(stderr=True), transient=True) as progress:
-        cases = list(cases)
-        task = progress.add_task("", total=len(cases))
-
-        def shown() -> Iterator[Case]:
-            for case in cases:
-                progress.update(task, description=case.key)
-                yield case
-                progress.advance(task)
-
-        yield shown()
-
-
 def add_case_options(parser: argparse.ArgumentParser) -> None:
     """The options that choose cases."""
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
@@ -204,12 +181,11 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pad", type=_pad, action="append", help="as 1, 0:1,2:2 or auto; repeatable (default: 0)")
     parser.add_argument("--dtype", type=_list, help="PyTorch's names, comma-separated")
     parser.add_argument("--layout", type=_one_of("layout", LAYOUTS), help=f"comma-separated: {', '.join(LAYOUTS)}")
-    parser.add_argument("--direction", type=_one_of("direction", suites.DIRECTIONS), help="comma-separated")
+    parser.add_argument("--direction", type=_one_of("direction", DIRECTIONS), help="comma-separated")
     parser.add_argument("--mode", type=_one_of("mode", ("forward", "backward")), help="default: forward")
     parser.add_argument("--arrangement", type=_one_of("arrangement", ("interleaved", "contiguous")))
     parser.add_argument("--batch-order", type=_one_of("batch order", ("block_major", "batch_major")))
     parser.add_argument("--quick", action="store_true", help="few and small cases: does it work at all?")
-    parser.add_argument("--full", action="store_true", help="on the CPU every combination instead of every pair")
     parser.add_argument("--case", type=Path, help="a file that holds one case as JSON")
 
 
@@ -227,48 +203,34 @@ def cases_from(options: argparse.Namespace, device: torch.device) -> list[Case]:
         names = list(PRESETS) if options.preset == ["all"] else options.preset
         cases = [case for name in names for dtype in dtypes for case in cases_of(name, dtype)]
     elif options.shape is not None:
-        return list(
-            suites.chosen(
-                options.shape,
-                options.block or [2],
-                options.pad or [0],
-                dtypes,
-                options.layout or ["contiguous"],
-                options.direction or suites.DIRECTIONS,
-                options.mode or ["forward"],
-                options.arrangement or ["interleaved"],
-                options.batch_order or ["block_major"],
-            )
-        )
+        for shape, block, pad, dtype, layout, arrangement, batch_order in itertools.product(
+            options.shape,
+            options.block or [2],
+            options.pad or [0],
+            dtypes,
+            options.layout or ["contiguous"],
+            options.arrangement or ["interleaved"],
+            options.batch_order or ["block_major"],
+        ):
+            made = make(shape, block, pad, dtype, layout, arrangement=arrangement, batch_order=batch_order)
+            cases += both(made)
     elif options.block is not None or options.pad is not None:
         raise ValueError("sweep: --block and --pad need a --shape")
     elif device.type == "cpu":
-        cases = suites.cpu_suite(options.full, options.quick)
+        cases = cpu_suite(options.quick)
     else:
-        cases = suites.gpu_suite()
+        cases = gpu_suite()
         if options.quick:
             cases = list({case.tiny().key: case.tiny() for case in cases[::4]}.values())
-    return _selected(cases, options)
-
-
-def _selected(cases: list[Case], options: argparse.Namespace) -> list[Case]:
-    """Those of a list that the options let through; more modes than it has are made."""
-    keep = {
-        "dtype": options.dtype,
-        "layout": options.layout,
-        "direction": options.direction,
-        "arrangement": options.arrangement,
-        "batch_order": options.batch_order,
-    }
-    for name, wanted in keep.items():
+    for name in ("dtype", "layout", "direction", "arrangement", "batch_order"):
+        wanted = getattr(options, name)
         if wanted is not None:
             cases = [case for case in cases if getattr(case, name) in wanted]
-    if options.mode is not None:
+    if options.mode is not None:  # more modes than the list has are made; integers have no gradient
         floating = [case for case in cases if case.torch_dtype.is_floating_point or case.torch_dtype.is_complex]
-        made = [
-            replace(case, mode=mode) for mode in options.mode for case in (cases if mode == "forward" else floating)
-        ]
-        cases = list({case.key: case for case in made}.values())
+        modes = {"forward": cases, "backward": floating}
+        found = [replace(case, mode=mode) for mode in options.mode for case in modes[mode]]
+        cases = list({case.key: case for case in found}.values())
     if not cases:
         raise ValueError("sweep: no case is left of those that the options name")
     return cases

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch.perf import first_call, overhead, sweep
+from spacebatch.perf import first_call, new_sizes, overhead, sweep
 from spacebatch.perf.__main__ import main
 from tests.bits import random_tensor, same
 
 
 @pytest.mark.parametrize("border", [0, 1])
 @pytest.mark.parametrize("operation", ["space_to_batch", "batch_to_space"])
-@pytest.mark.parametrize("mode", overhead.NEW_SIZES)
+@pytest.mark.parametrize("mode", new_sizes.NEW_SIZES)
 def test_by_hand_is_the_same_operation(mode: str, operation: str, border: int) -> None:
     shape = ((2, 3, 6, 10) if mode.endswith("4-D") else (2, 3, 10))[: None if border else 4]
     x = random_tensor(shape if operation == "space_to_batch" else (4 * shape[0], *shape[1:]))
-    hand = overhead.NEW_SIZES[mode][operation]
+    hand = new_sizes.NEW_SIZES[mode][operation]
     assert same(hand(x, border), getattr(spacebatch, operation)(x, overhead.BLOCK, border))
 
 
@@ -44,17 +44,17 @@ def test_a_size_comes_once_for_ours_and_for_by_hand(monkeypatch: pytest.MonkeyPa
     seen: dict[str, list[tuple[int, ...]]] = {"ours": [], "hand": []}
 
     def watched(name: str, function: Any) -> Any:
-        def run(x: torch.Tensor, *arguments: Any) -> object:
+        def run(x: torch.Tensor, *arguments: Any, **options: Any) -> object:
             seen[name].append(tuple(x.shape))
-            return function(x, *arguments)
+            return function(x, *arguments, **options)
 
         return run
 
     for operation in ("space_to_batch", "batch_to_space"):
         monkeypatch.setattr(spacebatch, operation, watched("ours", getattr(spacebatch, operation)))
-        for by_hands in overhead.NEW_SIZES.values():
+        for by_hands in new_sizes.NEW_SIZES.values():
             monkeypatch.setitem(by_hands, operation, watched("hand", by_hands[operation]))
-    rows = overhead.new_size_rows(calls=3, rounds=2)
+    rows = new_sizes.new_size_rows(calls=3, rounds=2)
     assert [(row.mode[-3:], row.operation, row.padded) for row in rows] == [
         (dims, operation, padded)
         for dims in ("4-D", "1-D")
