@@ -178,7 +178,7 @@ def large(device: torch.device) -> str:
 
 
 def tests(deadline: Deadline) -> Outcome:
-    """pytest over the tests that a GPU changes: those marked `gpu` and those of the kernels, then all others."""
+    """pytest over the tests that need a GPU, marked `gpu`; then over all others, those of the kernels first."""
     folder = ROOT / "tests"
     if not folder.is_dir():
         return "skipped", "there are no tests here; run it from a clone"
@@ -186,10 +186,9 @@ def tests(deadline: Deadline) -> Outcome:
         return "skipped", "pytest is not installed"
     parallel = ["-n", str(min(12, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parallel]
-    first = [str(folder / "test_gpu.py"), *map(str, sorted(folder.glob("test_kernels*.py")))]
     told: list[str] = []
-    for files in (first, [str(folder), *(f"--ignore={name}" for name in first)]):
-        code, text = _run([*command, *files], deadline)
+    for chosen in (["gpu", str(folder)], ["not gpu", str(folder / "tl_kernels"), str(folder)]):
+        code, text = _run([*command, "-m", *chosen], deadline)
         told.append(_summary(text))
         if code is None:
             return "incomplete", f"ended at the time limit; {told[-1]}"

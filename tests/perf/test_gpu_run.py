@@ -153,10 +153,10 @@ def test_pytests_summary() -> None:
 @needs_shell
 def test_pytest_is_run_in_two_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "tests"
-    folder.mkdir()
-    (folder / "test_gpu.py").write_text("def test_a(): pass\n")
-    (folder / "test_other.py").write_text("def test_b(): pass\ndef test_c(): pass\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (folder / "tl_kernels").mkdir(parents=True)
+    (folder / "tl_kernels" / "test_kernels.py").write_text("def test_a(): pass\n")
+    (folder / "test_other.py").write_text("import pytest\n@pytest.mark.gpu\ndef test_b(): pass\ndef test_c(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     monkeypatch.setattr(gpu_steps, "ROOT", tmp_path)
     found = importlib.util.find_spec
     monkeypatch.setattr(
@@ -165,7 +165,11 @@ def test_pytest_is_run_in_two_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     state, detail = gpu_steps.tests(Deadline(60))
     assert state == "done"
-    assert detail.startswith("1 passed in ")
-    assert "2 passed in " in detail
-    (folder / "test_other.py").write_text("def test_b(): assert 0\n")
-    assert gpu_steps.tests(Deadline(60))[0] == "failed"
+    assert [part.partition(" in ")[0] for part in detail.split("; then ")] == [
+        "1 passed, 2 deselected",
+        "2 passed, 1 deselected",
+    ]
+    (folder / "tl_kernels" / "test_kernels.py").write_text("def test_a(): assert 0\n")
+    state, detail = gpu_steps.tests(Deadline(60))
+    assert state == "failed"
+    assert "test_kernels.py::test_a" in detail
