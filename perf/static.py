@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from spacebatch.atomic_file import write_text_atomically
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import Direction
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.tl_kernels.family import Config, Plan
 from spacebatch.tl_kernels.plan import make_plans
+
+from .cases import Direction
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -194,13 +195,8 @@ def _read_nvidia(kernel: Any) -> tuple[int, int, int, int, int]:
     if not names or found is None:
         raise RuntimeError("static: the disassembly holds no instructions or no register count")
     local = 4 * sum(name.startswith(("LDL", "STL")) for name in names)
-    return (
-        _widest(names, "LDG"),
-        _widest(names, "STG"),
-        len(names),
-        int(found.group(1)),
-        max(int(found.group(2)), local),
-    )
+    spills = max(int(found.group(2)), local)
+    return _widest(names, "LDG"), _widest(names, "STG"), len(names), int(found.group(1)), spills
 
 
 def _widest(names: Iterable[str], stem: str) -> int:
