@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 import spacebatch
-from spacebatch.perf.eager import eager_batch_to_space, eager_space_to_batch
-from spacebatch.perf.timing import Call, copy_of, hardware, interleaved, software
 from spacebatch.reference import BlockGeometry, definition
 
 from .backend import Direction
+from .by_hand import eager_batch_to_space, eager_space_to_batch
 from .picture import draw, read
+from .timing import Call, copy_of, hardware, interleaved, software
 
 TIMED_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}  # the photograph is repeated up to here: beyond any cache
 ROUNDS = 21

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spacebatch import convert
-from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -135,15 +135,23 @@ def _seconds(call: Call) -> float:
     return seconds
 
 
+@runtime_checkable
+class TimesItself(Protocol):
+    """A call that PyTorch's events do not see, since another package queues it; it tells its own seconds per run."""
+
+    def seconds(self, device: torch.device) -> float: ...
+
+
 def _gpu_clock(device: torch.device) -> Clock:
     flush = torch.empty(max(4 * cache_bytes(device), 512 << 20), dtype=torch.uint8, device=device)
 
     def clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
-        elapsed, events = [], []
+        elapsed: list[tuple[str, float]] = []
+        events = []
         with torch.cuda.device(device):
             for name, call in calls:
-                if isinstance(call, OwnStream):
-                    elapsed.append((name, call.burst(device)))
+                if isinstance(call, TimesItself):
+                    elapsed.append((name, call.seconds(device)))
                     continue
                 start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
                 flush.zero_()
@@ -165,34 +173,6 @@ def cache_bytes(device: torch.device) -> int:
     return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0))
 
 
-@dataclass(frozen=True)
-class OwnStream:
-    """A call that is queued where events of PyTorch's stream do not see it, as JAX and TensorFlow do.
-
-    On a GPU it is timed by the wall clock, over a burst that hides the host's time: start, …, start, wait.
-
-    Attributes:
-        start: queues the work and returns its result. wait: returns when a result is there.
-    """
-
-    start: Call
-    wait: Callable[[Any], object]
-
-    def __call__(self) -> object:
-        result = self.start()
-        self.wait(result)
-        return result
-
-    def burst(self, device: torch.device, runs: int = 10) -> float:
-        """Seconds per run."""
-        torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        for _ in range(runs):
-            result = self.start()
-        self.wait(result)
-        return (time.perf_counter() - start) / runs
-
-
 def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
     """A call that takes the next of the inputs each time, so that no run finds its own in the cache.
 
@@ -202,33 +182,6 @@ def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
     """
     following = itertools.cycle(inputs)
     return lambda: function(next(following))
-
-
-def host_seconds(call: Call, device: torch.device, *, runs: int = 100, now: Callable[[], float] | None = None) -> float:
-    """Seconds until a call returns, whether or not the GPU has finished: the median of five stretches of `runs` calls."""
-    now = now or time.perf_counter
-    stretches = []
-    for _ in range(5):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = now()
-        for _ in range(runs):
-            call()
-        stretches.append((now() - start) / runs)
-    return statistics.median(stretches)
-
-
-def captured(call: Call, device: torch.device, runs: int = 32) -> Call:
-    """A CUDA graph of so many runs of a call, captured; calling it replays them all."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(stream):
-        call()
-    torch.cuda.synchronize(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(runs):
-            call()
-    return graph.replay
 
 
 def copy_of(moved_bytes: int, device: torch.device) -> Call:
