@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.llvm_backend import LLVM
-from spacebatch.reference.numpy_backend import Array, NumpyCopies
+from spacebatch.reference.numpy_backend import NumpyCopies
 from spacebatch.reference.prepared import DEVICES, Answer, Backend, Device, Direction, Layout
 
 from . import openmp
@@ -23,8 +26,8 @@ def _prepare_numpy(direction: Direction, geometry: BlockGeometry, source: Layout
     bits = source.dtype if integer is None else integer  # complex128 has no integer of its width
     dtype = torch.empty(0, dtype=bits, device="cpu").numpy().dtype
 
-    def as_array(x: Tensor) -> Array:
-        return x.detach().view(bits).numpy()  # type: ignore[no-any-return]
+    def as_array(x: Tensor) -> npt.NDArray[Any]:
+        return x.detach().view(bits).numpy()
 
     return NumpyCopies(direction, geometry, dtype, as_array, torch.get_num_threads)
 

@@ -91,11 +91,11 @@ def force(cases: Sequence[Case], device: torch.device, deadline: Deadline) -> Ou
 
 def configurations(case: Case) -> Iterator[tuple[Any, Any]]:
     """(plan, configuration) of every family that applies to a case: its rule's, its smallest and its largest tile."""
-    from spacebatch import tuning
     from spacebatch.tl_kernels import launch
+    from spacebatch.tl_kernels.family import candidates
 
     for plan in launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta"))):
-        every = sorted(tuning.candidates([plan]), key=lambda config: (config.tile_bytes, config.warps))
+        every = sorted(candidates([plan]), key=lambda config: (config.tile_bytes, config.warps))
         for config in dict.fromkeys([plan.rule, every[0], every[-1]]):
             yield plan, config
 

@@ -163,7 +163,6 @@ def _kernels_replaced() -> Iterator[None]:
     os.environ.setdefault(
         "TRITON_INTERPRET", "1"
     )  # without it no CPU tensor is taken; read when the kernels are defined
-    from spacebatch import triton_backend
     from spacebatch.tl_kernels import launch
 
     kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
@@ -178,7 +177,6 @@ def _kernels_replaced() -> Iterator[None]:
         launch.KERNELS.update(kernels)
         launch.INTERPRETED = interpreted
         torch.cuda.current_device, torch.cuda.get_device_name = device_of
-        triton_backend._prepared.cache_clear()  # what was made ready launches nothing
 
 
 def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:

@@ -1,1 +1,0 @@
-def hand_over(): pass
