@@ -138,15 +138,10 @@ def explain(
 
 
 def _of_array(direction: Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
-    reason = llvm_backend.missing()
-    if reason is None:
-        from spacebatch.reference.llvm import arrays
-
-        job = arrays.job_for(direction, geometry, x)
-        if not isinstance(job, str):
-            return Explanation(direction, geometry, "reference", "llvm", str(job), {"llvm": None})
-        reason = job
-    return Explanation(direction, geometry, "reference", "numpy", _NUMPY_KERNEL, {"llvm": reason, "numpy": None})
+    call = llvm_backend.array_call(direction, geometry, x)
+    if not isinstance(call, str):
+        return Explanation(direction, geometry, "reference", "llvm", str(call), {"llvm": None})
+    return Explanation(direction, geometry, "reference", "numpy", _NUMPY_KERNEL, {"llvm": call, "numpy": None})
 
 
 _NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
@@ -163,7 +158,7 @@ def _kernel(backend: str, direction: Direction, geometry: BlockGeometry, x: Tens
     if backend == "llvm":
         call = llvm_backend.call_for(direction, geometry, x)
         assert not isinstance(call, str)
-        return str(call.job)
+        return str(call.prepared)
     if x.device.type == "cpu" and not geometry.empty:
         return strided_copy.describe(direction, geometry, x)
     return _TORCH_KERNEL
