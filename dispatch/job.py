@@ -16,7 +16,7 @@ from torch import Tensor
 import spacebatch
 from spacebatch.reference import BlockGeometry, definition
 
-from .backend import Direction
+from spacebatch.reference.prepared import Direction
 from .by_hand import eager_batch_to_space, eager_space_to_batch
 from .picture import draw, read
 from .timing import Call, copy_of, hardware, interleaved, software

@@ -1,22 +1,17 @@
-"""The threads of the OpenMP library that PyTorch has loaded, by the entry that compilers call: `GOMP_parallel`.
+"""The threads of an OpenMP library that somebody else has loaded and hands over, by the entry that compilers call: `GOMP_parallel`.
 
-libgomp has it, and so have LLVM's and Intel's libraries on Linux. Elsewhere, and in a child after a fork, where the threads of
-libgomp are gone and it would wait for them for ever, there is none.
+libgomp has it, and so have LLVM's and Intel's libraries on Linux. In a child after a fork there is none: the threads of libgomp are gone,
+and it would wait for them for ever.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-_process = os.getpid()
+from spacebatch.reference.threads import thread_limit
 
 
 class OpenMP(NamedTuple):
@@ -31,23 +26,28 @@ class OpenMP(NamedTuple):
     number: int
 
 
+threads: Callable[[], int] = thread_limit  # how many share a call of tensors
+
+_library: OpenMP | None = None
+_process = -1  # in which the library was handed over
+
+
+def use(parallel_address: int, thread_number_address: int, thread_count: Callable[[], int]) -> None:
+    """Share calls of tensors by the threads of this library from now on.
+
+    Args:
+        parallel_address: of `GOMP_parallel`; 0 where there is none, and our own threads share calls.
+        thread_number_address: of `omp_get_thread_num`.
+        thread_count: how many threads may share a call.
+    """
+    global _library, _process, threads
+    threads = thread_count
+    _library, _process = None, os.getpid()
+    if parallel_address:
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+        _library = OpenMP(entry(parallel_address), thread_number_address)
+
+
 def loaded() -> OpenMP | None:
-    """What PyTorch runs its threads by, or None."""
-    return _found() if os.getpid() == _process else None
-
-
-@lru_cache(maxsize=1)
-def _found() -> OpenMP | None:
-    if not sys.platform.startswith("linux") or "OpenMP" not in torch.__config__.parallel_info():
-        return None
-    home = Path(torch.__file__).parent
-    for path in [*home.glob("lib/lib*omp*.so*"), *home.parent.glob("torch.libs/lib*omp*.so*")]:
-        try:
-            library = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_LOCAL)  # not loaded: not PyTorch's
-            parallel, number = library.GOMP_parallel, library.omp_get_thread_num
-        except (OSError, AttributeError):
-            continue
-        parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-        parallel.restype = None
-        return OpenMP(parallel, ctypes.cast(number, ctypes.c_void_p).value or 0)
-    return None
+    """The library, or None."""
+    return _library if _library is not None and os.getpid() == _process else None

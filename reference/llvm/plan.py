@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from spacebatch.reference.geometry import BlockGeometry
@@ -59,6 +59,11 @@ class Kind:
     axes: tuple[int, ...]
     borders: int
     stream: bool = False
+
+    @property
+    def through_the_cache(self) -> Kind:
+        """The same without non-temporal stores."""
+        return replace(self, stream=False)
 
     @property
     def positions(self) -> int:

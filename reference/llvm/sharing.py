@@ -7,11 +7,9 @@ from typing import Any
 from llvmlite import ir
 
 from .emit import I64, POINTER, Code, const
+from .workers import JOB
 
 Value = Any
-
-# What `share` is given, an int64 each; then, for each range, the step that follows and the one past its end.
-JOB = ("space", "batch", "numbers", "chunk", "done", "which", "ranges")
 
 
 def write_whole(code: Code, run: Value) -> None:

@@ -1,8 +1,7 @@
 """Threads that share large calls. Each has a range of steps, which it takes chunk by chunk, and then helps the others, so that a
 busy core delays nobody for long, and yet no two begin in the same huge page of the result.
 
-They are PyTorch's own threads where those are OpenMP's: after an operator of PyTorch they keep their cores busy for a while,
-waiting for the next, and would be in the way of any others.
+They are the threads of an OpenMP library where one is given, else our own.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ import ctypes
 import itertools
 import os
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import openmp
-from .engine import Functions
-from .sharing import JOB
+from .openmp import OpenMP
 
+if TYPE_CHECKING:
+    from .engine import Functions
+
+# What `share` of a kernel is given, an int64 each; then, for each range, the step that follows and the one past its end.
+JOB = ("space", "batch", "numbers", "chunk", "done", "which", "ranges")
 SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
 
 
@@ -27,10 +29,10 @@ class _Worker:
         self.idle = Lock()
         self._start = Lock()
         self._start.acquire()
-        self._job: tuple[Any, Any, Any, int] | None = None
+        self._job: tuple[Any, Any, bytes, int] | None = None
         Thread(target=self._run, name="spacebatch", daemon=True).start()
 
-    def give(self, share: Any, job: Any, numbers: Any, first: int) -> bool:
+    def give(self, share: Any, job: Any, numbers: bytes, first: int) -> bool:
         """Start on a job, from a range on, unless still at another."""
         if not self.idle.acquire(blocking=False):
             return False
@@ -52,10 +54,19 @@ _team: list[_Worker] = []
 _in_use = Lock()
 
 
-def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, chunk: int, threads: int) -> None:
+def run(
+    functions: Functions,
+    space: int,
+    batch: int,
+    numbers: bytes,
+    steps: int,
+    chunk: int,
+    threads: int,
+    library: OpenMP | None = None,
+) -> None:
     """A whole call by so many threads at most, this one among them; `chunk` steps at a time.
 
-    Those of PyTorch where they are at hand, else our own; a call while another is at it has this thread for itself.
+    A call while another is shared runs in this thread alone.
     """
     if threads <= 1 or not _in_use.acquire(blocking=False):
         functions.long(space, batch, numbers)
@@ -63,20 +74,18 @@ def run(functions: Functions, space: int, batch: int, numbers: Any, steps: int, 
     try:
         bounds = [steps * k // threads for k in range(threads + 1)]
         ranges = [n for pair in itertools.pairwise(bounds) for n in pair]
-        found = openmp.loaded()
-        which = found.number if found is not None else 0
-        job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(
-            space, batch, ctypes.addressof(numbers), chunk, 0, which, threads, *ranges
-        )
-        if found is not None:
-            found.parallel(functions.join, ctypes.addressof(job), threads, 0)
+        which = library.number if library is not None else 0
+        start = ctypes.cast(ctypes.c_char_p(numbers), ctypes.c_void_p).value or 0
+        job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(space, batch, start, chunk, 0, which, threads, *ranges)
+        if library is not None:
+            library.parallel(functions.join, ctypes.addressof(job), threads, 0)
         else:
             _run_in_team(functions, job, numbers, threads)
     finally:
         _in_use.release()
 
 
-def _run_in_team(functions: Functions, job: Any, numbers: Any, threads: int) -> None:
+def _run_in_team(functions: Functions, job: Any, numbers: bytes, threads: int) -> None:
     while len(_team) < threads - 1:
         _team.append(_Worker())
     # a worker may come too late to find work, so the job is its own to keep

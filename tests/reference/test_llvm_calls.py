@@ -14,14 +14,28 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import llvm_backend
+from spacebatch import openmp as torch_openmp
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.llvm import launch, openmp, workers
-from spacebatch.reference.llvm.sharing import JOB
-from spacebatch.reference.llvm.tensors import call_of
+from spacebatch.reference.llvm import openmp, prepare, workers
+from spacebatch.reference.llvm.engine import vector_bytes
+from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.prepared import Direction, Layout
 from tests.bits import define_batch, random_tensor, same
 
 SHARED = (4, 8, 256, 256)  # of float32 8 MiB: shared by threads
+
+
+def prepared(
+    geometry: BlockGeometry, direction: Direction = "space_to_batch", new: bool = True, device: str = "cpu"
+) -> prepare.Call:
+    """A call of dense float32 in the order of the dims."""
+    shapes = geometry.space_shape, geometry.batch_shape
+    space, batch = (dense_strides(shape, range(len(shape))) for shape in shapes)
+    source, result = (space, batch) if direction == "space_to_batch" else (batch, space)
+    dtype = np.dtype("f4") if device == "numpy" else torch.float32
+    call = prepare.prepare(direction, geometry, Layout(source, 4, dtype, device), Layout(result, 4, dtype, device, new))
+    assert isinstance(call, prepare.Call), call
+    return call
 
 
 @pytest.fixture(params=["openmp", "own"])
@@ -104,21 +118,25 @@ def test_who_is_asked(three_threads: None, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_there_is_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = openmp._library, openmp._process, openmp.threads
     monkeypatch.setattr(openmp, "_process", -1)  # as after a fork
     assert openmp.loaded() is None
-    monkeypatch.undo()
-    find = openmp._found.__wrapped__
-    monkeypatch.setattr(openmp.ctypes, "CDLL", lambda *_, **__: object())
-    assert find() is None
-    monkeypatch.setattr(openmp.sys, "platform", "darwin")
-    assert find() is None
+    monkeypatch.setattr(torch_openmp.ctypes, "CDLL", lambda *_, **__: object())
+    assert torch_openmp.find() is None
+    for name, value in zip(("_library", "_process", "threads"), handed, strict=True):  # put back at the end
+        monkeypatch.setattr(openmp, name, value)
+    torch_openmp.hand_over()
+    assert openmp.loaded() is None
+    assert openmp.threads() == torch.get_num_threads()
+    monkeypatch.setattr(torch_openmp.sys, "platform", "darwin")
+    assert torch_openmp.find() is None
 
 
 def test_a_worker_that_is_late_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is done before a worker wakes: it finds no range left."""
     late = []
     monkeypatch.setattr(openmp, "loaded", lambda: None)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(openmp, "threads", lambda: 3)
     monkeypatch.setattr(workers._Worker, "give", lambda self, *job: (late.append((self, job)), False)[1])
     x = torch.rand(SHARED)
     y = spacebatch.space_to_batch(x, 2)
@@ -136,15 +154,15 @@ def test_one_thread_alone_takes_all_ranges() -> None:
     """What a busy worker has not begun, others do: here by one call of `share` for a job of five ranges."""
     geometry = BlockGeometry(SHARED, 2)
     x = torch.rand(SHARED)
-    call = call_of("space_to_batch", geometry, x.stride(), x.dtype)
-    assert not isinstance(call, str)
-    job, y = call.job, torch.zeros(geometry.batch_shape)
-    steps = job.plain[0]
+    call, y = prepared(geometry), torch.zeros(geometry.batch_shape)
+    assert call.ready()
+    numbers = np.frombuffer(call._numbers, np.int64)
+    steps = int(numbers[0])
     ranges = [n for k in range(5) for n in (steps * k // 5, steps * (k + 1) // 5)]
-    array = (workers.ctypes.c_int64 * (len(JOB) + 10))(
-        x.data_ptr(), y.data_ptr(), workers.ctypes.addressof(job.plain), 3, 0, 0, 5, *ranges
+    array = (workers.ctypes.c_int64 * (len(workers.JOB) + 10))(
+        x.data_ptr(), y.data_ptr(), numbers.ctypes.data, 3, 0, 0, 5, *ranges
     )
-    assert job.functions(y.data_ptr()).share(workers.ctypes.addressof(array), 3, 0) == 1
+    assert call.functions(y.data_ptr()).share(workers.ctypes.addressof(array), 3, 0) == 1
     assert torch.equal(y, spacebatch.space_to_batch(x, 2))
 
 
@@ -189,6 +207,24 @@ atexit.register(lambda: (same(), print("done")))
     assert ran.stdout == "done\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_arrays_leave_the_threads_of_torch_to_a_child() -> None:
+    """PyTorch's OpenMP waits for ever in a child whose parent has used it; calls of NumPy arrays do not."""
+    program = """
+import os, signal
+import numpy as np, torch, spacebatch
+spacebatch.space_to_batch(np.zeros((8, 16, 512, 512), np.float32), 2)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    torch.set_num_threads(2)
+    os._exit(0 if float((torch.ones(1 << 22) + 1)[0]) == 2 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+
+
 STREAMED = {
     "lanes": ((4, 3, 8, 128), 2, None, {}),
     "pixels": ((2, 32, 4, 4), 2, torch.channels_last, {}),
@@ -197,9 +233,9 @@ STREAMED = {
 
 
 @pytest.mark.parametrize("name", STREAMED)
-def test_written_past_the_cache(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a result is aligned; elsewhere through the cache, to the same bits."""
-    monkeypatch.setattr(launch, "STREAM_BYTES", 0)
+def test_non_temporal_stores(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an `out=` is aligned; elsewhere, and in new memory, usual stores of the same bits."""
+    monkeypatch.setattr(prepare, "STREAM_BYTES", 0)
     shape, block, layout, options = STREAMED[name]
     geometry = BlockGeometry(shape, block, **options)
     x = torch.rand(shape)
@@ -207,34 +243,77 @@ def test_written_past_the_cache(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     with spacebatch.use_backend("torch"):
         y = spacebatch.space_to_batch(x, block, **options)
     for direction, source, wanted in (("space_to_batch", x, y), ("batch_to_space", y, x)):
-        job = launch.job_of(direction, geometry, x.stride(), y.stride(), 4)
-        assert isinstance(job, launch.Job)
-        assert str(job).endswith("an aligned out= past the cache")
+        read, written = (Layout(t.stride(), 4, t.dtype, "cpu") for t in (source, wanted))
+        assert "non-temporal" not in str(prepare.prepare(direction, geometry, read, written._replace(new=True)))
+        call = prepare.prepare(direction, geometry, read, written)
+        assert isinstance(call, prepare.Call)
+        assert str(call).endswith("an aligned out= by non-temporal stores")
+        assert call.ready()
         ways = set()
         for skipped in range(0, 128, 32):
             memory = torch.zeros(wanted.nbytes + 192, dtype=torch.uint8)
             start = -memory.data_ptr() % 64 + skipped
             result = memory[start : start + wanted.nbytes].view(torch.float32).as_strided(wanted.shape, wanted.stride())
-            ways.add(job.functions(result.data_ptr()).join)
-            pair = (source, result) if direction == "space_to_batch" else (result, source)
-            job.run(pair[0].data_ptr(), pair[1].data_ptr(), b"", 1, new=False)
+            ways.add(call.functions(result.data_ptr()).join)
+            call(source, result, b"")
             assert torch.equal(result, wanted)
-        assert len(ways) == (2 if job.kind.vector > 32 else 1)
+        assert len(ways) == (2 if vector_bytes() > 32 else 1)
 
 
-def test_what_is_not_written_past_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "STREAM_BYTES", 0)
+def test_where_stores_are_usual_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "STREAM_BYTES", 0)
     for shape, block, padding in (
         ((1, 2, 4, 120), 2, 0),
         ((1, 2, 4, 127), 2, ((0, 0), (0, 1))),
         ((1, 2, 20 * 64), 20, 0),
     ):
-        x = torch.empty(shape)
-        geometry = BlockGeometry(shape, block, padding)
-        call = call_of.__wrapped__("space_to_batch", geometry, x.stride(), x.dtype)
-        assert not isinstance(call, str)
-        assert "past the cache" not in str(call.job)
-    assert "past the cache" in spacebatch.explain("space_to_batch", torch.empty(2, 64, 512, 512), 2).kernel
+        assert "non-temporal" not in str(prepared(BlockGeometry(shape, block, padding), new=False))
+    monkeypatch.undo()
+    large = BlockGeometry((2, 64, 512, 512), 2)
+    assert "non-temporal" in str(prepared(large, new=False))
+    assert "non-temporal" not in str(prepared(large))
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_arrays_and_tensors(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both directions, short and long, with and without a pad value, and read-only sources."""
+    for short_bytes in (0, 1 << 16):
+        monkeypatch.setattr(prepare, "SHORT_BYTES", short_bytes)
+        geometry = BlockGeometry((2, 3, 5), (2,), ((0, 1),))
+        x = torch.rand(geometry.space_shape)
+        y, back = torch.full(geometry.batch_shape, 7.0), torch.full_like(x, 7)
+        for pad, value in ((b"", 0.0), (np.float32(1.5).tobytes(), 1.5)):
+            to_batch = prepared(geometry, device=device)
+            to_space = prepared(geometry, "batch_to_space", device=device)
+            tensors = (x, y, back)
+            source, between, result = tensors if device == "cpu" else (t.numpy() for t in tensors)
+            if device == "numpy":
+                source = source.view()
+                source.flags.writeable = False
+            to_batch(source, between, pad)
+            assert same(y, define_batch(x, (2,), ((0, 1),), pad_value=value))
+            to_space(between, result, b"")
+            assert torch.equal(back, x)
+
+
+def test_addresses_of_arrays() -> None:
+    whole = np.zeros((4, 6), np.int16)
+    for array in (whole, whole[1:, 2:], whole[::-1], np.zeros(0), np.broadcast_to(whole[:1], (3, 6))):
+        assert prepare.address(array) == array.ctypes.data
+
+
+def test_what_is_refused() -> None:
+    geometry = BlockGeometry((1, 4), (2,))
+    plain = Layout((4, 1), 4, np.dtype("f4"), "numpy")
+    for change, reason in (
+        ({"device": "cuda", "dtype": torch.float32}, "the tensor is on cuda, not on the CPU"),
+        ({"dtype": np.dtype(object)}, "dtype object is not one of plain numbers"),
+        ({"strides": None}, "a stride is no whole number of elements"),
+        ({"strides": (4, -1)}, "a stride is negative"),
+        ({"itemsize": 3}, "no word has the 3 bytes of an element"),
+    ):
+        layout = plain._replace(**change)
+        assert prepare.prepare("space_to_batch", geometry, layout, layout._replace(strides=(2, 1))) == reason
 
 
 def test_out_of_other_strides() -> None:
@@ -273,10 +352,10 @@ def test_large_arrays_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     asked = []
     run = workers.run
-    monkeypatch.setattr(launch.workers, "run", lambda *job: (asked.append(job[-1]), run(*job)))
+    monkeypatch.setattr(prepare.workers, "run", lambda *job: (asked.append(job[-2:]), run(*job)))
     x = np.random.default_rng(0).random(SHARED, dtype=np.float32)
     assert np.array_equal(spacebatch.batch_to_space(spacebatch.space_to_batch(x, 2), 2), x)
-    assert asked == [2, 2]
+    assert asked == [(2, None), (2, None)]
 
 
 def test_without_llvm() -> None:
@@ -325,4 +404,3 @@ def test_an_llvm_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.missing() == "LLVM does not know this processor: no such processor"
     monkeypatch.delattr(engine.llvm, "create_pass_builder")
     assert "or later is needed" in str(engine.missing())
-    assert llvm_backend.missing() is None  # which was found before
