@@ -160,6 +160,7 @@ def _undo(order: Sequence[int]) -> list[int] | None:
 
 def call(direction, geometry, x, number):
     from . import traced
+
     args = geometry.block_shape, geometry.paddings, geometry.spatial_dims
     if direction == "space_to_batch":
         return traced.space_to_batch(x, *args, number, geometry.batch_order, geometry.arrangement)
@@ -168,7 +169,16 @@ def call(direction, geometry, x, number):
 
 def split_views(geometry):
     g = geometry
-    steps = space_to_batch_steps(g.space_shape, g.block_shape, g.paddings, g.spatial_dims, [a.blocks for a in g.axes], g.batch_order == "batch_major", g.arrangement == "contiguous", range(len(g.space_shape)))
+    steps = space_to_batch_steps(
+        g.space_shape,
+        g.block_shape,
+        g.paddings,
+        g.spatial_dims,
+        [a.blocks for a in g.axes],
+        g.batch_order == "batch_major",
+        g.arrangement == "contiguous",
+        range(len(g.space_shape)),
+    )
     split = steps.split
     batch = [split[d] for d in steps.permutation]
     return split, steps.permutation, batch

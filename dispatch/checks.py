@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from spacebatch.reference.pad_value import check_pad_value
-
 from spacebatch.reference.prepared import Direction
 
 from .eager import PadValue

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import spacebatch
 from spacebatch.reference import BlockGeometry, definition
-
 from spacebatch.reference.prepared import Direction
+
 from .by_hand import eager_batch_to_space, eager_space_to_batch
 from .picture import draw, read
 from .timing import Call, copy_of, hardware, interleaved, software

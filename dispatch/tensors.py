@@ -48,7 +48,9 @@ def space_to_batch(
     if out is not None:
         return _into("space_to_batch", geometry, x, number, route, out)
     if route == "eager":
-        return run("space_to_batch", geometry, x, b"" if number == 0 and type(number) is int else pad_bits(number, x.dtype))
+        return run(
+            "space_to_batch", geometry, x, b"" if number == 0 and type(number) is int else pad_bits(number, x.dtype)
+        )
     return call("space_to_batch", geometry, x, number, route)
 
 
@@ -75,9 +77,7 @@ def batch_to_space(
     return call("batch_to_space", geometry, y, 0, route)
 
 
-def _into(
-    direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor
-) -> Tensor:
+def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:
     """The result in `out`: written there where it can be, else copied, as in a graph."""
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
     check_out(direction, x, shape, out)

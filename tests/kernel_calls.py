@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from spacebatch import BlockGeometry
+from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Direction, Layout, Prepared
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config

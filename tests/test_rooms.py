@@ -17,7 +17,7 @@ def room_of(name: str) -> str:
     >>> room_of("spacebatch.nn.atrous"), room_of("spacebatch.aten")
     ('dispatch/nn', 'dispatch')
     """
-    first = (name.split(".") + [""])[1]
+    first = [*name.split("."), ""][1]
     return {"reference": "reference", "tl_kernels": "tl_kernels", "nn": "dispatch/nn", "perf": "perf"}.get(
         first, "dispatch"
     )
@@ -32,7 +32,9 @@ def imported(path: Path, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])])
+                base = ".".join(
+                    [*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])]
+                )
             names |= {f"{base}.{alias.name}" for alias in node.names}
     return {name for name in names if name.split(".")[0] == "spacebatch"}
 

@@ -12,7 +12,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import spacebatch
 from spacebatch import torch_private
-from tests.bits import same
 
 
 def way(*args: Any) -> str:

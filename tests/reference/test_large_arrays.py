@@ -60,7 +60,9 @@ def test_threads_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     seen = set()
     copy_tiles = strided_copies._copy_tiles
-    monkeypatch.setattr(strided_copies, "_copy_tiles", lambda tiles: (seen.add(threading.get_ident()), copy_tiles(tiles)))
+    monkeypatch.setattr(
+        strided_copies, "_copy_tiles", lambda tiles: (seen.add(threading.get_ident()), copy_tiles(tiles))
+    )
     with prepared.use_backend("numpy"):
         reference.space_to_batch(np.zeros((4, 8, 256, 256), np.float32), 2)
         assert len(seen) == 2
