@@ -90,6 +90,8 @@ class SpaceBatchOpBase(ABC):
             checked[name] = as_integer(value, f"{self.type}: {name}")
             if checked[name] < 0:
                 raise ValueError(f"{self.type}: {name} must not be negative, got {checked[name]}")
+        for name, number in checked.items():
+            spelling.check_int64(f"{self.type}: {name}", number)
         check_choice(self.type, "order", self.order, ("NCHW",))
         for name, number in checked.items():
             object.__setattr__(self, name, number)

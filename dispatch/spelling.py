@@ -70,6 +70,12 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def check_int64(what: str, number: int) -> None:
+    """`number` is one that a size can be, or ValueError; symbols pass."""
+    if type(number) is int and number > INT64_MAX:
+        raise ValueError(f"{what} must be at most 2**63 - 1")
+
+
 def space_to_batch(words: Callable[[], Words], x: ArrayT, blocks: Blocks, pad_value: Any = 0) -> ArrayT:
     """`spacebatch.space_to_batch`, with errors in the words of the caller, which are asked for only then."""
     move: Any = functions.space_to_batch

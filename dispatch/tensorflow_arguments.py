@@ -105,6 +105,7 @@ def at_least(least: int, value: Any, what: str) -> int:
     number = as_integer(value, what)
     if number < least:
         raise ValueError(f"{what} must {f'be at least {least}' if least else 'not be negative'}, got {number}")
+    spelling.check_int64(what, number)
     return number
 
 

@@ -45,7 +45,7 @@ class BlockChoice:
 
 
 def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | None = None) -> BlockChoice:
-    """Measure a convolution or a network with each block size, and tell the fastest.
+    """Measure a convolution or a network with each block size, and name the fastest.
 
     >>> import torch
     >>> conv = torch.nn.Conv2d(4, 4, 3, padding=4, dilation=4).eval()
@@ -106,8 +106,8 @@ def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | Non
 def _with_block(model: nn.Module, inputs: Sequence[Any], block: int) -> nn.Module | str:
     """The model in batch space of a block, or why it cannot be."""
     if layer_rules.is_convolution(model):
-        felt = dilation_of(model) or ()
-        rate = tuple(block if d > 1 else 1 for d in felt)
+        dilation = dilation_of(model) or ()
+        rate = tuple(block if d > 1 else 1 for d in dilation)
         why = layer_rules.reason(model, rate)
         if why is not None:
             return why

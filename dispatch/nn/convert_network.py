@@ -146,7 +146,7 @@ class _Work:
     def _rate_of(self, module: nn.Module) -> tuple[int, ...] | None:
         if not isinstance(self.rate, int):
             return self.rate if self.rate is None else tuple(self.rate)
-        dims = {len(felt) for part in module.modules() if (felt := dilation_of(part))}
+        dims = {len(dilation) for part in module.modules() if (dilation := dilation_of(part))}
         return (self.rate,) * max(dims, default=1)
 
     def _row(self, kind: str, where: tuple[str, ...], rate: tuple[int, ...], times: dict[str, float] | None) -> Row:
@@ -169,8 +169,8 @@ class _Work:
     def _convolutions(self, found: dict[str, nn.Module], inputs: dict[str, Tensor]) -> None:
         """Decide about single convolutions, and make those that go through the batch `AtrousConv*d`, in place."""
         for name, layer in found.items():
-            felt = dilation_of(layer)
-            if felt is None or self.rate is not None:
+            dilation = dilation_of(layer)
+            if dilation is None or self.rate is not None:
                 continue  # a single convolution has the blocks of its dilation
             times = None
             if self.measures and name in inputs:
@@ -181,7 +181,7 @@ class _Work:
                 times = trials.seconds(
                     {"before": layer, "after": ours}, trials.filled([like], device), parameters, device
                 )
-            row = self._row("convolution", (name,), felt, times)
+            row = self._row("convolution", (name,), dilation, times)
             if self.measures and times is None:
                 row = row._replace(replaced=False, why="not called with the example input")
             self.rows.append(row)

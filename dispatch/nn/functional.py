@@ -185,7 +185,7 @@ def explain_atrous(
     taken: str = method
     why, found = "asked for", None
     if max(blocks) == 1:
-        taken, why = "native", "no dilation that a kernel feels"
+        taken, why = "native", "no dilation between two elements of the kernel"
     elif method == "auto":
         reason = method_choice.why_not_asked(x)
         if reason is None:

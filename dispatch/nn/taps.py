@@ -67,7 +67,7 @@ def normalize(
 
 
 def missing(size: int, rate: int) -> int:
-    """What a size lacks to the next multiple of the rate; spelled without a negative number, which no compiler likes.
+    """What a size lacks to the next multiple of the rate; without a negative number, which compilers handle badly.
 
     >>> missing(5, 4), missing(8, 4)
     (3, 0)

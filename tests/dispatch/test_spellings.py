@@ -129,6 +129,24 @@ CASES = {
         TypeError,
         r"pad_value 0.5j is complex, but the input's dtype is ",
     ),
+    "nd beyond int64": (
+        tensorflow.batch_to_space_nd,
+        nd((1, 4), [10**5000], [[0, 0]]),
+        ValueError,
+        r"block_shape\[0\] must be at most 2\*\*63 - 1$",
+    ),
+    "1 beyond int64": (
+        tensorflow.space_to_batch,
+        old((1, 4, 4, 1), [[0, 0], [0, 2**63]], 2),
+        ValueError,
+        r"paddings\[1\]\[1\] must be at most 2\*\*63 - 1$",
+    ),
+    "caffe2 beyond int64": (
+        caffe2.batch_to_space,
+        pads((4, 1, 4, 4), pad_l=2**63),
+        ValueError,
+        r"pad_l must be at most 2\*\*63 - 1$",
+    ),
     "nd rank": (
         tensorflow.space_to_batch_nd,
         nd((1, 4), [2, 2], NONE),

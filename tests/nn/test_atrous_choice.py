@@ -112,7 +112,7 @@ def test_explain(clock: dict[str, Any]) -> None:
     assert "native 2.000 ms, batch_space 1.000 ms" in str(told)
     assert "measured on " in str(told)
     assert functional.explain_atrous(x, weight, padding=1, dilation=2).aligned is False
-    assert functional.explain_atrous(x, weight, padding=1).why == "no dilation that a kernel feels"
+    assert functional.explain_atrous(x, weight, padding=1).why == "no dilation between two elements of the kernel"
     module = AtrousConv2d(2, 4, 3, method="native", **GEOMETRY)
     assert module.explain(x).why == "asked for"
     assert AtrousConv1d(2, 4, 3, dilation=2).explain(torch.zeros(1, 2, 9)).operation == "atrous_conv1d"
