@@ -51,7 +51,6 @@ _NEED_TORCH = {
     "choose_block": "nn.block_choice",
     "convert": "nn.convert_network",
     "use_compiled": "compiled",
-    "caffe2": "caffe2",
     "nn": "nn",
 }
 
@@ -71,12 +70,12 @@ def _with_torch(module: str) -> Any:
 if not TYPE_CHECKING:  # type checkers would take any name for one of the package
 
     def __getattr__(name: str) -> Any:
-        if name in ("reference", "tensorflow"):
+        if name in ("caffe2", "reference", "tensorflow"):
             return import_module(f".{name}", __name__)
         if name not in _NEED_TORCH:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = _with_torch(_NEED_TORCH[name])
-        return module if name in ("caffe2", "nn") else getattr(module, name)
+        return module if name == "nn" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

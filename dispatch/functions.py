@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from spacebatch.reference.prepared import Direction
 if TYPE_CHECKING:
     from torch import Tensor
 
-ArrayT = TypeVar("ArrayT", "Tensor", npt.NDArray[Any])
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 tensors: Any = importlib.import_module(".tensors", __package__) if sys.modules.get("torch") is not None else None
 
 
@@ -32,8 +32,32 @@ def _tensors(op: Direction, x: object) -> Any:
     return found
 
 
+@overload
 def space_to_batch(
-    x: ArrayT,
+    x: Tensor,
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    pad_value: bool | int | float | complex = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: Tensor | None = ...,
+) -> Tensor: ...
+@overload
+def space_to_batch(
+    x: npt.NDArray[ScalarT],
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    pad_value: bool | int | float | complex = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: npt.NDArray[ScalarT] | None = ...,
+) -> npt.NDArray[ScalarT]: ...
+def space_to_batch(
+    x: Any,
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
@@ -41,8 +65,8 @@ def space_to_batch(
     pad_value: bool | int | float | complex = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """Move blocks of the spatial dims into the batch, padding on the way: one pass over memory.
 
     >>> import torch, spacebatch
@@ -91,21 +115,43 @@ def space_to_batch(
             arrangement=arrangement,
             out=out,
         )
-    return (tensors or _tensors("space_to_batch", x)).space_to_batch(  # type: ignore[no-any-return]
+    return (tensors or _tensors("space_to_batch", x)).space_to_batch(
         x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, out
     )
 
 
+@overload
 def batch_to_space(
-    y: ArrayT,
+    y: Tensor,
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: Tensor | None = ...,
+) -> Tensor: ...
+@overload
+def batch_to_space(
+    y: npt.NDArray[ScalarT],
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: npt.NDArray[ScalarT] | None = ...,
+) -> npt.NDArray[ScalarT]: ...
+def batch_to_space(
+    y: Any,
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
     spatial_dims: int | Sequence[int] | None = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """Move blocks from the batch back into the spatial dims, cropping on the way: the inverse of `space_to_batch`.
 
     >>> import torch, spacebatch
@@ -136,6 +182,6 @@ def batch_to_space(
         return arrays.batch_to_space(
             y, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, out=out
         )
-    return (tensors or _tensors("batch_to_space", y)).batch_to_space(  # type: ignore[no-any-return]
+    return (tensors or _tensors("batch_to_space", y)).batch_to_space(
         y, block_shape, crops, spatial_dims, batch_order, arrangement, out
     )

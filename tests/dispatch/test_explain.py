@@ -14,7 +14,7 @@ import spacebatch
 from spacebatch import torch_private
 
 
-def way(*args: Any) -> str:
+def route(*args: Any) -> str:
     return spacebatch.explain("space_to_batch", *args).route
 
 
@@ -24,7 +24,7 @@ def test_the_whole_text() -> None:
     assert str(told) == (
         "space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)\n"
         "  blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, contiguous\n"
-        "  way      backend: eager, straight to the backend\n"
+        "  route    eager: straight to the backend\n"
         "  backend  numpy\n"
         "  kernel   strided copies of whole rectangles, border filled apart"
     )
@@ -44,38 +44,38 @@ def test_reasons_are_told() -> None:
     ]
 
 
-def test_ways() -> None:
+def test_routes() -> None:
     x = torch.ones(1, 4)
-    assert way(x, (2,)) == "backend"
-    assert way(torch.nn.Parameter(x), (2,)) == way(x.clone().requires_grad_(), (2,)) == "autograd"
+    assert route(x, (2,)) == "eager"
+    assert route(torch.nn.Parameter(x), (2,)) == route(x.clone().requires_grad_(), (2,)) == "autograd"
     with torch.no_grad():
-        assert way(torch.nn.Parameter(x), (2,)) == "backend"
+        assert route(torch.nn.Parameter(x), (2,)) == "eager"
     with torch.autograd.forward_ad.dual_level():
-        assert way(x, (2,)) == "autograd"
-    ways = []
-    torch.vmap(lambda row: ways.append(way(row, (2,))) or row)(torch.ones(2, 1, 4))
-    torch.func.grad(lambda row: ways.append(way(row, (2,))) or row.sum())(x)
-    assert ways == ["aten", "aten"]
-    assert way(np.ones((1, 4)), (2,)) == "reference"
+        assert route(x, (2,)) == "autograd"
+    routes = []
+    torch.vmap(lambda row: routes.append(route(row, (2,))) or row)(torch.ones(2, 1, 4))
+    torch.func.grad(lambda row: routes.append(route(row, (2,))) or row.sum())(x)
+    assert routes == ["aten", "aten"]
+    assert route(np.ones((1, 4)), (2,)) == "eager"
 
 
 @pytest.mark.parametrize(
     ("x", "line"),
     [
-        (torch.ones(1, 4), "backend: eager, straight to the backend"),
+        (torch.ones(1, 4), "eager: straight to the backend"),
         (torch.ones(1, 4, requires_grad=True), "autograd: a gradient is wanted"),
-        (np.ones((1, 4)), "reference: a NumPy array"),
+        (np.ones((1, 4)), "eager: straight to the backend"),
     ],
     ids=["tensor", "gradient", "array"],
 )
-def test_what_is_said_of_a_way(x: Any, line: str) -> None:
-    assert f"  way      {line}" in str(spacebatch.explain("space_to_batch", x, (2,))).splitlines()
+def test_what_is_said_of_a_route(x: Any, line: str) -> None:
+    assert f"  route    {line}" in str(spacebatch.explain("space_to_batch", x, (2,))).splitlines()
 
 
-def test_what_is_said_of_the_other_ways() -> None:
+def test_what_is_said_of_the_other_routes() -> None:
     told = []
     torch.vmap(lambda x: told.append(str(spacebatch.explain("space_to_batch", x, (2,)))) or x)(torch.ones(2, 1, 4))
-    assert "  way      aten: compiling or transforming, hence PyTorch's own operators" in told[0].splitlines()
+    assert "  route    aten: compiling or transforming, hence PyTorch's own operators" in told[0].splitlines()
     with FakeTensorMode():
         told.append(str(spacebatch.explain("space_to_batch", torch.ones(1, 4), (2,))))
     line = "  route    operator: a tensor subclass or a dispatch mode, hence torch.ops.spacebatch"
