@@ -1,4 +1,4 @@
-"""Where what was measured and compiled is kept."""
+"""Where the package keeps files between processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where the tables stand: SPACEBATCH_CACHE_DIR, else the user's cache folder."""
+    """SPACEBATCH_CACHE_DIR, else a folder in the user's cache folder; it need not exist."""
     override = os.environ.get("SPACEBATCH_CACHE_DIR")
     if override:
         return Path(override)

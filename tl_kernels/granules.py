@@ -19,7 +19,8 @@ from .family import Arguments, Config, fitted
 from .integers import Divisor, divide, divisor, encoded, number
 from .steps import Borders, Steps, borders, covers, steps_of
 
-WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule
+WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
+_WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
 
 
 class GranuleLoop(NamedTuple):
@@ -226,7 +227,7 @@ def move_granules(
     ND: tl.constexpr,
     BORDERS: tl.constexpr,
     LANES: tl.constexpr,
-    BREAKS: tl.constexpr,  # 0: rows are whole granules, 1: a granule meets at most one row end, 2: any number
+    BREAKS: tl.constexpr,
     TAIL: tl.constexpr,  # words are left after the last whole granule
     DENSE: tl.constexpr,  # a word of a row is one step in the source
     WIDE: tl.constexpr,
@@ -252,7 +253,7 @@ def move_granules(
     else:
         first = tl.minimum(granule, tl.cast(granules, NUMBER) - 1) * LANES
 
-    if BREAKS == 2:
+    if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
         offset, u0, u1, u2 = _walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
         if BORDERS > 0:
@@ -268,12 +269,12 @@ def move_granules(
         stop = length - start  # the lane at which the row ends
         offset, u0, u1, u2 = _walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         ends = lane < stop[:, None]
-        if BREAKS == 1:
+        if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
             next_offset, n0, n1, n2 = _walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         if SPLITS[0]:
             before = number(loops[0].before, NUMBER)
-            if BREAKS == 1:
+            if BREAKS == _ONE:
                 place = tl.where(ends, (start + before)[:, None], (before - stop)[:, None]) + lane
                 begin = tl.where(ends, offset[:, None], next_offset[:, None])
             else:
@@ -294,13 +295,13 @@ def move_granules(
             if ROW_AXIS >= 0:
                 along = (_chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
                 valid = valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
-            if BREAKS == 0 and BORDERS == 0:
+            if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
             elif BORDERS == 0:
                 value = tl.load(pointers, mask=valid)
             else:
                 value = tl.load(pointers, mask=valid, other=pad)
-            if BREAKS == 1:
+            if BREAKS == _ONE:
                 pointers = (source_pointer + (next_offset - stop.to(OFFSET) * stride))[:, None] + steps
                 next_valid = lane >= stop[:, None]
                 if BORDERS > 0:

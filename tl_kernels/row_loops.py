@@ -8,11 +8,12 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from spacebatch.reference.loops import LoopDim
+from spacebatch.reference.loops import PLAIN, SPLIT, LoopDim
 
 from .integers import Divisor, divide, divisor, encoded, number
 
 MAX_LOOPS = 8
+_PLAIN, _SPLIT = tl.constexpr(PLAIN), tl.constexpr(SPLIT)  # as kernels may read them
 
 
 class RowLoop(NamedTuple):
@@ -73,12 +74,12 @@ def locate_rows(
             index = rest - quotient * number(loops[d].size.value, NUMBER)
             rest = quotient
         coordinate = index
-        if KINDS[d] != 0:
+        if KINDS[d] != _PLAIN:
             coordinate = index - number(loops[d].before, NUMBER)
             if MASKED[d]:
                 covered = covered & (coordinate >= 0) & (coordinate < number(loops[d].covered, NUMBER))
         space += coordinate.to(OFFSET) * number(loops[d].space_stride, OFFSET)
-        if KINDS[d] == 1:
+        if KINDS[d] == _SPLIT:
             outer = divide(index, loops[d].extent, LONG)
             within = index - outer * number(loops[d].extent.value, NUMBER)
             batch += outer.to(OFFSET) * number(loops[d].outer_stride, OFFSET)

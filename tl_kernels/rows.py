@@ -24,6 +24,7 @@ from .integers import Divisor, divide, divisor, encoded, number
 from .row_loops import MAX_LOOPS, locate_rows, offsets_of, row_loops
 
 RUN, HALF, WHOLE = 0, 1, 2  # what the elements of a row are
+_HALF, _WHOLE = tl.constexpr(HALF), tl.constexpr(WHOLE)  # as kernels may read them
 
 
 class Row(NamedTuple):
@@ -221,10 +222,10 @@ def move_rows(
     inner,  # `Row`
     pad_low,  # bits of the pad value; of 16-byte elements, of their first word
     pad_high,
-    KINDS: tl.constexpr,  # of each dim: 0 plain, 1 split, 2 shifted
+    KINDS: tl.constexpr,  # of each dim
     MASKED: tl.constexpr,  # of each dim: has a border
     ND: tl.constexpr,
-    MODE: tl.constexpr,  # 0 run, 1 half, 2 whole
+    MODE: tl.constexpr,
     HALVES: tl.constexpr,  # the other half takes more than one value
     INNER_MASKED: tl.constexpr,
     SPACE_UNIT: tl.constexpr,
@@ -264,7 +265,7 @@ def move_rows(
 
     exists = inside[:, None] & (k < length)[None, :]  # [R, K]
     valid = covered[:, None] & (k < length)[None, :]
-    if MODE == 1:
+    if MODE == _HALF:
         start = half * number(inner.half_step, NUMBER) - number(inner.before, NUMBER)  # [R], in units
         if SPACE_DENSE:
             space += start.to(OFFSET)
@@ -285,7 +286,7 @@ def move_rows(
         space_2d = (space * SPACE_UNIT)[:, None] + k[None, :]
     else:
         space_2d = space[:, None] + (k.to(OFFSET) * number(inner.space_step, OFFSET))[None, :]
-    if MODE == 2:
+    if MODE == _WHOLE:
         padded = k.to(NUMBER) + number(inner.before, NUMBER)
         outer = divide(padded, inner.extent, LONG)
         within = padded - outer * number(inner.extent.value, NUMBER)
