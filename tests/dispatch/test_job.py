@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import by_hand, job, picture, timing
+from spacebatch import job, picture, timing
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -192,15 +192,6 @@ def test_any_kind_of_image(monkeypatch, pixels, expected):
     assert x.shape == (1, 3, 2, 3)
     assert x.dtype == torch.float32
     assert torch.equal(x, torch.full_like(x, expected))
-
-
-@pytest.mark.parametrize("paddings", [((0, 0), (0, 0)), ((1, 2), (3, 1))], ids=["plain", "padded"])
-def test_the_yardstick_by_hand_is_the_same_operator(paddings):
-    x = torch.randn(2, 3, 9, 8)
-    block = (3, 4)
-    y = by_hand.eager_space_to_batch(x, block, paddings)
-    assert torch.equal(y, spacebatch.space_to_batch(x, block, paddings))
-    assert torch.equal(by_hand.eager_batch_to_space(y, block, paddings), x)
 
 
 def test_interleaved_runs_each_call_in_every_round(monkeypatch):
