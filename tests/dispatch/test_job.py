@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import re
 import sys
 from pathlib import Path
@@ -220,3 +221,19 @@ def test_short_calls_are_timed_in_bursts(monkeypatch):
 def test_timing_summary():
     assert timing.Timing.of([3.0, 1.0, 2.0, 5.0, 4.0]) == timing.Timing(3.0, 2.0, 4.0, 5)
     assert timing.Timing.of([2.0]) == timing.Timing(2.0, 2.0, 2.0, 1)
+
+
+@pytest.mark.parametrize("mode", [None, "off"])
+def test_kernels_are_compiled_before_they_are_timed(monkeypatch, mode):
+    monkeypatch.delenv("SPACEBATCH_COMPILE", raising=False)
+    if mode:
+        monkeypatch.setenv("SPACEBATCH_COMPILE", mode)
+    seen = []
+
+    def clock(calls):
+        return [(name, 1.0) for name, call in calls if call() is None]
+
+    call = {"call": lambda: seen.append(os.environ.get("SPACEBATCH_COMPILE"))}
+    timing.interleaved(call, torch.device("cpu"), rounds=1, warmup=1, clock=clock)
+    assert seen == [mode or "wait", mode]
+    assert os.environ.get("SPACEBATCH_COMPILE") == mode
