@@ -14,9 +14,9 @@ from torch import Tensor
 
 from spacebatch.reference.arguments import Arrangement, BatchOrder, Pair
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.prepared import Direction
 from spacebatch.timing import random_bytes
 
-Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 Mode: TypeAlias = Literal["forward", "backward"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "sliced", "transposed", "expanded", "channel_slice"]
 

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 from spacebatch.atomic_file import write_text_atomically
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.prepared import Direction
 from spacebatch.tl_kernels.family import Config, Plan
 from spacebatch.tl_kernels.plan import make_plans
-
-from .cases import Direction
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
