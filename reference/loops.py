@@ -14,8 +14,8 @@ Blocks of one without padding are plain dims, and plain dims that follow each ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 from .geometry import BlockGeometry
 
@@ -24,9 +24,12 @@ Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 PLAIN, SPLIT, SHIFTED = 0, 1, 2  # how a loop dim maps to the batch tensor
 INT32_MAX = 2**31 - 1
 
+Loop: TypeAlias = "tuple[int, int, int, int, int, int, int, int]"  # the fields of a `LoopDim`, without its cost
+_Ordered: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int]"  # see `_ordered`
+_ONE: Loop = (PLAIN, 1, 1, 1, 0, 0, 0, 0)
 
-@dataclass(frozen=True)
-class LoopDim:
+
+class LoopDim(NamedTuple):
     """One loop over padded space; strides in words.
 
     `kind` is PLAIN: no border, no split; SHIFTED: a border; SPLIT: split into outer and inner, with or without border.
@@ -91,90 +94,137 @@ def nest(
         element_bytes: 1, 2, 4, 8 or 16.
         space_aligned, batch_aligned: whether the first element stands at a multiple of 16 bytes.
     """
-    pair = element_bytes == 16
-    scale = 2 if pair else 1
-    dims = loop_dims(geometry, [s * scale for s in space_strides], [s * scale for s in batch_strides])
-    if pair:
-        dims.append(LoopDim(PLAIN, 2, 1, 1))
-    dims = merged(dims) or [LoopDim(PLAIN, 1, 1, 1)]
-    words = min(element_bytes, 8)
-    if space_aligned and batch_aligned:
-        dims, words = widened(dims, words)
-    return Nest(tuple(dims), words, pair, space_aligned, batch_aligned)
+    aligned = space_aligned and batch_aligned
+    dims, words = loops(geometry, space_strides, batch_strides, element_bytes, aligned)
+    return Nest(tuple([LoopDim(*dim) for dim in dims]), words, element_bytes == 16, space_aligned, batch_aligned)
+
+
+def loops(
+    geometry: BlockGeometry,
+    space_strides: Sequence[int],
+    batch_strides: Sequence[int],
+    element_bytes: int,
+    aligned: bool = True,
+) -> tuple[list[Loop], int]:
+    """The loops of a call as plain tuples, and the bytes of the words that they count; arguments as for `nest`.
+
+    >>> [LoopDim(*loop).size for loop in loops(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1), 4)[0]]
+    [6, 4, 4]
+    """
+    if element_bytes == 16:
+        ordered = _ordered(geometry, [2 * s for s in space_strides], [2 * s for s in batch_strides])
+        ordered.append((1, 1, PLAIN, 2, 1, 0, 0, 0, 0))
+        words = 8
+    else:
+        ordered, words = _ordered(geometry, space_strides, batch_strides), element_bytes
+    found = _merged(ordered) or [_ONE]
+    kind, _, space, outer, *_ = found[-1]
+    if kind == PLAIN and space == 1 and outer == 1 and words < 8 and aligned:
+        return widened(found, words)
+    return found, words
 
 
 def loop_dims(geometry: BlockGeometry, space_strides: Sequence[int], batch_strides: Sequence[int]) -> list[LoopDim]:
-    """All loops, outermost in space first, with nothing merged yet.
+    """All loops of more than one step, in the order of the dims, with nothing merged yet.
 
     >>> [d.kind for d in loop_dims(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1))]
     [0, 0, 1, 1]
     """
-    sample, phases = geometry.split_batch_stride(batch_strides[0])
-    dims = [LoopDim(PLAIN, geometry.samples, space_strides[0], sample)]
-    axes = {axis.dim: (axis, phase) for axis, phase in zip(geometry.axes, phases, strict=True)}
-    for d in range(1, len(geometry.space_shape)):
-        if d not in axes:
-            dims.append(LoopDim(PLAIN, geometry.space_shape[d], space_strides[d], batch_strides[d]))
+    ordered = _ordered(geometry, space_strides, batch_strides)
+    return [LoopDim(kind, size, space, outer, *rest) for _, outer, kind, size, space, *rest in ordered]
+
+
+def _ordered(geometry: BlockGeometry, space: Sequence[int], batch: Sequence[int]) -> list[_Ordered]:
+    """The loops of more than one step: (place in memory, outer stride, kind, size, space stride, and what follows in a `Loop`).
+
+    Sorted downwards they are in the order of space memory. Expanded dims have no place there, only in the batch tensor.
+    """
+    shape = geometry.space_shape
+    samples, sample_stride = geometry.samples, batch[0]
+    found: list[_Ordered] = []
+    if geometry.batch_order == "block_major":
+        phase_stride = sample_stride * samples * geometry.phases
+    else:
+        phase_stride = sample_stride * geometry.phases
+        sample_stride = phase_stride
+    if samples > 1:
+        found.append((space[0] or sample_stride, sample_stride, PLAIN, samples, space[0], 0, 0, 0, 0))
+    blocked = geometry.spatial_dims
+    for d in range(1, len(shape)):
+        if d not in blocked:
+            size = shape[d]
+            if size > 1:
+                found.append((space[d] or batch[d], batch[d], PLAIN, size, space[d], 0, 0, 0, 0))
+    interleaved = geometry.arrangement == "interleaved"
+    for d, size, block, before, after, blocks, extent in geometry.axes:
+        phase_stride //= block
+        steps = blocks * block
+        if steps == 1:
             continue
-        axis, phase = axes[d]
-        size = axis.blocks * axis.block
-        position = batch_strides[d]
-        outer, inner = (position, phase) if geometry.arrangement == "interleaved" else (phase, position)
-        if axis.block == 1 or axis.blocks == 1:  # only one half moves
-            moving = position if axis.block == 1 else phase
-            kind = SHIFTED if axis.before or axis.after else PLAIN
-            dims.append(LoopDim(kind, size, space_strides[d], moving, moving, size, axis.before, axis.size))
+        stride, position = space[d], batch[d]
+        if block == 1 or blocks == 1:  # only one half moves
+            moving = position if block == 1 else phase_stride
+            kind = SHIFTED if before or after else PLAIN
+            found.append((stride or moving, moving, kind, steps, stride, moving, steps, before, size))
+        elif interleaved:
+            found.append((stride or position, position, SPLIT, steps, stride, phase_stride, extent, before, size))
         else:
-            dims.append(LoopDim(SPLIT, size, space_strides[d], outer, inner, axis.extent, axis.before, axis.size))
-    return dims
+            found.append((stride or phase_stride, phase_stride, SPLIT, steps, stride, position, extent, before, size))
+    return found
 
 
 def merged(dims: Sequence[LoopDim]) -> list[LoopDim]:
     """Loops in the order of space memory, without those of one step, plain neighbours made one."""
-    # expanded dims have no place in space memory, only in the batch tensor
-    moving = [d for d in dims if d.size > 1]
-    ordered = sorted(moving, key=lambda d: (-(d.space_stride or d.outer_stride), -d.outer_stride))
-    result: list[LoopDim] = []
-    for dim in ordered:
-        last = result[-1] if result else None
-        if (
-            last is not None
-            and last.kind == dim.kind == PLAIN
-            and last.space_stride == dim.size * dim.space_stride
-            and last.outer_stride == dim.size * dim.outer_stride
-        ):
-            result[-1] = replace(dim, size=last.size * dim.size)
+    ordered = [
+        (space or outer, outer, kind, size, space, *rest) for kind, size, space, outer, *rest in dims if size > 1
+    ]
+    return [LoopDim(*loop) for loop in _merged(ordered)]  # type: ignore[arg-type]
+
+
+def _merged(ordered: list[_Ordered]) -> list[Loop]:
+    ordered.sort(reverse=True)
+    result: list[Loop] = []
+    last_kind = last_size = last_space = last_outer = -1
+    for _, outer, kind, size, space, inner, extent, before, covered in ordered:
+        if kind == PLAIN == last_kind and last_space == size * space and last_outer == size * outer:
+            last_size *= size
+            result[-1] = (kind, last_size, space, outer, inner, extent, before, covered)
         else:
-            result.append(dim)
+            last_size = size
+            result.append((kind, size, space, outer, inner, extent, before, covered))
+        last_kind, last_space, last_outer = kind, space, outer
     return result
 
 
-def widened(dims: list[LoopDim], words: int) -> tuple[list[LoopDim], int]:
+def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
     """The same loops over wider words, where the innermost is plain and everything is a multiple of them.
 
     Channels of channels_last travel 8 bytes at a time, an RGBA pixel as one word of 4.
 
-    >>> widened([LoopDim(PLAIN, 5, 4, 4), LoopDim(PLAIN, 4, 1, 1)], 1)
-    ([LoopDim(kind=0, size=5, space_stride=1, outer_stride=1, inner_stride=0, extent=0, before=0, covered=0)], 4)
+    >>> widened([(PLAIN, 5, 4, 4, 0, 0, 0, 0), (PLAIN, 4, 1, 1, 0, 0, 0, 0)], 1)
+    ([(0, 5, 1, 1, 0, 0, 0, 0)], 4)
+
+    Args:
+        dims: loops, of which the last is plain and of neighbours in both tensors.
+        words: bytes of the words that they count.
     """
-    inner = dims[-1]
-    if inner.kind != PLAIN or inner.space_stride != 1 or inner.outer_stride != 1:
-        return dims, words
-    strides = [s for d in dims[:-1] for s in (d.space_stride, d.outer_stride, d.inner_stride)]
-    factor = common_unit([inner.size, *strides], 8 // words)
+    together, length = 0, dims[-1][1]
+    for _, _, space, outer, inner, *_ in dims[:-1]:
+        together |= space | outer | inner
+    factor = 8 // words
+    while (together | length) % factor:
+        factor //= 2
     if factor == 1:
         return dims, words
     wider = [
-        replace(
-            d,
-            space_stride=d.space_stride // factor,
-            outer_stride=d.outer_stride // factor,
-            inner_stride=d.inner_stride // factor,
-        )
-        for d in dims[:-1]
+        (k, size, space // factor, outer // factor, inner // factor, extent, before, covered)
+        for k, size, space, outer, inner, extent, before, covered in dims[:-1]
     ]
-    wider.append(replace(inner, size=inner.size // factor))
-    return merged(wider) or [LoopDim(PLAIN, 1, 1, 1)], words * factor
+    if length > factor:
+        wider.append((PLAIN, length // factor, 1, 1, 0, 0, 0, 0))
+        return wider, words * factor
+    ordered = [(space or outer, outer, k, size, space, *rest) for k, size, space, outer, *rest in wider]
+    return _merged(ordered) or [_ONE], words * factor  # type: ignore[arg-type]
 
 
 def common_unit(values: Sequence[int], most: int) -> int:

@@ -159,6 +159,8 @@ def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: 
         else:
             reason = "its kernel is not compiled"
             keep = False
+    for _, answer in answers(direction, geometry, source, result):  # again: why there is no kernel may be known by now
+        reason = answer if isinstance(answer, str) else reason
     raise RuntimeError(f"{direction}: the backend {demanded!r} was asked for, but {reason}")
 
 

@@ -1,7 +1,9 @@
-"""Vector kernels for the CPU, written down as LLVM's intermediate language and compiled by llvmlite when a call first needs them.
+"""Vector kernels for the CPU, written in LLVM's intermediate language and compiled by llvmlite.
 
-`plan` turns loops into a kind of kernel and its numbers, without LLVM; `kernel` writes a kind down, with the rows of `rows` and
-`transposed`, the shuffles of `lanes` and the loops of `emit`; `engine` compiles; `sharing`, `workers` and `openmp` share a call out among
-threads; `launch` starts it, `tensors` and `arrays` on what users have.
-This package imports nothing, so that LLVM is loaded when the first call needs it.
+The way of a call: `prepare` turns a geometry and two layouts into a call, by `plan`: the spec of a kernel (`spec`) and the numbers to give
+it. `compiler` has the kernels, loaded from disk by `object_cache` or compiled by `engine`. `kernel` writes a spec as text by means of `emit`,
+with the rows of `segment_rows` and `transpose`, the shuffles of `deinterleave`, and `sharing` for what threads call. `workers` and `openmp`
+share a call among threads.
+
+This package imports nothing, and nothing in it but `engine` loads LLVM, when the first call needs it.
 """

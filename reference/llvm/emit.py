@@ -1,46 +1,181 @@
-"""Loops, loads and stores, for kernels that are written with llvmlite's builder."""
+"""LLVM's intermediate language, written as text: values, blocks, loops, loads and stores.
+
+llvmlite's own builder takes five times as long for the same text, and holds the interpreter's lock meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
-from llvmlite import ir
+I64 = "i64"
+POINTER = "ptr"
 
-Value = Any  # llvmlite is not typed
+PAUSE_LINES = 200  # some 0.5 ms of writing
 
-I64 = ir.IntType(64)
-POINTER = ir.PointerType()
+
+class Value(NamedTuple):
+    """An operand: LLVM's type of it, and its name or number."""
+
+    type: str
+    name: str
 
 
 def const(value: int) -> Value:
-    return ir.Constant(I64, value)
+    return Value(I64, str(value))
 
 
-def const32(value: int) -> Value:
-    return ir.Constant(ir.IntType(32), value)
+def integer(size: int) -> str:
+    """The type of an integer of so many bytes."""
+    return f"i{8 * size}"
+
+
+def vector(element: str, count: int) -> str:
+    """The type of a vector; of one element, the element's."""
+    return element if count == 1 else f"<{count} x {element}>"
+
+
+class Module:
+    """Functions under construction.
+
+    >>> module = Module()
+    >>> code = module.function("twice", "i64", ["i64"])
+    >>> code.result(code.mul(code.arguments[0], 2))
+    >>> print(module.text())
+    define i64 @twice(i64 %a0) {
+    b0:
+      %v1 = mul i64 %a0, 2
+      ret i64 %v1
+    }
+    !0 = !{i32 1}
+    """
+
+    def __init__(self, pause: Callable[[], object] = lambda: None) -> None:
+        """`pause` is called now and then, so that other threads of Python get their turn."""
+        self.pause = pause
+        self._functions: list[Code] = []
+
+    def function(self, name: str, result: str, arguments: Sequence[str], internal: bool = False) -> Code:
+        """A new function of arguments of these types; no two pointers of an internal one alias each other."""
+        self._functions.append(Code(self, name, result, arguments, internal))
+        return self._functions[-1]
+
+    def text(self) -> str:
+        return "\n".join([*(function.text() for function in self._functions), "!0 = !{i32 1}"])
 
 
 class Code:
     """A function under construction; all numbers are of 64 bits and all strides count bytes."""
 
-    def __init__(self, function: Value) -> None:
-        self.function = function
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+    def __init__(self, module: Module, name: str, result: str, arguments: Sequence[str], internal: bool) -> None:
+        self.name, self._module, self._result = name, module, result
+        self.arguments = [Value(type_, f"%a{k}") for k, type_ in enumerate(arguments)]
+        noalias = {POINTER: "ptr noalias"} if internal else {}
+        listed = ", ".join(f"{noalias.get(type_, type_)} {name}" for type_, name in self.arguments)
+        self._head = f"define {'internal ' if internal else ''}{result} @{name}({listed}) {{"
+        self._count = 0
+        self._blocks: dict[str, list[str]] = {}
+        self._phis: dict[Value, tuple[list[str], int]] = {}  # without values so far, and where they stand
+        self.begin(self.block())
+
+    def text(self) -> str:
+        lines = [self._head]
+        for label, block in self._blocks.items():
+            lines += [f"{label}:", *block]
+        return "\n".join([*lines, "}"])
+
+    # blocks
+
+    def block(self) -> str:
+        """The label of a new block, which follows all others."""
+        label = f"b{len(self._blocks)}"
+        self._blocks[label] = []
+        return label
+
+    def begin(self, label: str) -> None:
+        """What is written from now on stands in this block."""
+        self.label, self._lines = label, self._blocks[label]
+
+    def branch(self, label: str) -> None:
+        self._write(f"br label %{label}")
+
+    def branch_if(self, condition: Value, then: str, otherwise: str) -> None:
+        self._write(f"br i1 {condition.name}, label %{then}, label %{otherwise}")
+
+    def result(self, value: Value | None = None) -> None:
+        """Return."""
+        self._write("ret void" if value is None else f"ret {value.type} {value.name}")
+
+    def phi(self) -> Value:
+        """A number that depends on the block one comes from; see `incoming`."""
+        value = self._new("")
+        self._phis[value] = self._lines, len(self._lines) - 1
+        return value
+
+    def incoming(self, phi: Value, *pairs: tuple[Value, str]) -> None:
+        """The values of a phi, each with the label of its block."""
+        lines, place = self._phis.pop(phi)
+        lines[place] = f"  {phi.name} = phi i64 " + ", ".join([f"[{value.name}, %{label}]" for value, label in pairs])
+
+    @contextmanager
+    def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
+        """The body runs with start, start + step, … as long as these are below stop."""
+        before = self.label
+        head, body, end = self.block(), self.block(), self.block()
+        self.branch(head)
+        self.begin(head)
+        index = self.phi()
+        self.branch_if(self.less(index, stop), body, end)
+        self.begin(body)
+        yield index
+        following = self.add(index, const(step))
+        self.incoming(index, (start, before), (following, self.label))
+        self.branch(head)
+        self.begin(end)
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        then, end = self.block(), self.block()
+        self.branch_if(condition, then, end)
+        self.begin(then)
+        yield
+        self.branch(end)
+        self.begin(end)
+
+    @contextmanager
+    def either(self, condition: Value) -> Iterator[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
+        """Two context managers: what happens where the condition holds, and where not."""
+        then, otherwise, end = self.block(), self.block(), self.block()
+        self.branch_if(condition, then, otherwise)
+
+        @contextmanager
+        def part(label: str) -> Iterator[None]:
+            self.begin(label)
+            yield
+            self.branch(end)
+
+        yield part(then), part(otherwise)
+        self.begin(end)
+
+    # numbers
 
     def add(self, a: Value, b: Value) -> Value:
-        return self.builder.add(a, b)
+        return self._new(f"add {a.type} {a.name}, {b.name}", a.type)
 
     def sub(self, a: Value, b: Value) -> Value:
-        return self.builder.sub(a, b)
+        return self._new(f"sub i64 {a.name}, {b.name}")
 
     def mul(self, a: Value, b: Value | int) -> Value:
-        return self.builder.mul(a, const(b) if isinstance(b, int) else b)
+        return self._new(f"mul i64 {a.name}, {b if isinstance(b, int) else b.name}")
 
     def div(self, a: Value, b: Value | int) -> Value:
         """a // b of numbers that are not negative."""
-        return self.builder.udiv(a, const(b) if isinstance(b, int) else b)
+        return self._new(f"udiv i64 {a.name}, {b if isinstance(b, int) else b.name}")
+
+    def rest(self, a: Value, b: Value | int) -> Value:
+        """a % b of numbers that are not negative."""
+        return self._new(f"urem i64 {a.name}, {b if isinstance(b, int) else b.name}")
 
     def ceil_div(self, a: Value, b: Value | int) -> Value:
         """The least integer not below a / b, for b > 0 and a > -b; 0 where that is below 0."""
@@ -49,59 +184,108 @@ class Code:
         return self.div(self.most(raised, const(0)), divisor)
 
     def least(self, a: Value, b: Value) -> Value:
-        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+        return self._select(self.less(a, b), a, b)
 
     def most(self, a: Value, b: Value) -> Value:
-        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
+        return self._select(self._compare("sgt", a, b), a, b)
 
     def clamp(self, a: Value, upper: Value) -> Value:
         """a, brought to [0, upper]."""
         return self.least(self.most(a, const(0)), upper)
 
-    def at(self, pointer: Value, offset: Value) -> Value:
-        return self.builder.gep(pointer, [offset], source_etype=ir.IntType(8))
+    def widened(self, value: Value) -> Value:
+        """A smaller integer with 64 bits."""
+        return self._new(f"zext {value.type} {value.name} to i64")
+
+    # conditions
+
+    def less(self, a: Value, b: Value) -> Value:
+        return self._compare("slt", a, b)
+
+    def at_least(self, a: Value, b: Value) -> Value:
+        return self._compare("sge", a, b)
+
+    def inside(self, a: Value, count: Value) -> Value:
+        """0 <= a < count."""
+        return self._compare("ult", a, count)
+
+    def both(self, a: Value, b: Value) -> Value:
+        return self._new(f"and i1 {a.name}, {b.name}", "i1")
+
+    def any(self, a: Value, b: Value) -> Value:
+        return self._new(f"or i1 {a.name}, {b.name}", "i1")
+
+    # memory
+
+    def at(self, pointer: Value, offset: Value, unit: str = "i8") -> Value:
+        return self._new(f"getelementptr {unit}, ptr {pointer.name}, i64 {offset.name}", POINTER)
 
     def number(self, pointer: Value, index: int) -> Value:
         """The index-th of the int64 that a pointer points to."""
-        address = self.builder.gep(pointer, [const(index)], source_etype=I64)
-        return self.builder.load(address, typ=I64, align=8)
+        return self._new(f"load i64, ptr {self.at(pointer, const(index), I64).name}, align 8")
 
-    def load(self, pointer: Value, kind: Value) -> Value:
-        return self.builder.load(pointer, typ=kind, align=1)
+    def pointer(self, number: Value) -> Value:
+        return self._new(f"inttoptr i64 {number.name} to ptr", POINTER)
+
+    def load(self, pointer: Value, kind: str) -> Value:
+        return self._new(f"load {kind}, ptr {pointer.name}, align 1", kind)
 
     def store(self, value: Value, pointer: Value) -> None:
-        self.builder.store(value, pointer, align=1)
+        self._write(f"store {value.type} {value.name}, ptr {pointer.name}, align 1")
 
-    def stream(self, value: Value, pointer: Value, align: int) -> None:
-        """Store past the cache."""
-        module = self.function.module
-        self.builder.store(value, pointer, align=align).set_metadata("nontemporal", module.add_metadata([const32(1)]))
+    def store_non_temporal(self, value: Value, pointer: Value, align: int) -> None:
+        self._write(f"store {value.type} {value.name}, ptr {pointer.name}, align {align}, !nontemporal !0")
 
-    @contextmanager
-    def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
-        """The body runs with start, start + step, … as long as these are below stop."""
-        b = self.builder
-        before = b.block
-        head, body, end = (self.function.append_basic_block(name) for name in ("head", "body", "end"))
-        b.branch(head)
-        b.position_at_end(head)
-        index = b.phi(I64)
-        index.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", index, stop), body, end)
-        b.position_at_end(body)
-        yield index
-        following = b.add(index, const(step))
-        index.add_incoming(following, b.block)
-        b.branch(head)
-        b.position_at_end(end)
+    def load_acquire(self, pointer: Value) -> Value:
+        return self._new(f"load atomic i64, ptr {pointer.name} acquire, align 8")
 
-    @contextmanager
-    def when(self, condition: Value) -> Iterator[None]:
-        with self.builder.if_then(condition):
-            yield
+    def fetch_add(self, pointer: Value, value: Value) -> Value:
+        """Add to a number in memory, atomically; what was there before."""
+        return self._new(f"atomicrmw add ptr {pointer.name}, i64 {value.name} acq_rel")
 
-    @contextmanager
-    def either(self, condition: Value) -> Iterator[tuple[Any, Any]]:
-        """Two context managers: what happens where the condition holds, and where not."""
-        with self.builder.if_else(condition) as pair:
-            yield pair
+    def fence(self) -> None:
+        self._write("fence seq_cst")
+
+    def shuffle(self, a: Value, b: Value, picks: Sequence[int]) -> Value:
+        """A vector of the elements of two vectors with these numbers, b's following a's."""
+        mask = ", ".join([f"i32 {pick}" for pick in picks])
+        kind = vector(a.type.split(" x ")[1][:-1], len(picks))
+        text = f"shufflevector {a.type} {a.name}, {b.type} {b.name}, <{len(picks)} x i32> <{mask}>"
+        return self._new(text, kind)
+
+    # calls
+
+    def call(self, function: Code, arguments: Sequence[Value]) -> Value | None:
+        """The result of a function of the same module, None of one that has none."""
+        return self._call(function._result, f"@{function.name}", arguments)
+
+    def call_at(self, address: Value, result: str) -> Value:
+        """The result of a function without arguments at an address."""
+        found = self._call(result, address.name, ())
+        assert found is not None
+        return found
+
+    def _call(self, result: str, target: str, arguments: Sequence[Value]) -> Value | None:
+        listed = ", ".join(f"{type_} {name}" for type_, name in arguments)
+        text = f"call {result} {target}({listed})"
+        if result == "void":
+            self._write(text)
+            return None
+        return self._new(text, result)
+
+    def _select(self, condition: Value, a: Value, b: Value) -> Value:
+        return self._new(f"select i1 {condition.name}, i64 {a.name}, i64 {b.name}")
+
+    def _compare(self, how: str, a: Value, b: Value) -> Value:
+        return self._new(f"icmp {how} i64 {a.name}, {b.name}", "i1")
+
+    def _new(self, text: str, kind: str = I64) -> Value:
+        name = f"%v{self._count + 1}"
+        self._write(f"{name} = {text}")
+        return Value(kind, name)
+
+    def _write(self, line: str) -> None:
+        self._count += 1
+        self._lines.append(f"  {line}")
+        if self._count % PAUSE_LINES == 0:
+            self._module.pause()

@@ -1,21 +1,29 @@
-"""From the text of a kernel to functions that can be called."""
+"""From the text of a kernel to object code, and from object code to functions that can be called. Importing this loads LLVM."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from threading import Lock
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from .kernel import source_text
-from .plan import Kind
+from .spec import KernelSpec
 
 _POINTERS = (ctypes.c_void_p,) * 3
 _Holding = ctypes.PYFUNCTYPE(None, *_POINTERS)  # keeps the interpreter to itself, for what is short
 _Releasing = ctypes.CFUNCTYPE(None, *_POINTERS)  # lets other threads run meanwhile
 _Sharing = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+_FUNCTIONS = ("whole", "share", "join")
+
+Turn = Callable[[], AbstractContextManager[Any]]  # entered around each part of a compilation
 
 
 class Functions(NamedTuple):
@@ -47,10 +55,15 @@ def _target() -> Any:
     return llvm.Target.from_default_triple()
 
 
+@lru_cache(maxsize=1)
+def _processor() -> tuple[str, str]:
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
 def _machine() -> Any:
     """A description of this processor; an engine takes it over."""
-    features = llvm.get_host_cpu_features().flatten()
-    return _target().create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=2, jit=True)
+    name, features = _processor()
+    return _target().create_target_machine(cpu=name, features=features, opt=2, jit=True)
 
 
 @lru_cache(maxsize=1)
@@ -62,51 +75,77 @@ def vector_bytes() -> int:
     return 32 if features.get("avx2") else 16
 
 
-def optimized(kind: Kind, machine: Any) -> Any:
-    """The module of a kind, ready to be turned into machine code."""
-    module = llvm.parse_assembly(source_text(kind))
+@lru_cache(maxsize=1)
+def identity() -> bytes:
+    """All that object code depends on beside the spec: this package's writers of kernels, LLVM, and the processor.
+
+    Raises:
+        OSError: the package's sources cannot be read.
+    """
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.read_bytes())
+    versions = llvmlite.__version__, llvm.llvm_version_info
+    return repr((sources.hexdigest(), *versions, *_processor(), llvm.get_process_triple())).encode()
+
+
+def object_code(
+    spec: KernelSpec, vector: int, pause: Callable[[], object] = lambda: None, turn: Turn = nullcontext
+) -> bytes:
+    """The machine code of a spec for this processor, in an object file: 15 to 150 ms.
+
+    Args:
+        spec, vector: what is compiled, with vectors of so many bytes.
+        pause: called now and then while the text is written. turn: entered around each part.
+    """
+    with turn():
+        text = source_text(spec, vector, pause)
+    with turn():
+        machine = _machine()
+        module = _parsed(text, machine)
+    with turn():
+        _optimize(module, machine)
+    with turn():
+        return bytes(machine.emit_object(module))
+
+
+def loaded(code: bytes) -> Functions:
+    """The functions in an object file."""
+    empty = llvm.parse_assembly("", context=llvm.create_context())
+    engine = llvm.create_mcjit_compiler(empty, _machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    whole, share, join = (engine.get_function_address(name) for name in _FUNCTIONS)
+    if not (whole and share and join):
+        raise RuntimeError(f"no {', '.join(_FUNCTIONS)} in the object code")
+    return Functions(_Holding(whole), _Releasing(whole), _Sharing(share), join, engine)
+
+
+def _parsed(text: str, machine: Any) -> Any:
+    module = llvm.parse_assembly(
+        text, context=llvm.create_context()
+    )  # its own, which nobody else is at when a process forks
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
+    return module
+
+
+def _optimize(module: Any, machine: Any) -> None:
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = False  # the kernel is made of vectors already
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
-    return module
 
 
-_functions: dict[Kind, Functions] = {}
-_compiling = Lock()
-
-
-def compiled(kind: Kind) -> Functions:
-    """The functions of a kind, compiled once in a process: 15 to 150 ms."""
-    found = _functions.get(kind)
-    if found is None:
-        with _compiling:
-            found = _functions.get(kind)
-            if found is None:
-                found = _functions[kind] = _compile(kind)
-    return found
-
-
-def _compile(kind: Kind) -> Functions:
-    machine = _machine()
-    engine = llvm.create_mcjit_compiler(optimized(kind, machine), machine)
-    engine.finalize_object()
-    whole, share, join = (engine.get_function_address(name) for name in ("whole", "share", "join"))
-    return Functions(_Holding(whole), _Releasing(whole), _Sharing(share), join, engine)
-
-
-def assembly(kind: Kind, triple: str | None = None, cpu: str = "", features: str = "") -> str:
-    """The machine code of a kind as text, for this processor or for a named one.
+def assembly(spec: KernelSpec, vector: int, triple: str, cpu: str = "", features: str = "") -> str:
+    """The machine code of a spec as text, for a named processor with vectors of so many bytes.
 
     Raises:
         RuntimeError: this LLVM does not know the triple.
     """
-    if triple is None:
-        machine = _machine()
-    else:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-        machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)
-    return str(machine.emit_assembly(optimized(kind, machine)))
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)
+    module = _parsed(source_text(spec, vector), machine)
+    _optimize(module, machine)
+    return str(machine.emit_assembly(module))

@@ -1,68 +1,70 @@
-"""The kernel of a kind, for both operators, in LLVM's intermediate language.
+"""The kernel of a spec, for both operators, in LLVM's intermediate language.
 
     whole(space, batch, numbers)     a call
     share(job, first, spins)         some of it: chunks of steps from a range of one's own, then from the others', until none is left
-    join(job)                        the same, from the range of this thread of PyTorch's: always the same one, whose cache it finds
+    join(job)                        the same, from the range of this thread of an OpenMP library, whose number among them tells which
 
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
 innermost blocked dim. Every offset is linear in the loops' indices. A bordered dim has a place u in padded space, and a row is
 copied where 0 <= u - before < covered holds for all of them; else it is filled with the pad value (to the batch) or left out (to
-space). `plan.Row` tells the sorts of rows.
+space). `spec.Row` names the kinds of rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-
-from .emit import I64, POINTER, Code, const
-from .plan import HEAD_NUMBERS, LOOP_NUMBERS, Kind
-from .rows import pixels, windows
-from .runs import Runs
+from .emit import I64, POINTER, Code, Module, Value, const
+from .segment_rows import contiguous_segments, strided_segments
+from .segments import Segments
 from .sharing import write_join, write_share, write_whole
-from .transposed import lanes_or_tiles, squares
+from .spec import KernelSpec
+from .transpose import deinterleave, transpose
 
-Value = Any
+HEAD_NUMBERS = 4  # steps, the pad value twice (16 bytes), the offset in space of the first place, border included
+LOOP_NUMBERS = 4  # of a loop: steps, bytes in space and in the batch tensor, places along its bordered dim
 
-_ROWS = {"lanes": lanes_or_tiles, "tiles": lanes_or_tiles, "squares": squares, "windows": windows, "pixels": pixels}
+_ROWS = {
+    "deinterleave": deinterleave,
+    "tiles": deinterleave,
+    "transpose": transpose,
+    "contiguous_segments": contiguous_segments,
+    "strided_segments": strided_segments,
+}
 
 
-def source_text(kind: Kind) -> str:
-    """The kernel of a kind as the text that LLVM parses.
+def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lambda: None) -> str:
+    """The kernel of a spec, with vectors of so many bytes, as the text that LLVM parses.
 
-    >>> from .plan import make_plan
-    >>> from spacebatch.reference.geometry import BlockGeometry
-    >>> plan = make_plan("space_to_batch", BlockGeometry((1, 8), (2,)), (8, 1), (4, 1), 4)
-    >>> "shufflevector" in source_text(plan.kind)
+    >>> "shufflevector" in source_text(KernelSpec(True, 4, False, "deinterleave", 2, 0, False, (), 0), 32)
     True
+
+    Args:
+        spec, vector: what is compiled.
+        pause: called now and then, so that other threads of Python get their turn.
     """
-    module = ir.Module("spacebatch")
-    nothing = ir.VoidType()
-    run = ir.Function(module, ir.FunctionType(nothing, [POINTER, POINTER, POINTER, I64, I64]), "run")
-    run.linkage = "internal"
-    for argument in run.args[:3]:
-        argument.add_attribute("noalias")
-    _Nest(Code(run), kind, run.args).write()
-    write_whole(Code(ir.Function(module, ir.FunctionType(nothing, [POINTER] * 3), "whole")), run)
-    share = ir.Function(module, ir.FunctionType(I64, [POINTER, I64, I64]), "share")
-    write_share(Code(share), run)
-    write_join(Code(ir.Function(module, ir.FunctionType(nothing, [POINTER]), "join")), share)
-    return str(module)
+    module = Module(pause)
+    run = module.function("run", "void", [POINTER, POINTER, POINTER, I64, I64], internal=True)
+    _Nest(run, spec, vector).write()
+    write_whole(module, run)
+    write_join(module, write_share(module, run))
+    return module.text()
 
 
 class _Nest:
     """The loops around the rows."""
 
-    def __init__(self, code: Code, kind: Kind, arguments: Any) -> None:
-        self.code, self.kind = code, kind
-        self.space, self.batch, self.numbers, self.begin, self.end = arguments
+    def __init__(self, code: Code, spec: KernelSpec, vector: int) -> None:
+        self.code, self.spec = code, spec
+        self.space, self.batch, self.numbers, self.begin, self.end = code.arguments
         self.read = 0  # how many of the numbers
         base = self._next(HEAD_NUMBERS)[-1]
         self.space = code.at(self.space, base)
-        self.loops = [self._next(LOOP_NUMBERS) for _ in kind.axes]
-        self.borders = [self._next(2) for _ in range(kind.borders)]
-        self.row = _ROWS[kind.row](Runs(code, kind, code.at(self.numbers, const(8))), self._next)
+        self.loops = [self._next(LOOP_NUMBERS) for _ in spec.axes]
+        self.borders = [self._next(2) for _ in range(spec.borders)]
+        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)))
+        self.row = _ROWS[spec.row](segments, self._next)
 
     def _next(self, count: int) -> list[Value]:
         found = [self.code.number(self.numbers, self.read + k) for k in range(count)]
@@ -72,7 +74,7 @@ class _Nest:
     def write(self) -> None:
         """Steps begin to end."""
         code, loops = self.code, self.loops
-        places = [const(0)] * (self.kind.borders + 1)  # the last one is a row's own, where a loop moves it
+        places = [const(0)] * (self.spec.borders + 1)  # the last one is a row's own, where a loop moves it
         with code.loop(self.begin, self.end) as step:
             indices = [step][: len(loops)]
             if len(loops) >= 2:
@@ -82,16 +84,16 @@ class _Nest:
             for k, index in enumerate(indices):
                 state = self._stepped(state, k, index)
             self._walk(len(indices), state)
-        if self.kind.stream:
-            code.builder.fence("seq_cst")  # others may read what was written past the cache
-        code.builder.ret_void()
+        if self.spec.stream:
+            code.fence()  # others may read what non-temporal stores wrote
+        code.result()
 
     def _stepped(self, state: Any, k: int, index: Value) -> Any:
         """Pointers and places at an index of a loop."""
         code = self.code
         space, batch, places = state
         _, space_step, batch_step, place_step = self.loops[k]
-        axis = self.kind.axes[k]
+        axis = self.spec.axes[k]
         if axis >= 0:
             places = list(places)
             places[axis] = code.add(places[axis], code.mul(index, place_step))
@@ -108,11 +110,11 @@ class _Nest:
         copy, fill = self.row
         inside = None
         for place, (before, covered) in zip(places[:-1], self.borders, strict=True):
-            here = code.builder.icmp_unsigned("<", code.sub(place, before), covered)
-            inside = here if inside is None else code.builder.and_(inside, here)
+            here = code.inside(code.sub(place, before), covered)
+            inside = here if inside is None else code.both(inside, here)
         if inside is None:
             copy(space, batch, places[-1])
-        elif self.kind.to_batch:
+        elif self.spec.to_batch:
             with code.either(inside) as (then, otherwise):
                 with then:
                     copy(space, batch, places[-1])

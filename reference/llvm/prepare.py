@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import math
-import struct
+import re
 import sys
 from functools import lru_cache
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from spacebatch.reference.prepared import Direction, Layout
 from spacebatch.reference.threads import thread_limit
 
 from . import openmp, workers
-from .plan import HEAD_NUMBERS, Kind, Plan, make_plan
+from .compiler import Kernel, ask, finish, kernel_of, vector_bytes
+from .plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from .engine import Functions
 
+OLDEST_LLVMLITE = (0, 45)
 NUMBERS = "biufcmM"  # kinds of NumPy's dtypes that are nothing but their bits
 
 # Bytes read and written, of float32 in blocks of 2 and 4 on 2 cores of an AMD EPYC. Below SHORT_BYTES a call keeps the interpreter's
@@ -42,139 +45,178 @@ def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, resul
 
     >>> x, y = (Layout(strides, 4, np.dtype("f4"), "numpy", strides[0] == 4) for strides in ((8, 1), (4, 1)))
     >>> str(prepare("space_to_batch", BlockGeometry((1, 8), (2,)), x, y))
-    'rows of 2 phases by shuffles, words of 4 bytes'
+    'deinterleave 2 phases, words of 4 bytes'
 
     Args:
         direction, geometry: of the call; the result has at least one element.
         source, result: layouts of a NumPy array or a tensor on the CPU.
     """
-    reason = missing() or _refused(geometry, source, result)
+    reason = missing()
     if reason is not None:
         return reason
-    assert source.strides is not None
-    assert result.strides is not None
+    space, size, dtype, device, _ = source
+    batch, new = result.strides, result.new
+    if device == "numpy":
+        if dtype.kind not in NUMBERS:
+            return f"dtype {dtype} is not one of plain numbers"
+    elif device != "cpu":
+        return f"the tensor is on {device}, not on the CPU"
+    if space is None or batch is None:
+        return "a stride is no whole number of elements"
+    in_space, in_batch = math.prod(geometry.space_shape) * size, math.prod(geometry.batch_shape) * size
+    if not (in_space and in_batch):
+        return "there is nothing to move"
+    if size not in _SIZES:
+        return f"no word has the {size} bytes of an element"
     to_batch = direction == "space_to_batch"
-    space, batch = (source.strides, result.strides) if to_batch else (result.strides, source.strides)
-    size = source.itemsize
-    written = math.prod(geometry.batch_shape if to_batch else geometry.space_shape) * size
-    stream = not result.new and written >= STREAM_BYTES
-    from .engine import vector_bytes
-
-    plan = make_plan(direction, geometry, space, batch, size, vector_bytes(), stream)
+    if not to_batch:
+        space, batch = batch, space
+    stream = not new and (in_batch if to_batch else in_space) >= STREAM_BYTES
+    plan = make_plan(direction, geometry, space, batch, size, stream)
     if isinstance(plan, str):
         return plan
-    moved = (math.prod(geometry.space_shape) + math.prod(geometry.batch_shape)) * size
-    return (ArrayCall if source.device == "numpy" else Call)(direction, geometry, plan, moved)
+    kernel = kernel_of(plan.spec)
+    if kernel.refused is not None:
+        return kernel.refused
+    return (ArrayCall if device == "numpy" else Call)(kernel, plan, in_space + in_batch, to_batch and geometry.padded)
+
+
+_SIZES = frozenset((1, 2, 4, 8, 16))
 
 
 @lru_cache(maxsize=1)
 def missing() -> str | None:
-    """None where LLVM can be loaded, else why not."""
+    """None where llvmlite is installed and new enough, which is found without loading it, else why it does not serve."""
     if importlib.util.find_spec("llvmlite") is None:
         return "llvmlite is not installed"
     try:
-        from . import engine
-    except (ImportError, OSError) as error:
+        from llvmlite import __version__ as version
+    except Exception as error:
         return f"llvmlite cannot be loaded: {error}"
-    return engine.missing()
-
-
-def _refused(geometry: BlockGeometry, source: Layout, result: Layout) -> str | None:
-    if source.device == "numpy":
-        if source.dtype.kind not in NUMBERS:
-            return f"dtype {source.dtype} is not one of plain numbers"
-    elif source.device != "cpu":
-        return f"the tensor is on {source.device}, not on the CPU"
-    if source.strides is None or result.strides is None:
-        return "a stride is no whole number of elements"
-    if geometry.empty or 0 in geometry.batch_shape:
-        return "there is nothing to move"
-    if source.itemsize not in (1, 2, 4, 8, 16):
-        return f"no word has the {source.itemsize} bytes of an element"
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_LLVMLITE:
+        return f"llvmlite is {version}, and {'.'.join(map(str, OLDEST_LLVMLITE))} or later is needed"
     return None
+
+
+@lru_cache(maxsize=64)
+def _packer(count: int) -> Any:
+    return Struct(f"{count}q").pack
 
 
 class Call:
     """A call of tensors between two layouts, shared by PyTorch's threads where these were handed over.
 
     Attributes:
-        kind: of kernel. shared: whether threads share a call.
+        kernel: that it runs. shared: whether threads share a call.
     """
 
     __slots__ = (
-        "_chunk",
         "_functions",
+        "_moved",
         "_numbers",
         "_padded",
         "_short",
         "_steps",
-        "_stream",
+        "_streaming",
         "_to_batch",
-        "kind",
+        "_vector",
+        "_whole",
+        "kernel",
         "shared",
     )
 
-    def __init__(self, direction: Direction, geometry: BlockGeometry, plan: Plan, moved: int) -> None:
-        self._to_batch = direction == "space_to_batch"
-        self._padded = self._to_batch and geometry.padded
-        self._stream = plan.kind if plan.kind.stream else None
-        self.kind: Kind = plan.kind.through_the_cache
-        self.shared = moved >= self._shared_from()
-        self._steps = plan.steps
-        self._chunk = max(1, plan.steps * CHUNK_BYTES // moved)
-        self._numbers = struct.pack(f"{len(plan.numbers)}q", *plan.numbers)  # with a pad value of 0
-        self._functions: Functions | None = None
-        self._short: Any = moved < SHORT_BYTES  # then the function of (space, batch, numbers), else None
+    def __init__(self, kernel: Kernel, plan: Plan, moved: int, padded: bool) -> None:
+        """`moved` counts the bytes of both tensors, `padded` tells whether pad values are written."""
+        spec, numbers, steps, whole = plan
+        self.kernel = kernel
+        self.shared = moved >= SHORT_BYTES and moved >= self._shared_from()
+        self._to_batch, self._padded, self._moved, self._steps, self._whole = spec[0], padded, moved, steps, whole
+        self._numbers: bytes = _packer(len(numbers))(*numbers)  # with a pad value of 0
+        self._functions = functions = kernel.functions
+        self._short = functions.short if functions is not None and moved < SHORT_BYTES else None
+        self._streaming: Kernel | None = None
+        if whole and functions is not None:
+            self._bind()
 
     def __call__(self, source: Any, result: Any, pad: bytes) -> None:
         short = self._short
-        if not short or short is True or pad:
+        if short is None or pad:
             pair = source.data_ptr(), result.data_ptr()
-            self.run(*(pair if self._to_batch else pair[::-1]), pad)
+            self._run(*(pair if self._to_batch else pair[::-1]), pad)
         elif self._to_batch:
             short(source.data_ptr(), result.data_ptr(), self._numbers)
         else:
             short(result.data_ptr(), source.data_ptr(), self._numbers)
 
     def ready(self, wait: bool = False) -> bool:
-        """Whether it can run at once; it is compiled else."""
+        """Whether it can run at once; if not, its kernel is loaded or compiled, behind or before this returns.
+
+        Args:
+            wait: have the kernel made before this returns, whatever SPACEBATCH_COMPILE says of other calls.
+
+        Raises:
+            ValueError: SPACEBATCH_COMPILE is none of its choices.
+        """
         if self._functions is None:
-            self._load()
+            if wait:
+                finish(self.kernel)
+            if not ask(self.kernel):
+                return False
+            self._bind()
+        if self._streaming is not None:
+            ask(self._streaming)
         return True
 
-    def _load(self) -> None:
-        from .engine import compiled
+    def _bind(self) -> Functions:
+        """Take over the loaded kernel."""
+        functions = self.kernel.functions
+        assert functions is not None
+        self._functions = functions
+        self._short = functions.short if self._moved < SHORT_BYTES else None
+        if self._streams():
+            self._streaming, self._vector = kernel_of(self.kernel.spec._replace(stream=True)), vector_bytes()
+        return functions
 
-        self._functions = compiled(self.kind)
-        self._short = self._functions.short if self._short else None
+    def _streams(self) -> bool:
+        """Whether an aligned result is written by non-temporal stores."""
+        return self._whole > 0 and self._whole >= vector_bytes()
 
-    def run(self, space: int, batch: int, pad: bytes) -> None:
-        """Move everything between two addresses; `pad` has the bits of the pad value, none for zeros."""
-        if self._functions is None:
-            self._load()
+    def _run(self, space: int, batch: int, pad: bytes) -> None:
+        """Move everything between two addresses."""
         numbers = self._numbers
         if pad and self._padded:
-            numbers = b"".join((numbers[:8], (pad * 16)[:16], numbers[8 * (HEAD_NUMBERS - 1) :]))
+            numbers = b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))  # see `kernel.HEAD_NUMBERS`
         functions = self.functions(batch if self._to_batch else space)
         if self.shared:
-            workers.run(functions, space, batch, numbers, self._steps, self._chunk, *self._threads())
+            workers.run(functions, space, batch, numbers, self._steps, self._chunk(), *self._threads())
         else:
             (self._short or functions.long)(space, batch, numbers)
 
-    def functions(self, result: int) -> Functions:
-        """What runs for a result at an address."""
-        if self._stream is not None and result % self.kind.vector == 0:
-            from .engine import compiled
+    def _chunk(self) -> int:
+        return max(1, self._steps * CHUNK_BYTES // self._moved)
 
-            return compiled(self._stream)
-        assert self._functions is not None
-        return self._functions
+    def functions(self, result: int) -> Functions:
+        """What runs for a result at an address.
+
+        Raises:
+            RuntimeError: the kernel cannot be had.
+        """
+        functions = self._functions
+        if functions is None:
+            finish(self.kernel)
+            if self.kernel.refused is not None:
+                raise RuntimeError(self.kernel.refused)
+            functions = self._bind()
+        if self._streaming is not None and self._streaming.functions is not None and result % self._vector == 0:
+            return self._streaming.functions
+        return functions
 
     def __str__(self) -> str:
         """What runs, for `explain`."""
-        ways = [", an aligned out= by non-temporal stores"] if self._stream is not None else []
+        ways = [", an aligned out= by non-temporal stores"] if self._streams() else []
         ways += [", shared by threads"] if self.shared else []
-        return "".join([str(self.kind), *ways])
+        return "".join([str(self.kernel.spec), *ways])
 
     def _shared_from(self) -> int:
         return SHARED_BYTES if openmp.loaded() else SHARED_BYTES_OF_OUR_OWN
@@ -191,9 +233,9 @@ class ArrayCall(Call):
 
     def __call__(self, source: Any, result: Any, pad: bytes) -> None:
         short = self._short
-        if not short or short is True or pad:
+        if short is None or pad:
             pair = address(source), address(result)
-            self.run(*(pair if self._to_batch else pair[::-1]), pad)
+            self._run(*(pair if self._to_batch else pair[::-1]), pad)
         elif self._to_batch:
             short(address(source), address(result), self._numbers)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,8 +13,15 @@ import torch
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.llvm import engine
 from spacebatch.reference.llvm.plan import Plan, make_plan
+from spacebatch.reference.llvm.spec import KernelSpec
 from spacebatch.reference.memory_order import dense_strides
 from tests.bits import define_batch, random_tensor, raw, same
+
+
+@cache
+def functions_of(spec: KernelSpec, vector: int) -> engine.Functions:
+    return engine.loaded(engine.object_code(spec, vector))
+
 
 GUARD = 256  # bytes around a result that nobody may write to
 
@@ -31,34 +39,34 @@ class Row(NamedTuple):
 WINDOWS = {"arrangement": "contiguous", "batch_order": "batch_major"}
 ROWS = {
     # as many positions as fill vectors, with a rest, in less than a vector, in one position
-    "lanes": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0))),
-    "lanes_of_3": Row((1, 2, 3 * 67), (3,), ((0, 0),)),
-    "lanes_of_5": Row((1, 2, 5 * 9), (5,), ((0, 0),)),
-    "lanes_of_12": Row((2, 1, 12 * 17), (12,), ((0, 0),)),
-    "lanes_in_a_border": Row((2, 3, 5, 2 * 67 - 3), (2, 2), ((1, 2), (2, 1))),
-    "lanes_in_a_wide_border": Row((1, 2, 5), (4,), ((13, 2),)),
-    "lanes_within_a_block": Row((1, 2, 2), (5,), ((1, 7),)),
-    "lanes_of_one_row": Row((1, 40_000), (2,), ((0, 0),)),  # in stretches
-    "lanes_of_one_row_in_a_border": Row((1, 39_996), (3,), ((1, 2),)),
-    # blocks beyond the lanes: squares, and what is left of them
+    "deinterleave": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0))),
+    "deinterleave_of_3": Row((1, 2, 3 * 67), (3,), ((0, 0),)),
+    "deinterleave_of_5": Row((1, 2, 5 * 9), (5,), ((0, 0),)),
+    "deinterleave_of_12": Row((2, 1, 12 * 17), (12,), ((0, 0),)),
+    "deinterleave_in_a_border": Row((2, 3, 5, 2 * 67 - 3), (2, 2), ((1, 2), (2, 1))),
+    "deinterleave_in_a_wide_border": Row((1, 2, 5), (4,), ((13, 2),)),
+    "deinterleave_within_a_block": Row((1, 2, 2), (5,), ((1, 7),)),
+    "deinterleave_of_one_row": Row((1, 40_000), (2,), ((0, 0),)),  # in stretches
+    "deinterleave_of_one_row_in_a_border": Row((1, 39_996), (3,), ((1, 2),)),
+    # blocks beyond the lanes: transpose, and what is left of them
     "tiles": Row((2, 2, 17 * 40), (17,), ((0, 0),)),
     "tiles_in_a_border": Row((1, 2, 64 * 3 - 5), (64,), ((3, 2),)),
     "tiles_of_one_row": Row((1, 20 * 900), (20,), ((0, 0),)),
     # one position for each phase: channels are neighbours in the batch tensor
-    "squares": Row((1, 37, 24), (24,), ((0, 0),)),
-    "squares_in_a_border": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1))),
-    "squares_of_few": Row((1, 5, 3), (3,), ((0, 0),)),
+    "transpose": Row((1, 37, 24), (24,), ((0, 0),)),
+    "transpose_in_a_border": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1))),
+    "transpose_of_few": Row((1, 5, 3), (3,), ((0, 0),)),
     # channels last: runs of one to many words, known and unknown to the kernel
-    "pixels": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1)),
-    "pixels_of_3": Row((1, 3, 8, 6), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
-    "pixels_of_many": Row((1, 301, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
-    "pixels_in_a_border": Row((2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1)),
-    "pixels_within_a_block": Row((1, 5, 2), (5,), ((1, 7),), (0, 2, 1)),
+    "strided_segments": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "strided_segments_of_3": Row((1, 3, 8, 6), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "strided_segments_of_many": Row((1, 301, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+    "strided_segments_in_a_border": Row((2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1)),
+    "strided_segments_within_a_block": Row((1, 5, 2), (5,), ((1, 7),), (0, 2, 1)),
     # neighbours on both sides
-    "windows": Row((2, 3, 6, 14), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
-    "windows_in_a_border": Row((1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, WINDOWS),
-    "windows_of_pixels": Row((2, 24, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), WINDOWS),
-    "windows_of_pixels_in_a_border": Row((1, 3, 5, 4), (3, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), WINDOWS),
+    "contiguous_segments": Row((2, 3, 6, 14), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
+    "contiguous_segments_in_a_border": Row((1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, WINDOWS),
+    "contiguous_segments_of_pixels": Row((2, 24, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), WINDOWS),
+    "contiguous_segments_of_pixels_in_a_border": Row((1, 3, 5, 4), (3, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), WINDOWS),
     "rows_untouched": Row((2, 4, 37), (2,), ((0, 0),)),  # see `dims`
     "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4))),
     "ones": Row((2, 3, 4), (1,), ((0, 0),)),
@@ -87,16 +95,18 @@ def test_every_row(name: str, vector: int) -> None:
         y = y.new_empty_strided(y.shape, dense_strides(y.shape, order)).copy_(y)
         for direction, source, wanted in (("space_to_batch", x, y), ("batch_to_space", y, x)):
             space, batch = (x, y)
-            plan = make_plan(direction, geometry, space.stride(), batch.stride(), dtype.itemsize, vector)  # type: ignore[arg-type]
+            plan = make_plan(direction, geometry, space.stride(), batch.stride(), dtype.itemsize)  # type: ignore[arg-type]
             assert isinstance(plan, Plan), plan
-            rows.add(plan.kind.row)
-            found = moved(plan, direction, source, wanted, raw(torch.tensor([3], dtype=dtype)).tobytes())
-            assert raw(found).tobytes() == raw(wanted).tobytes(), (direction, dtype, plan.kind)
+            rows.add(plan.spec.row)
+            found = moved(plan, vector, direction, source, wanted, raw(torch.tensor([3], dtype=dtype)).tobytes())
+            assert raw(found).tobytes() == raw(wanted).tobytes(), (direction, dtype, plan.spec)
     if row.block != (1,):
-        assert name.partition("_")[0] in {*rows, "rows"}, rows
+        assert name.startswith((*rows, "rows")), rows
 
 
-def moved(plan: Plan, direction: str, source: torch.Tensor, like: torch.Tensor, pad: bytes) -> torch.Tensor:
+def moved(
+    plan: Plan, vector: int, direction: str, source: torch.Tensor, like: torch.Tensor, pad: bytes
+) -> torch.Tensor:
     """What the kernel makes of a source, in poisoned memory whose surroundings are looked at afterwards."""
     memory = torch.full((GUARD + like.nbytes + GUARD,), 0xA5, dtype=torch.uint8)
     result = memory[GUARD:-GUARD].view(like.dtype).as_strided(like.shape, like.stride())
@@ -104,7 +114,7 @@ def moved(plan: Plan, direction: str, source: torch.Tensor, like: torch.Tensor, 
     numbers = numbers[:8] + (pad * 16)[:16] + numbers[24:]
     pair = (source, result) if direction == "space_to_batch" else (result, source)
     before = raw(source).tobytes()
-    engine.compiled(plan.kind).long(*(tensor.data_ptr() for tensor in pair), numbers)
+    functions_of(plan.spec, vector).long(*(tensor.data_ptr() for tensor in pair), numbers)
     assert (memory[:GUARD] == 0xA5).all()
     assert (memory[-GUARD:] == 0xA5).all()
     assert raw(source).tobytes() == before
@@ -118,9 +128,9 @@ def test_strided_and_expanded_inputs() -> None:
         y = torch.empty(geometry.batch_shape, dtype=x.dtype)
         plan = make_plan("space_to_batch", geometry, x.stride(), y.stride(), 2)
         assert isinstance(plan, Plan)
-        assert plan.kind.row == "lanes"
+        assert plan.spec.row == "deinterleave"
         numbers = struct.pack(f"{len(plan.numbers)}q", *plan.numbers)
-        engine.compiled(plan.kind).short(x.data_ptr(), y.data_ptr(), numbers)
+        functions_of(plan.spec, 16).short(x.data_ptr(), y.data_ptr(), numbers)
         assert same(y, define_batch(x, **geometry.arguments))
 
 
@@ -148,30 +158,30 @@ def test_rows_that_would_be_scattered() -> None:
 def test_machine_code(cpu: str, vector: int, registers: str, shuffle: str) -> None:
     """What a kernel is worth stands in its inner loop: whole vectors are loaded, shuffled and stored."""
     geometry = BlockGeometry((1, 16, 64, 64), 2)
-    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4, vector)
+    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4)
     assert isinstance(plan, Plan)
-    text = engine.assembly(plan.kind, "x86_64-unknown-linux-gnu", cpu)
+    text = engine.assembly(plan.spec, vector, "x86_64-unknown-linux-gnu", cpu)
     lines = [line.strip() for line in text.splitlines()]
     assert any(re.match(rf"vmov\w+\s+{registers}\d+, .*\(", line) for line in lines), "no store of a vector"
     assert any(re.match(rf"v\w+\s+.*\(.*\), .*{registers}\d+", line) for line in lines), "no load of a vector"
     assert any(line.startswith(shuffle) and registers in line for line in lines), "no shuffle of vectors"
 
 
-@pytest.mark.parametrize("name", ["lanes", "pixels", "windows"])
-def test_machine_code_past_the_cache(name: str) -> None:
+@pytest.mark.parametrize("name", ["deinterleave", "strided_segments", "contiguous_segments"])
+def test_machine_code_of_non_temporal_stores(name: str) -> None:
     """No vector of the result goes through the cache, and what was written is there before anybody is told."""
     row = {
-        "lanes": Row((1, 16, 8, 256), (2, 2), ((0, 0), (0, 0))),
-        "pixels": Row((1, 64, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
-        "windows": Row((1, 16, 4, 256), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
+        "deinterleave": Row((1, 16, 8, 256), (2, 2), ((0, 0), (0, 0))),
+        "strided_segments": Row((1, 64, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
+        "contiguous_segments": Row((1, 16, 4, 256), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
     }[name]
     geometry = geometry_of(name, row)
     order = row.order or range(4)
     strides = [dense_strides(shape, order) for shape in (geometry.space_shape, geometry.batch_shape)]
-    plan = make_plan("space_to_batch", geometry, *strides, 4, 32, stream=True)
+    plan = make_plan("space_to_batch", geometry, *strides, 4, stream=True)
     assert isinstance(plan, Plan)
-    assert (plan.kind.row, plan.kind.stream) == (name, True)
-    text = engine.assembly(plan.kind, "x86_64-unknown-linux-gnu", "x86-64-v3")
+    assert (plan.spec.row, plan.whole) == (name, 64)
+    text = engine.assembly(plan.spec._replace(stream=True), 32, "x86_64-unknown-linux-gnu", "x86-64-v3")
     assert re.search(r"vmovnt\w+\s+%ymm\d+, .*\(", text)
     assert not re.search(r"vmov[aud]\w+\s+%ymm\d+, .*\((?!%rsp)", text)
     assert re.search(r"mfence|lock\s+or", text)
@@ -179,10 +189,10 @@ def test_machine_code_past_the_cache(name: str) -> None:
 
 def test_machine_code_of_arm() -> None:
     geometry = BlockGeometry((1, 16, 64, 64), 2)
-    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4, 16)
+    plan = make_plan("space_to_batch", geometry, (65536, 4096, 64, 1), (16384, 1024, 32, 1), 4)
     assert isinstance(plan, Plan)
     try:
-        text = engine.assembly(plan.kind, "aarch64-unknown-linux-gnu", "generic")
+        text = engine.assembly(plan.spec, 16, "aarch64-unknown-linux-gnu", "generic")
     except RuntimeError as error:
         pytest.skip(f"this LLVM was built without it: {error}")
     assert re.search(r"\buzp1\s+v\d+\.4s", text), "no shuffle of vectors"

@@ -1,14 +1,12 @@
-"""Rows made of runs: windows and pixels."""
+"""Rows made of segments, contiguous or strided."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .emit import const
-from .runs import Runs
-
-Value = Any
+from .emit import Value, const
+from .segments import Segments
 
 
 class Row(NamedTuple):
@@ -21,52 +19,52 @@ class Row(NamedTuple):
 Numbers = Callable[[int], "list[Value]"]  # the next so many of a call's numbers
 
 
-def windows(runs: Runs, numbers: Numbers) -> Row:
+def contiguous_segments(segments: Segments, numbers: Numbers) -> Row:
     """Neighbours on both sides, clipped by a border."""
-    code, kind = runs.code, runs.kind
+    code, spec = segments.code, segments.spec
     extent, before, covered, unit = numbers(4)
     whole = code.mul(extent, unit)
 
     def copy(space: Value, batch: Value, start: Value) -> None:
         low, high = const(0), whole
-        if kind.bordered:
+        if spec.bordered:
             low = code.mul(code.clamp(code.sub(before, start), extent), unit)
             high = code.mul(code.clamp(code.sub(code.add(before, covered), start), extent), unit)
-            if kind.to_batch:
-                runs.fill(batch, low)
-                runs.fill(code.at(batch, high), code.sub(whole, high))
+            if spec.to_batch:
+                segments.fill(batch, low)
+                segments.fill(code.at(batch, high), code.sub(whole, high))
         source, target = code.at(space, low), code.at(batch, low)
-        if not kind.to_batch:
+        if not spec.to_batch:
             source, target = target, source
-        runs.copy(target, source, kind.run or code.sub(high, low))
+        segments.copy(target, source, spec.segment or code.sub(high, low))
 
     def fill(batch: Value) -> None:
-        runs.fill(batch, whole)
+        segments.fill(batch, whole)
 
     return Row(copy, fill)
 
 
-def pixels(runs: Runs, numbers: Numbers) -> Row:
-    """Runs of one phase, which is the row's place."""
-    code, kind = runs.code, runs.kind
+def strided_segments(segments: Segments, numbers: Numbers) -> Row:
+    """Segments of one phase, which is the row's place."""
+    code, spec = segments.code, segments.spec
     outers, extent, before, covered, space_step, batch_step, unit = numbers(7)
-    run = kind.run or unit
+    size = spec.segment or unit
 
     def copy(space: Value, batch: Value, phase: Value) -> None:
         low, high = const(0), outers
-        if kind.bordered:
+        if spec.bordered:
             low = code.least(code.ceil_div(code.sub(before, phase), extent), outers)
             past = code.ceil_div(code.sub(code.add(before, covered), phase), extent)
             high = code.least(past, outers)
-            if kind.to_batch:
-                runs.fill_each(batch, const(0), low, batch_step, unit)
-                runs.fill_each(batch, high, outers, batch_step, unit)
+            if spec.to_batch:
+                segments.fill_each(batch, const(0), low, batch_step, unit)
+                segments.fill_each(batch, high, outers, batch_step, unit)
         with code.loop(low, high) as o:
             pair = code.at(space, code.mul(o, space_step)), code.at(batch, code.mul(o, batch_step))
-            source, target = pair if kind.to_batch else pair[::-1]
-            runs.copy(target, source, run)
+            source, target = pair if spec.to_batch else pair[::-1]
+            segments.copy(target, source, size)
 
     def fill(batch: Value) -> None:
-        runs.fill_each(batch, const(0), outers, batch_step, unit)
+        segments.fill_each(batch, const(0), outers, batch_step, unit)
 
     return Row(copy, fill)
