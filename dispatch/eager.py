@@ -64,13 +64,12 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
 def _prepare(
     key: tuple[Any, ...], direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None
 ) -> _Call:
-    layouts = layouts_of(direction, geometry, source, out)
-    fill, keep = prepared.find(direction, geometry, *layouts)
+    there, result = layouts_of(direction, geometry, source, out)
+    fill, keep = prepared.find(direction, geometry, there, result)
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
-    strides = layouts[1].strides
-    assert strides is not None  # a tensor's always are
-    huge = layouts[0].device == "cpu" and prod(shape) * layouts[0].itemsize >= HUGE_BYTES
-    call = _Call(fill, shape, strides, huge)
+    assert result.strides is not None  # a tensor's always are
+    huge = there.device == "cpu" and prod(shape) * there.itemsize >= HUGE_BYTES
+    call = _Call(fill, shape, result.strides, huge)
     if keep:
         prepared.keep(geometry, key, call)
     return call

@@ -66,5 +66,10 @@ def result_layout(
     source, result = geometry.space_shape, geometry.batch_shape
     if direction == "batch_to_space":
         source, result = result, source
-    order = range(len(source)) if contiguous else memory_order(source, source_strides)
-    return result, dense_strides(result, order)
+    if contiguous:  # the usual case, at every new size
+        strides, step = [], 1
+        for size in reversed(result):
+            strides.append(step)
+            step *= size or 1
+        return result, tuple(strides[::-1])
+    return result, dense_strides(result, memory_order(source, source_strides))
