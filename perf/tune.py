@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from spacebatch import tuning
+from spacebatch.by_hand import by_hand, is_channels_last
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction
+from spacebatch.timing import cache_bytes, clock_of, rotated, round_seconds
 from spacebatch.tl_kernels.family import Config, Plan, candidates
 
-from .cells import with_layout
+from .cases import with_layout
 from .checks import as_integers, poison_, same_bits
-from .eager import by_hand, is_channels_last
 from .precompile import compile_all
-from .timing import cache_bytes, clock_of, rotated, round_seconds
 
 Layout: TypeAlias = Literal["contiguous", "channels_last"]
 TuneCall: TypeAlias = "tuple[Direction, BlockGeometry, torch.dtype, Layout]"

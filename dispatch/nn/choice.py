@@ -27,7 +27,7 @@ ROUNDS, WARMUP = 5, 2
 @cache
 def choices(device: torch.device) -> Choices:
     """The table of a device, of this PyTorch: another one has other kernels."""
-    from spacebatch.perf.timing import hardware
+    from ..timing import hardware
 
     return Choices(f"{hardware(device)}, torch {torch.__version__}")
 
@@ -82,7 +82,7 @@ def measure(
     calls: Mapping[str, Callable[..., Tensor]], tensors: Sequence[Tensor | None], device: torch.device
 ) -> Choice:
     """Time both methods on detached tensors of the call, backward too where one of them asks for a gradient."""
-    from spacebatch.perf.timing import interleaved
+    from ..timing import interleaved
 
     training = torch.is_grad_enabled()
     inputs = [None if t is None else t.detach().requires_grad_(training and t.requires_grad) for t in tensors]

@@ -36,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         record["measured"].append(results)
         return {name: _Timing(1e-3 if name == record["faster"] else 2e-3) for name in calls}
 
-    monkeypatch.setattr("spacebatch.perf.timing.interleaved", interleaved)
+    monkeypatch.setattr("spacebatch.timing.interleaved", interleaved)
     return record
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spacebatch.converting import convert
-from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacebatch.perf import measurement, precompile
-from spacebatch.perf.__main__ import main
+from spacebatch.perf import measure, precompile
+from spacebatch.perf.__main__ import COMMANDS, main
 from spacebatch.perf.precompile import compile_all
 from spacebatch.perf.records import Run
-from tests.perf_cells import by_name
+from tests.perf_cases import by_name
 
 FAST = ("--device", "cpu", "--rounds", "1", "--provider", "ours,eager,numpy,tensorflow")
 
@@ -42,21 +42,21 @@ def test_sweep_report_compare_and_plot(tmp_path: Path, capsys: pytest.CaptureFix
     assert sweep(*chosen, "--layout", "contiguous,channels_last", "--json", str(file), "--plot", str(tmp_path)) == 0
     out = capsys.readouterr().out
     run = Run.load(file)
-    assert len(run.cells) == 2 * 2 * 2 * 2 * 2  # blocks, paddings, dtypes, layouts, directions
-    assert all(record.times["ours"].median > 0 and record.times["eager"].median > 0 for record in run.cells)
-    assert {record.cell.block for record in run.cells} == {(2, 2), (2, 4)}
+    assert len(run.cases) == 2 * 2 * 2 * 2 * 2  # blocks, paddings, dtypes, layouts, directions
+    assert all(record.times["ours"].median > 0 and record.times["eager"].median > 0 for record in run.cases)
+    assert {record.case.block for record in run.cases} == {(2, 2), (2, 4)}
     assert run.absent.get("tensorflow", "tensorflow is not installed") == "tensorflow is not installed"
     assert "space_to_batch float16 2x3x8x12 b2,4 p1:3,0:4 channels_last" in out
     assert (tmp_path / "run-limit.png").exists()
     assert main(["report", str(file), "--table", "--worst", "3"]) == 0
-    assert "the worst 3 cells" in capsys.readouterr().out
+    assert "the worst 3 cases" in capsys.readouterr().out
     assert main(["compare", str(file), str(file)]) == 0
-    assert "32 cells in both: 1.000x" in capsys.readouterr().out
+    assert "32 cases in both: 1.000x" in capsys.readouterr().out
     assert main(["plot", str(file), "--out", str(tmp_path / "svg"), "--format", "svg"]) == 0
     assert {path.suffix for path in (tmp_path / "svg").iterdir()} == {".svg"}
 
 
-def test_compare_fails_where_cells_got_slower(tmp_path: Path) -> None:
+def test_compare_fails_where_cases_got_slower(tmp_path: Path) -> None:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
     assert sweep("--shape", "1x2x8", "--json", str(before)) == 0
     data = json.loads(before.read_text())
@@ -67,10 +67,10 @@ def test_compare_fails_where_cells_got_slower(tmp_path: Path) -> None:
 
 
 def test_the_quick_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    """What continuous integration runs: every cell right, no word on speed."""
+    """What continuous integration runs: every case right, no word on speed."""
     assert main(["sweep", "--quick", "--device", "cpu", "--rounds", "1", "--provider", "ours,out,eager,numpy"]) == 0
     out = capsys.readouterr().out
-    assert "64 cells" in out
+    assert "64 cases" in out
     assert "WRONG" not in out
     assert "not timed" not in out
 
@@ -89,25 +89,25 @@ def test_backward(tmp_path: Path) -> None:
         )
         == 0
     )
-    modes = [(record.cell.dtype, record.cell.mode) for record in Run.load(tmp_path / "r").cells]
+    modes = [(record.case.dtype, record.case.mode) for record in Run.load(tmp_path / "r").cases]
     assert sorted({*modes}) == [("float32", "backward"), ("float32", "forward"), ("int32", "forward")]
 
 
 def test_wrong_results_fail_the_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    right = measurement.expected
-    monkeypatch.setattr(measurement, "expected", lambda cell, x: right(cell, x).flip(0))
+    right = measure.expected
+    monkeypatch.setattr(measure, "expected", lambda case, x: right(case, x).flip(0))
     assert sweep("--shape", "1x2x8") == 1
     assert "WRONG results, not timed" in capsys.readouterr().out
 
 
 def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "cell.json"
+    file = tmp_path / "case.json"
     file.write_text(json.dumps(by_name("window").as_dict()))
-    assert main(["check", "--device", "cpu", "--cell", str(file)]) == 0
-    assert capsys.readouterr().out == "1 cells, 0 wrong\n"
-    right = measurement.expected
-    monkeypatch.setattr(measurement, "expected", lambda cell, x: right(cell, x).flip(0))
-    assert main(["check", "--device", "cpu", "--cell", str(file)]) == 1
+    assert main(["check", "--device", "cpu", "--case", str(file)]) == 0
+    assert capsys.readouterr().out == "1 cases, 0 wrong\n"
+    right = measure.expected
+    monkeypatch.setattr(measure, "expected", lambda case, x: right(case, x).flip(0))
+    assert main(["check", "--device", "cpu", "--case", str(file)]) == 1
     assert f"WRONG {by_name('window').key}" in capsys.readouterr().out
 
 
@@ -115,9 +115,9 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--device", "cpu", "--preset", "swin,wavenet"]) == 0
     out = capsys.readouterr().out
     assert "cupy.pad and cupy.transpose (absent: does not run on cpu)" in out
-    assert "cells: 22" in out
+    assert "cases: 22" in out
     assert main(["list", "--device", "cpu", "--direction", "batch_to_space", "--dtype", "uint8"]) == 0
-    assert "cells: 40" in capsys.readouterr().out
+    assert "cases: 40" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,11 @@ def test_mistakes_of_form(options: tuple[str, ...], message: str, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--shape", "1x2x8", "--block", "3"), "cell: "),
+        (("--shape", "1x2x8", "--block", "3"), "case: "),
         (("--shape", "1x2x8", "--dtype", "float12"), "got 'float12'"),
         (("--preset", "vgg"), "there is none called 'vgg'"),
         (("--block", "3"), "--block and --pad need a --shape"),
-        (("--dtype", "int8"), "no cell is left"),
+        (("--dtype", "int8"), "no case is left"),
     ],
 )
 def test_mistakes_of_sense(options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,9 +165,7 @@ def test_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("no CUDA or ROCm device") == 2
 
 
-@pytest.mark.parametrize(
-    "name", ["atrous", "gpu", "overhead", "static", "sweep", "check", "list", "tune", "report", "plot", "compare"]
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     if name == "static":
         pytest.importorskip("triton")

@@ -1,12 +1,14 @@
 """Both operators as PyTorch users write them by hand: what every figure is compared with, and what checks large results.
 
->>> x = torch.arange(6.0).view(1, 1, 2, 3)
->>> eager_space_to_batch(x, (2, 2), ((0, 0), (1, 0)))[:, 0].tolist()
-[[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 4.0]], [[3.0, 5.0]]]
->>> torch.equal(eager_batch_to_space(eager_space_to_batch(x, (2, 2), ((0, 0), (1, 0))), (2, 2), ((0, 0), (1, 0))), x)
-True
+By hand the sizes stand in the code; so they are worked out once, by `by_hand`, and a call costs PyTorch's operators alone: a
+pass that pads, if there is padding, a pass that permutes and, if there are crops, one that crops.
 
-By hand the sizes stand in the code; so they are worked out once, by `by_hand`, and a call costs PyTorch's operators alone.
+>>> x, geometry = torch.arange(6.0).view(1, 1, 2, 3), BlockGeometry((1, 1, 2, 3), 2, ((0, 0), (1, 0)))
+>>> y = by_hand("space_to_batch", geometry)(x)
+>>> y[:, 0].tolist()
+[[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 4.0]], [[3.0, 5.0]]]
+>>> torch.equal(by_hand("batch_to_space", geometry)(y), x)
+True
 """
 
 from __future__ import annotations
@@ -20,18 +22,7 @@ from torch.nn.functional import pad
 
 from spacebatch.reference.geometry import BlockGeometry
 
-Pairs = tuple[tuple[int, int], ...]
 Function = Callable[[Tensor], Tensor]
-
-
-def eager_space_to_batch(x: Tensor, block: tuple[int, ...], paddings: Pairs) -> Tensor:
-    """(N, C, …) → (P * N, C, …): a pass that pads, if there is padding, and a pass that permutes."""
-    return by_hand("space_to_batch", BlockGeometry(x.shape, block, paddings), is_channels_last(x))(x)
-
-
-def eager_batch_to_space(y: Tensor, block: tuple[int, ...], crops: Pairs) -> Tensor:
-    """(P * N, C, …) → (N, C, …): a pass that permutes and, if there is a border, one that crops."""
-    return by_hand("batch_to_space", BlockGeometry.from_batch(y.shape, block, crops), is_channels_last(y))(y)
 
 
 def by_hand(direction: str, geometry: BlockGeometry, channels_last: bool = False) -> Function:

@@ -6,18 +6,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .atrous_cells import Cell
+from .dilated_cases import Case
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def rows_of(data: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Line of the map → rate → record, of the cells that were measured right."""
+    """Line of the map → rate → record, of the cases that were measured right."""
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for record in data["cells"]:
         if "native" in record:
-            cell = Cell.from_dict(record["cell"])
-            rows.setdefault(cell.row, {})[cell.rate] = record
+            case = Case.from_dict(record["cell"])
+            rows.setdefault(case.row, {})[case.rate] = record
     return rows
 
 
@@ -52,15 +52,15 @@ def markdown(data: dict[str, Any]) -> str:
         won = sum(gain(record) > 1 for line in rows.values() for record in line.values())
         total = sum(map(len, rows.values()))
         lines += [
-            f"Batch space was faster in {won} of {total} cells. Native time over batch space's time, by rate:",
+            f"Batch space was faster in {won} of {total} cases. Native time over batch space's time, by rate:",
             "",
         ]
         lines += ["| convolution | " + " | ".join(map(str, rates)) + " | memory |", "|---|" + "---|" * (len(rates) + 1)]
         for name, line in rows.items():
-            cells = [f"{gain(line[rate]):.2f}" if rate in line else "" for rate in rates]
+            cases = [f"{gain(line[rate]):.2f}" if rate in line else "" for rate in rates]
             ratios = [ratio for record in line.values() if (ratio := memory_ratio(record)) is not None]
             spread = f"{min(ratios):.1f}-{max(ratios):.1f}x" if ratios else ""
-            lines.append(f"| {name} | {' | '.join(cells)} | {spread} |")
+            lines.append(f"| {name} | {' | '.join(cases)} | {spread} |")
         lines.append("")
     if training := data.get("training"):
         native, ours = training["seconds"]["native"], training["seconds"]["batch_space"]
@@ -70,7 +70,7 @@ def markdown(data: dict[str, Any]) -> str:
             "",
         ]
     if data["not_measured"]:
-        lines += [f"Not measured, for lack of time: {len(data['not_measured'])} cells.", ""]
+        lines += [f"Not measured, for lack of time: {len(data['not_measured'])} cases.", ""]
     return "\n".join(lines)
 
 
@@ -93,7 +93,7 @@ def draw_map(data: dict[str, Any], picture: Path) -> None:
     """The map as two heat maps, time and memory: blue where batch space wins, red where it loses."""
     rows = rows_of(data)
     if not rows:
-        raise ValueError("--plot: no cell was measured")
+        raise ValueError("--plot: no case was measured")
     rates = sorted({rate for line in rows.values() for rate in line})
     figure = _figure((13, 1.5 + 0.24 * len(rows)))
     panels = figure.subplots(1, 2, sharey=True)

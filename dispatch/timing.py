@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -75,7 +77,7 @@ def interleaved(
 
 
 def round_seconds(calls: Mapping[str, Call], clock: Clock, *, rounds: int, warmup: int) -> dict[str, list[float]]:
-    """The seconds of each call in each round, for ratios taken round by round.
+    """The seconds of each call in each round, for ratios taken round by round; kernels are compiled in the warm-up.
 
     >>> def ticking(calls): return [(name, len(name) * 1.0) for name, _ in calls]
     >>> round_seconds({"a": int, "bb": int}, ticking, rounds=2, warmup=0)
@@ -83,9 +85,10 @@ def round_seconds(calls: Mapping[str, Call], clock: Clock, *, rounds: int, warmu
     """
     order = list(calls)
     shuffle = random.Random(0).shuffle
-    for _ in range(warmup):
-        for name in order:
-            calls[name]()
+    with compiled_first():
+        for _ in range(warmup):
+            for name in order:
+                calls[name]()
     seconds: dict[str, list[float]] = {name: [] for name in order}
     collecting = gc.isenabled()
     gc.disable()
@@ -98,6 +101,23 @@ def round_seconds(calls: Mapping[str, Call], clock: Clock, *, rounds: int, warmu
         if collecting:
             gc.enable()
     return {name: seconds[name] for name in calls}
+
+
+@contextmanager
+def compiled_first() -> Iterator[None]:
+    """Have first calls wait for their kernel, so that no figure is that of the copy which serves until it is compiled.
+
+    A mode that the environment names stays.
+    """
+    name = "SPACEBATCH_COMPILE"
+    if os.environ.get(name):
+        yield
+        return
+    os.environ[name] = "wait"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def clock_of(device: torch.device) -> Clock:
@@ -135,15 +155,23 @@ def _seconds(call: Call) -> float:
     return seconds
 
 
+@runtime_checkable
+class TimesItself(Protocol):
+    """A call that PyTorch's events do not see, since another package queues it; it tells its own seconds per run."""
+
+    def seconds(self, device: torch.device) -> float: ...
+
+
 def _gpu_clock(device: torch.device) -> Clock:
     flush = torch.empty(max(4 * cache_bytes(device), 512 << 20), dtype=torch.uint8, device=device)
 
     def clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
-        elapsed, events = [], []
+        elapsed: list[tuple[str, float]] = []
+        events = []
         with torch.cuda.device(device):
             for name, call in calls:
-                if isinstance(call, OwnStream):
-                    elapsed.append((name, call.burst(device)))
+                if isinstance(call, TimesItself):
+                    elapsed.append((name, call.seconds(device)))
                     continue
                 start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
                 flush.zero_()
@@ -165,34 +193,6 @@ def cache_bytes(device: torch.device) -> int:
     return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0))
 
 
-@dataclass(frozen=True)
-class OwnStream:
-    """A call that is queued where events of PyTorch's stream do not see it, as JAX and TensorFlow do.
-
-    On a GPU it is timed by the wall clock, over a burst that hides the host's time: start, …, start, wait.
-
-    Attributes:
-        start: queues the work and returns its result. wait: returns when a result is there.
-    """
-
-    start: Call
-    wait: Callable[[Any], object]
-
-    def __call__(self) -> object:
-        result = self.start()
-        self.wait(result)
-        return result
-
-    def burst(self, device: torch.device, runs: int = 10) -> float:
-        """Seconds per run."""
-        torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        for _ in range(runs):
-            result = self.start()
-        self.wait(result)
-        return (time.perf_counter() - start) / runs
-
-
 def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
     """A call that takes the next of the inputs each time, so that no run finds its own in the cache.
 
@@ -202,33 +202,6 @@ def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
     """
     following = itertools.cycle(inputs)
     return lambda: function(next(following))
-
-
-def host_seconds(call: Call, device: torch.device, *, runs: int = 100, now: Callable[[], float] | None = None) -> float:
-    """Seconds until a call returns, whether or not the GPU has finished: the median of five stretches of `runs` calls."""
-    now = now or time.perf_counter
-    stretches = []
-    for _ in range(5):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = now()
-        for _ in range(runs):
-            call()
-        stretches.append((now() - start) / runs)
-    return statistics.median(stretches)
-
-
-def captured(call: Call, device: torch.device, runs: int = 32) -> Call:
-    """A CUDA graph of so many runs of a call, captured; calling it replays them all."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(stream):
-        call()
-    torch.cuda.synchronize(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for _ in range(runs):
-            call()
-    return graph.replay
 
 
 def copy_of(moved_bytes: int, device: torch.device) -> Call:

@@ -7,41 +7,41 @@ import dataclasses
 import pytest
 import torch
 
-from spacebatch.perf.cells import Cell
+from spacebatch.perf.baselines import OURS, PROVIDERS, named, split
+from spacebatch.perf.cases import Case
 from spacebatch.perf.checks import expected, same_bits, same_values
-from spacebatch.perf.measurement import Bench
-from spacebatch.perf.providers import OURS, PROVIDERS, named, split
-from tests.perf_cells import CELLS, by_name, letters
+from spacebatch.perf.measure import Bench
+from tests.perf_cases import CASES, by_name, letters
 
 CPU = torch.device("cpu")
-QUICK = [name for name in PROVIDERS if name != "compile"]  # which takes seconds a cell
+QUICK = [name for name in PROVIDERS if name != "compile"]  # which takes seconds a case
 
 
 @pytest.mark.parametrize(
-    ("cell", "name"),
-    [(cell, name) for cell in CELLS for name in QUICK if PROVIDERS[name].offers(cell) is None and name != "cupy"],
+    ("case", "name"),
+    [(case, name) for case in CASES for name in QUICK if PROVIDERS[name].offers(case) is None and name != "cupy"],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_agree(cell: Cell, name: str) -> None:
+def test_agree(case: Case, name: str) -> None:
     provider = PROVIDERS[name]
     reason = provider.missing(CPU)
     if reason is not None:
         pytest.skip(reason)
-    source = cell.source(CPU)
-    function, given = provider.prepare(cell), provider.take(cell, source)
+    source = case.source(CPU)
+    function, given = provider.prepare(case), provider.take(case, source)
     function(given)
     result = function(given)
     if provider.wait is not None:
         provider.wait(result)
     same = same_values if provider.peer else same_bits
-    assert same(provider.give(cell, result), expected(cell, source))
+    assert same(provider.give(case, result), expected(case, source))
 
 
 @pytest.mark.parametrize("name", ["padded", "gradient"])
 def test_compiled(name: str) -> None:
-    cell = by_name(name)
-    source = cell.source(CPU)
-    assert same_values(PROVIDERS["compile"].prepare(cell)(source), expected(cell, source))
+    case = by_name(name)
+    source = case.source(CPU)
+    assert same_values(PROVIDERS["compile"].prepare(case)(source), expected(case, source))
 
 
 def test_absent_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +58,14 @@ def test_unknown_names() -> None:
 
 
 def _provider(name: str, function: object) -> object:
-    return dataclasses.replace(PROVIDERS["eager"], name=name, prepare=lambda cell: function)
+    return dataclasses.replace(PROVIDERS["eager"], name=name, prepare=lambda case: function)
 
 
 def test_a_wrong_peer_is_not_timed() -> None:
-    cell = by_name("plain")
-    eager = PROVIDERS["eager"].prepare(cell)
+    case = by_name("plain")
+    eager = PROVIDERS["eager"].prepare(case)
     cast = _provider("cast", lambda x: eager(x) + 1)
-    record = Bench(CPU, letters, 2, 0).record(cell, [OURS, cast])  # type: ignore[list-item]
+    record = Bench(CPU, letters, 2, 0).record(case, [OURS, cast])  # type: ignore[list-item]
     assert record.wrong == ["cast"]
     assert set(record.times) == {"ours"}
 

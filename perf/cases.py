@@ -1,6 +1,6 @@
 """What is measured: one call each, with the row of the goals that it counts for.
 
-A cell names sizes, block, dtype and layout; its inputs are made of random bits when they are wanted.
+A case names sizes, block, dtype and layout; its inputs are made of random bits when they are wanted.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from spacebatch.reference.arguments import Arrangement, BatchOrder, Pair
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.prepared import Direction
+from spacebatch.timing import random_bytes
 
-from .timing import random_bytes
-
-Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 Mode: TypeAlias = Literal["forward", "backward"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "sliced", "transposed", "expanded", "channel_slice"]
 
@@ -32,13 +31,13 @@ LAYOUTS: dict[Layout, str] = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Case:
     """One call to measure.
 
-    >>> cell = Cell("space_to_batch", (1, 2, 5, 6), (2, 3), ((0, 1), (0, 0)), "float16")
-    >>> cell.key
+    >>> case = Case("space_to_batch", (1, 2, 5, 6), (2, 3), ((0, 1), (0, 0)), "float16")
+    >>> case.key
     'space_to_batch float16 1x2x5x6 b2,3 p0:1,0:0'
-    >>> cell.source(torch.device("cpu")).shape, cell.moved_bytes
+    >>> case.source(torch.device("cpu")).shape, case.moved_bytes
     (torch.Size([1, 2, 5, 6]), 264)
 
     Attributes:
@@ -49,7 +48,7 @@ class Cell:
         layout: one of LAYOUTS, how the input lies in memory.
         batch_order, arrangement: as in the call.
         mode: "backward" times the gradient alone.
-        row: the row of the goals; see `goals`.
+        row: the row of the goals; see `suites.ROWS`.
         name: what the sizes stand for, a network's name say; no part of the key.
     """
 
@@ -85,7 +84,7 @@ class Cell:
     def torch_dtype(self) -> torch.dtype:
         dtype = getattr(torch, self.dtype, None)
         if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"cell: the dtype must be one of PyTorch's names, got {self.dtype!r}")
+            raise ValueError(f"case: the dtype must be one of PyTorch's names, got {self.dtype!r}")
         return dtype
 
     @property
@@ -118,7 +117,7 @@ class Cell:
 
     @property
     def moves(self) -> Direction:
-        """Which way the elements go when the cell is timed: backward, the other way."""
+        """Which way the elements go when the case is timed: backward, the other way."""
         if self.mode == "forward":
             return self.direction
         return "batch_to_space" if self.direction == "space_to_batch" else "space_to_batch"
@@ -144,10 +143,10 @@ class Cell:
         return math.prod(self.result_shape) * self.torch_dtype.itemsize
 
     def source(self, device: torch.device) -> Tensor:
-        """An input of random bits, in the cell's layout."""
+        """An input of random bits, in the case's layout."""
         return with_layout(self.source_shape, self.torch_dtype, self.layout, device)
 
-    def tiny(self) -> Cell:
+    def tiny(self) -> Case:
         """The same call on sizes as small as its kinds of access allow, for a rehearsal."""
         channels = 16 if self.layout in ("channels_last", "channel_slice") and self.shape[1] % 16 == 0 else 3
         lead = len(self.shape) - len(self.block)
@@ -162,15 +161,20 @@ class Cell:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Cell:
-        """The cell that `as_dict` described.
+    def from_dict(cls, data: dict[str, Any]) -> Case:
+        """The case that `as_dict` described.
 
-        >>> cell = Cell("batch_to_space", (1, 4), (2,), ((0, 0),))
-        >>> Cell.from_dict(cell.as_dict()) == cell
+        >>> case = Case("batch_to_space", (1, 4), (2,), ((0, 0),))
+        >>> Case.from_dict(case.as_dict()) == case
         True
         """
         data = {**data, "shape": tuple(data["shape"]), "block": tuple(data["block"])}
         return cls(**{**data, "paddings": tuple((int(before), int(after)) for before, after in data["paddings"])})
+
+
+def arguments_of(direction: Direction, geometry: BlockGeometry) -> dict[str, Any]:
+    """The keyword arguments that make a call of one operator be of a geometry."""
+    return geometry.arguments if direction == "space_to_batch" else geometry.inverse
 
 
 def with_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, device: torch.device) -> Tensor:
@@ -183,7 +187,7 @@ def with_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, devi
     """
     if layout in ("channels_last", "channel_slice"):
         if len(shape) < 3:
-            raise ValueError(f"cell: {layout} needs at least 3 dims, got shape {shape}")
+            raise ValueError(f"case: {layout} needs at least 3 dims, got shape {shape}")
         channels = shape[1] * (2 if layout == "channel_slice" else 1)
         x = _dense((shape[0], *shape[2:], channels), dtype, device).permute(0, -1, *range(1, len(shape) - 1))
         return x[:, : shape[1]]

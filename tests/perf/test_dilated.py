@@ -1,4 +1,4 @@
-"""`python -m spacebatch.perf atrous`: cells, checks before timing, budget, interruption, files, pages, pictures."""
+"""`python -m spacebatch.perf atrous`: cases, checks before timing, budget, interruption, files, pages, pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from spacebatch.perf import atrous, atrous_report, atrous_training
-from spacebatch.perf.atrous_cells import FEW_RATES, RATES, Cell, default_cells, full_cells, tiny_cells
+from spacebatch.perf import dilated, dilated_report
+from spacebatch.perf.dilated_cases import FEW_RATES, RATES, Case, default_cases, tiny_cases
+from spacebatch.perf.networks import compare_training
 
-TINY = Cell((1, 4, 9), 3, 2)
+TINY = Case((1, 4, 9), 3, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,8 @@ def _one_thread() -> Iterator[None]:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    atrous.add_arguments(parser)
-    return atrous.main(parser.parse_args(["--device", "cpu", *arguments]))
+    dilated.add_arguments(parser)
+    return dilated.main(parser.parse_args(["--device", "cpu", *arguments]))
 
 
 def written(path: Path) -> dict[str, Any]:
@@ -37,9 +38,9 @@ def written(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_cells_cover_what_the_map_promises(device: str) -> None:
-    cells = default_cells(device)
-    assert len({cell.key for cell in cells}) == len(cells)
+def test_the_cases_cover_what_the_map_promises(device: str) -> None:
+    cases = default_cases(device)
+    assert len({case.key for case in cases}) == len(cases)
     for attribute, values in {
         "rate": set(RATES),
         "kernel": {3, 5},
@@ -49,21 +50,20 @@ def test_the_cells_cover_what_the_map_promises(device: str) -> None:
         "step": {"inference", "training"},
         "deterministic": {False, True},
     }.items():
-        assert {getattr(cell, attribute) for cell in cells} == values
-    assert {len(cell.shape) for cell in cells} == {3, 4, 5}
+        assert {getattr(case, attribute) for case in cases} == values
+    assert {len(case.shape) for case in cases} == {3, 4, 5}
     assert set(FEW_RATES) <= set(RATES)
-    assert full_cells(device)[: len(cells)] == cells
 
 
-def test_a_cell_survives_json() -> None:
-    for cell in tiny_cells():
-        assert Cell.from_dict(json.loads(json.dumps(cell.as_dict()))) == cell
+def test_a_case_survives_json() -> None:
+    for case in tiny_cases():
+        assert Case.from_dict(json.loads(json.dumps(case.as_dict()))) == case
 
 
-@pytest.mark.parametrize("cell", tiny_cells(), ids=lambda cell: cell.key)
-def test_every_kind_of_cell_is_right(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atrous, "CELL_SECONDS", 0.0)
-    record = atrous.measure_cell(cell, torch.device("cpu"))
+@pytest.mark.parametrize("case", tiny_cases(), ids=lambda case: case.key)
+def test_every_kind_of_case_is_right(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dilated, "CASE_SECONDS", 0.0)
+    record = dilated.measure_case(case, torch.device("cpu"))
     assert "wrong" not in record
     assert "failed" not in record
     assert record["native"]["runs"] == record["batch_space"]["runs"] == 3
@@ -71,13 +71,13 @@ def test_every_kind_of_cell_is_right(cell: Cell, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_wrong_result_is_not_timed_and_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
-    right = atrous.functional.atrous_conv1d
+    right = dilated.functional.atrous_conv1d
 
     def wrong(*arguments: Any, method: Any) -> torch.Tensor:
         return right(*arguments, method=method) + (method == "batch_space")
 
-    monkeypatch.setattr(atrous.functional, "atrous_conv1d", wrong)
-    monkeypatch.setattr(atrous, "tiny_cells", lambda: [TINY])
+    monkeypatch.setattr(dilated.functional, "atrous_conv1d", wrong)
+    monkeypatch.setattr(dilated, "tiny_cases", lambda: [TINY])
     assert run("--rehearse", "--only", "cells", "--json", str(tmp_path / "a.json")) == 1
     (record,) = written(tmp_path / "a.json")["cells"]
     assert "native" not in record
@@ -88,8 +88,8 @@ def test_what_a_device_cannot_do_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: Any, **__: Any) -> torch.Tensor:
         raise RuntimeError("no such kernel\nmore")
 
-    monkeypatch.setattr(atrous.functional, "atrous_conv1d", refuse)
-    assert atrous.measure_cell(TINY, torch.device("cpu"))["failed"] == "no such kernel"
+    monkeypatch.setattr(dilated.functional, "atrous_conv1d", refuse)
+    assert dilated.measure_case(TINY, torch.device("cpu"))["failed"] == "no such kernel"
 
 
 def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: Path, capsys: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: P
     data = written(out)
     assert data["measured"] is False
     assert [n["step"] for n in data["networks"]] == ["training step", "inference"] * 4
-    assert len(data["cells"]) == len(tiny_cells())
+    assert len(data["cells"]) == len(tiny_cases())
     assert data["not_measured"] == []
     assert "THESE FIGURES MEAN NOTHING" in capsys.readouterr().out
     for option in ("--plot", "--write-docs"):
@@ -108,22 +108,22 @@ def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: P
 
 def test_the_budget_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(0, 1000, 4))
-    monkeypatch.setattr(atrous.time, "monotonic", lambda: next(times))
-    monkeypatch.setattr(atrous, "measure_cell", lambda cell, device: {"cell": cell.as_dict(), "failed": "untried"})
+    monkeypatch.setattr(dilated.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(dilated, "measure_case", lambda case, device: {"cell": case.as_dict(), "failed": "untried"})
     out = tmp_path / "a.json"
     run("--rehearse", "--only", "cells", "--budget", "10", "--json", str(out))
     data = written(out)
     assert len(data["cells"]) == 2
-    assert data["not_measured"] == [cell.key for cell in tiny_cells()[2:]]
+    assert data["not_measured"] == [case.key for case in tiny_cases()[2:]]
 
 
 def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def one_then_stop(cell: Cell, device: torch.device) -> dict[str, Any]:
-        if cell != tiny_cells()[0]:
+    def one_then_stop(case: Case, device: torch.device) -> dict[str, Any]:
+        if case != tiny_cases()[0]:
             raise KeyboardInterrupt
-        return {"cell": cell.as_dict(), "failed": "untried"}
+        return {"cell": case.as_dict(), "failed": "untried"}
 
-    monkeypatch.setattr(atrous, "measure_cell", one_then_stop)
+    monkeypatch.setattr(dilated, "measure_case", one_then_stop)
     out = tmp_path / "a.json"
     assert run("--rehearse", "--only", "cells", "--json", str(out)) == 0
     assert len(written(out)["cells"]) == 1
@@ -133,7 +133,7 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: py
 
 def test_the_training_curves_coincide() -> None:
     pytest.importorskip("matplotlib")
-    found = atrous_training.compare(steps=3)
+    found = compare_training(steps=3)
     assert len(found["native"]) == len(found["batch_space"]) == 3
     assert found["difference"] < 1e-4
     assert found["native"][-1] < found["native"][0]
@@ -144,10 +144,10 @@ def timing(median: float) -> dict[str, Any]:
 
 
 def figures() -> dict[str, Any]:
-    """A file with made-up figures: a win of 2x at rate 2, a loss at rate 4, a cell that failed."""
-    cells = [
+    """A file with made-up figures: a win of 2x at rate 2, a loss at rate 4, a case that failed."""
+    cases = [
         {
-            "cell": Cell((1, 4, 9), 3, rate).as_dict(),
+            "cell": Case((1, 4, 9), 3, rate).as_dict(),
             "native": timing(n),
             "batch_space": timing(b),
             "native_bytes": 100,
@@ -170,7 +170,7 @@ def figures() -> dict[str, Any]:
             "difference": 1e-7,
             "seconds": {"native": 1.0, "batch_space": 2.0},
         },
-        "cells": [*cells, {"cell": Cell((1, 4, 9), 3, 8).as_dict(), "failed": "untried"}],
+        "cells": [*cases, {"cell": Case((1, 4, 9), 3, 8).as_dict(), "failed": "untried"}],
         "not_measured": ["x"],
     }
 
@@ -178,7 +178,7 @@ def figures() -> dict[str, Any]:
 def test_the_page_gets_wins_and_losses_alike(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(figures()))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{atrous_report.BEGIN}\nold\n{atrous_report.END}\nafter\n")
+    page.write_text(f"before\n{dilated_report.BEGIN}\nold\n{dilated_report.END}\nafter\n")
     for _ in range(2):
         assert run("--read", str(tmp_path / "a.json"), "--write-docs", str(page)) == 0
     text = page.read_text()
@@ -186,9 +186,9 @@ def test_the_page_gets_wins_and_losses_alike(tmp_path: Path) -> None:
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert "| TCN | inference | 200.0 | 100.0 | 2.00x |" in text
-    assert "faster in 1 of 2 cells" in text
+    assert "faster in 1 of 2 cases" in text
     assert "| 1d k3, dense, float32, contiguous, 1x4x9, inference | 2.00 | 0.25 | 1.5-1.5x |" in text
-    assert "Not measured, for lack of time: 1 cells." in text
+    assert "Not measured, for lack of time: 1 cases." in text
     page.write_text("no marks")
     with pytest.raises(ValueError, match=r"^--write-docs: .* has no line <!-- measured: begin -->"):
         run("--read", str(tmp_path / "a.json"), "--write-docs", str(page))

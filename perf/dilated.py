@@ -2,19 +2,18 @@
 
 Three parts, in this order until the budget is spent: whole networks before and after conversion, a training run whose loss
 curves must coincide, and a map of single convolutions over rates, kernels, groups, dims, types, layouts and modes. Every
-cell is checked before it is timed. What was measured is on disk after every cell, and stays there after Ctrl-C.
+case is checked before it is timed. What was measured is on disk after every case, and stays there after Ctrl-C.
 
 The file is one JSON object: schema 1; measured, false for a rehearsal; device, software, command; networks [{name, step,
-before, after: seconds}]; training (see `atrous_training.compare`); cells [{cell, native, batch_space: {median, lower, upper,
+before, after: seconds}]; training (see `networks.compare_training`); cells [{cell, native, batch_space: {median, lower, upper,
 runs} in seconds, native_bytes, batch_space_bytes: of peak memory beside the inputs, null where unknown, difference: the
-largest, relative to the largest value}, or {cell, failed: why}]; not_measured: keys of cells that were not reached.
+largest, relative to the largest value}, or {cell, failed: why}]; not_measured: keys of cases that were not reached.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,18 +24,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacebatch.converting import convert
+import spacebatch
+from spacebatch.atomic_file import write_text_atomically
 from spacebatch.nn import functional
+from spacebatch.timing import hardware, interleaved, software
 
-from . import atrous_report, atrous_training
-from .atrous_cells import Cell, default_cells, full_cells, tiny_cells
-from .dilated_networks import DRN, TCN, DeepLab, WaveNet
-from .memory import extra_bytes
-from .timing import hardware, interleaved, software
+from . import dilated_report as reports
+from .dilated_cases import Case, default_cases, tiny_cases
+from .measure import extra_bytes
+from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
 
 SCHEMA = 1
 PARTS = ("networks", "training", "cells")
-CELL_SECONDS = 2.0  # of timing per cell, as far as it takes three rounds at least
+CASE_SECONDS = 2.0  # of timing per case, as far as it takes three rounds at least
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}  # of sums of up to 1600 products, in any order
 
 
@@ -47,10 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--budget", type=float, default=480.0, metavar="SECONDS", help="stop then (default: 480)")
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all three; repeatable")
-    parser.add_argument("--full", action="store_true", help="every combination instead of one factor at a time")
     parser.add_argument("--steps", type=int, default=300, help="of the training run (default: 300)")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, to try the tool: the figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write what was measured to this file, cell by cell")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write what was measured to this file, case by case")
     parser.add_argument("--read", type=Path, metavar="JSON", help="measure nothing, report on this file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the map")
     parser.add_argument("--plot-training", type=Path, metavar="PNG", help="draw the loss curves")
@@ -77,20 +76,20 @@ def main(options: argparse.Namespace) -> int:
             "not_measured": [],
         }
         measure(data, options, device)
-    print(atrous_report.markdown(data))
+    print(reports.markdown(data))
     wrong = [record for record in data["cells"] if "wrong" in record]
     for record in wrong:
-        print(f"WRONG {Cell.from_dict(record['cell']).key}: {record['wrong']}")
+        print(f"WRONG {Case.from_dict(record['cell']).key}: {record['wrong']}")
     if not data["measured"] and (options.plot or options.plot_training):
         raise ValueError("this run is a rehearsal; its figures mean nothing and are not drawn")
     if options.plot:
-        atrous_report.draw_map(data, options.plot)
+        reports.draw_map(data, options.plot)
     if options.plot_training:
         if not data["training"]:
             raise ValueError("--plot-training: there was no training run")
-        atrous_report.draw_training(data["training"], options.plot_training)
+        reports.draw_training(data["training"], options.plot_training)
     if options.write_docs:
-        atrous_report.write_docs(data, options.write_docs)
+        reports.write_docs(data, options.write_docs)
     return 1 if wrong else 0
 
 
@@ -100,7 +99,7 @@ def read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise ValueError(f"it has schema {data['schema']}, this version reads {SCHEMA}")
-        atrous_report.markdown(data)
+        reports.markdown(data)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of this tool: {error}") from error
     return data
@@ -110,23 +109,23 @@ def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.dev
     """All parts until the budget is spent or Ctrl-C; what there is stands in `data`, and in the file."""
     end = time.monotonic() + options.budget
     parts = options.only or PARTS
-    cells: list[Cell] = []
+    cases: list[Case] = []
     if "cells" in parts:
-        cells = tiny_cells() if options.rehearse else (full_cells if options.full else default_cells)(device.type)
-    data["not_measured"] = [cell.key for cell in cells]
+        cases = tiny_cases() if options.rehearse else default_cases(device.type)
+    data["not_measured"] = [case.key for case in cases]
     try:
         if "networks" in parts:
             for record in networks(device, options.rehearse, end):
                 data["networks"].append(record)
                 _write(data, options.json)
         if "training" in parts and time.monotonic() < end:
-            data["training"] = atrous_training.compare(2 if options.rehearse else options.steps)
+            data["training"] = compare_training(2 if options.rehearse else options.steps)
             _write(data, options.json)
-        for cell in cells:
+        for case in cases:
             if time.monotonic() >= end:
                 break
-            data["cells"].append(measure_cell(cell, device))
-            data["not_measured"].remove(cell.key)
+            data["cells"].append(measure_case(case, device))
+            data["not_measured"].remove(case.key)
             _write(data, options.json)
     except KeyboardInterrupt:
         print("interrupted; what was measured until then is kept")
@@ -148,7 +147,7 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
         for training in (True, False):
             if time.monotonic() >= end:
                 return
-            report = convert(network.to(device).train(training), x, method="batch_space", dry_run=True)
+            report = spacebatch.convert(network.to(device).train(training), x, method="batch_space", dry_run=True)
             whole = report.rows[-1]
             yield {
                 "name": f"{name}, {width} channels, {'x'.join(map(str, shape))}",
@@ -159,16 +158,16 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
             }
 
 
-def measure_cell(cell: Cell, device: torch.device) -> dict[str, Any]:
-    """Check one cell and time it: both methods interleaved, then the peak memory of each."""
-    record: dict[str, Any] = {"cell": cell.as_dict()}
-    with _deterministic(cell.deterministic):
+def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
+    """Check one case and time it: both methods interleaved, then the peak memory of each."""
+    record: dict[str, Any] = {"cell": case.as_dict()}
+    with _deterministic(case.deterministic):
         try:
-            inputs = cell.tensors(device)
-            convolution = getattr(functional, f"atrous_conv{len(cell.shape) - 2}d")
-            padding = cell.rate * (cell.kernel // 2)
+            inputs = case.tensors(device)
+            convolution = getattr(functional, f"atrous_conv{len(case.shape) - 2}d")
+            padding = case.rate * (case.kernel // 2)
             calls = {
-                method: _call(convolution, inputs, (1, padding, cell.rate, cell.group_count), method)
+                method: _call(convolution, inputs, (1, padding, case.rate, case.group_count), method)
                 for method in ("native", "batch_space")
             }
             first = time.perf_counter()
@@ -176,15 +175,15 @@ def measure_cell(cell: Cell, device: torch.device) -> dict[str, Any]:
             first = time.perf_counter() - first
             record["difference"] = found = _difference(results["native"], results["batch_space"])
             del results
-            if found > TOLERANCE[cell.dtype]:
+            if found > TOLERANCE[case.dtype]:
                 return {**record, "wrong": f"differs by {found:.1e} of the largest value"}
-            rounds = int(min(max(CELL_SECONDS / first, 3), 15))
+            rounds = int(min(max(CASE_SECONDS / first, 3), 15))
             for name, timing in interleaved(calls, device, rounds=rounds, warmup=1).items():
                 record[name] = asdict(timing)
             for name, call in calls.items():
                 record[f"{name}_bytes"] = extra_bytes(call, 0, device)
         except RuntimeError as error:  # a type or a mode that this device has no kernel for, or too little memory
-            return {"cell": cell.as_dict(), "failed": str(error).splitlines()[0]}
+            return {"cell": case.as_dict(), "failed": str(error).splitlines()[0]}
     return record
 
 
@@ -227,19 +226,12 @@ def _device(name: str) -> torch.device:
 
 
 def _command(options: argparse.Namespace) -> str:
-    words = (
-        ["python -m spacebatch.perf atrous", f"--device {options.device}"]
-        if options.device != "auto"
-        else ["python -m spacebatch.perf atrous"]
-    )
-    words += (
-        [f"--budget {options.budget:g}"] + [f"--only {part}" for part in options.only or ()] + ["--full"] * options.full
-    )
+    words = ["python -m spacebatch.perf atrous"]
+    words += [f"--device {options.device}"] if options.device != "auto" else []
+    words += [f"--budget {options.budget:g}", *(f"--only {part}" for part in options.only or ())]
     return " ".join([*words, *([f"--json {options.json}"] if options.json else [])])
 
 
 def _write(data: dict[str, Any], path: Path | None) -> None:
     if path is not None:
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_text_atomically(path, json.dumps(data, indent=1) + "\n")

@@ -1,15 +1,11 @@
-"""The cells of `python -m spacebatch.perf atrous`: dilated convolutions, in the order of what is learnt from them.
+"""The cases of `python -m spacebatch.perf atrous`: dilated convolutions, in the order of what is learnt from them.
 
->>> default_cells("cpu")[0].key
+>>> default_cases("cpu")[0].key
 '2d k3 rate 2, dense, float32, contiguous, 2x64x64x64, inference'
->>> len({cell.key for cell in full_cells("cpu")}) > 1000
-True
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,8 +14,6 @@ from torch import Tensor
 
 RATES = (2, 4, 8, 16, 32)
 FEW_RATES = (2, 8, 32)
-GROUPS = ("dense", "grouped", "depthwise")
-DTYPES = ("float32", "bfloat16", "float16")
 STEPS = ("inference", "training")
 # Sizes that all the rates divide; a GPU is given enough to fill it.
 SHAPES = {
@@ -29,7 +23,7 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class Case:
     """One convolution of as many channels as it reads, padded to keep its size.
 
     Attributes:
@@ -60,7 +54,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell in words."""
+        """The case in words."""
         kind, _, rest = self.row.partition(",")
         return f"{kind} rate {self.rate},{rest}"
 
@@ -69,7 +63,7 @@ class Cell:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Cell:
+    def from_dict(cls, data: dict[str, Any]) -> Case:
         """Back from JSON."""
         return cls(**{**data, "shape": tuple(data["shape"])})
 
@@ -93,11 +87,11 @@ class Cell:
         return found[0], found[1], found[2]
 
 
-def default_cells(device: str) -> list[Cell]:
+def default_cases(device: str) -> list[Case]:
     """One factor varied at a time, from dense 3x3 convolutions in float32 on, the most telling first."""
     shapes = SHAPES[device]
-    base = Cell(shapes[2], 3, 2)
-    plans: list[tuple[Cell, tuple[int, ...]]] = [
+    base = Case(shapes[2], 3, 2)
+    plans: list[tuple[Case, tuple[int, ...]]] = [
         (base, RATES),
         (replace(base, groups="depthwise"), RATES),
         (replace(base, shape=shapes[1]), RATES),
@@ -115,23 +109,11 @@ def default_cells(device: str) -> list[Cell]:
         (replace(base, dtype="float16"), FEW_RATES),
         (replace(base, dtype="float16", groups="depthwise"), FEW_RATES),
     ]
-    return [replace(cell, rate=rate, step=step) for cell, rates in plans for rate in rates for step in STEPS]
+    return [replace(case, rate=rate, step=step) for case, rates in plans for rate in rates for step in STEPS]
 
 
-def full_cells(device: str) -> list[Cell]:
-    """Every combination, after the default ones; for an hour with nothing else to do."""
-    rest: Iterable[Cell] = (
-        Cell(SHAPES[device][dims], kernel, rate, groups, dtype, layout, step, deterministic)
-        for dims, kernel, groups, dtype, layout, deterministic, rate, step in itertools.product(
-            (2, 1, 3), (3, 5), GROUPS, DTYPES, ("contiguous", "channels_last"), (False, True), RATES, STEPS
-        )
-        if dims > 1 or layout == "contiguous"
-    )
-    return list(dict.fromkeys([*default_cells(device), *rest]))
-
-
-def tiny_cells() -> list[Cell]:
-    """A few cells that take no time, to try the tool itself."""
+def tiny_cases() -> list[Case]:
+    """A few cases that take no time, to try the tool itself."""
     shapes = ((1, 4, 16), (1, 4, 9, 8), (1, 4, 4, 5, 4))
-    base = [Cell(shape, 3, rate, step=step) for shape in shapes for rate in (2, 4) for step in STEPS]
+    base = [Case(shape, 3, rate, step=step) for shape in shapes for rate in (2, 4) for step in STEPS]
     return [*base, replace(base[4], groups="depthwise", dtype="bfloat16"), replace(base[4], deterministic=True)]
