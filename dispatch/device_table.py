@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 import warnings
 from typing import Any, Generic, TypeVar
 
 from spacebatch.reference.cache_folder import cache_folder
+
+from .atomic_file import write_text_atomically
 
 Entry = TypeVar("Entry")
 
@@ -65,15 +65,7 @@ class DeviceTable(Generic[Entry]):
         self.entries[key] = entry
         data = {"format": self.FORMAT, "device": self.device, "entries": dict(sorted(self.entries.items()))}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # a new file of a name of its own, renamed when whole; unlike tempfile's, its mode follows the umask
-            part = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-            try:
-                with part.open("x", encoding="utf-8") as file:
-                    json.dump(data, file, indent=1)
-                part.replace(self.path)
-            finally:
-                part.unlink(missing_ok=True)
+            write_text_atomically(self.path, json.dumps(data, indent=1))
         except OSError as error:
             self._warn(f"cannot write {self.path}: {error}")
 
