@@ -1,4 +1,4 @@
-"""How calls are timed: medians of interleaved runs, so that a drift of the clock or a busy neighbour meets all alike.
+"""How calls are timed: medians of interleaved runs, so that a change of the clock rate or other load slows all of them alike.
 
 >>> import torch
 >>> a, b = torch.zeros(1000), torch.ones(1000)
@@ -131,7 +131,7 @@ MOST_IN_BURST = 50
 
 
 def _wall_clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
-    """One run of each call; short ones are run again in a burst, which the clock and what ran before them weigh less on."""
+    """One run of each call; short ones are run again in a burst, where the clock and what ran before matter less."""
     elapsed = []
     for name, call in calls:
         seconds = _seconds(call)
@@ -194,7 +194,7 @@ def cache_bytes(device: torch.device) -> int:
 
 
 def rotated(function: Callable[[T], object], inputs: Sequence[T]) -> Call:
-    """A call that takes the next of the inputs each time, so that no run finds its own in the cache.
+    """A call that takes the next of the inputs each time, so that its own is not in the cache any more.
 
     >>> call = rotated(abs, [-1, -2])
     >>> call(), call(), call()

@@ -88,7 +88,7 @@ class Case:
 
 
 def default_cases(device: str) -> list[Case]:
-    """One factor varied at a time, from dense 3x3 convolutions in float32 on, the most telling first."""
+    """One factor varied at a time, from dense 3x3 convolutions in float32 on, the most informative first."""
     shapes = SHAPES[device]
     base = Case(shapes[2], 3, 2)
     plans: list[tuple[Case, tuple[int, ...]]] = [

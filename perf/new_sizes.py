@@ -1,7 +1,7 @@
-"""What a call costs whose size the process has never seen, as in inference on pictures and recordings of any size.
+"""What a call costs when the process has never seen its size, as in inference on pictures and recordings of any size.
 
 Small images (1, 3, H, W) and signals (1, 1, L) on the CPU, blocks of 2, plain and with a border of 1; ours and what one writes
-by hand for any size get the same sizes, one after the other, and nobody gets a size twice.
+by hand for any size get the same sizes, one after the other, and no size comes twice.
 """
 
 from __future__ import annotations

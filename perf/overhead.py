@@ -3,7 +3,7 @@
 Both operators, with padding and without, against the same thing by hand (`F.pad`, `view`, `permute`, `contiguous`, `view`,
 and a slice where there are crops): without a gradient, with one recorded, forward and backward, and on NumPy arrays. Then with
 sizes that the process has never seen, small images and signals, where both sides get the same ones. Every figure is the median
-of rounds in which ours and the other take turns, so that a busy neighbour meets both.
+of rounds in which ours and the other take turns, so that other load slows both.
 
 Without a GPU a last pair of rows counts the Python of a call that ends in a Triton kernel, with the kernel replaced by nothing.
 

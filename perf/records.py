@@ -68,11 +68,6 @@ class Record:
         ours = self.times.get("ours")
         return self.copy.median / ours.median if self.copy and ours else None
 
-    @property
-    def bytes_per_second(self) -> float | None:
-        ours = self.times.get("ours")
-        return self.moved_bytes / ours.median if ours else None
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON; what is empty is left out."""
         data = {"key": self.case.key, "cell": self.case.as_dict(), **asdict(self)}

@@ -117,7 +117,7 @@ SMALL = (
 
 
 def gpu_suite() -> list[Case]:
-    """The cases of the goals for a GPU, the most telling first.
+    """The cases of the goals for a GPU, the most informative first.
 
     >>> sorted({case.row for case in gpu_suite()})
     ['aligned', 'aligned, 1 byte', 'odd', 'odd, 1 byte', 'small', 'strided']

@@ -1,4 +1,4 @@
-"""Providers: whoever is installed gives what the definition gives; mistakes and failures are told, and nobody's else."""
+"""Providers: every one that is installed gives what the definition gives; mistakes and failures are reported."""
 
 from __future__ import annotations
 
