@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """SPACEBATCH_CACHE_DIR, else a folder in the user's cache folder; it need not exist."""
+    """SPACEBATCH_CACHE_DIR, else a folder in the user's cache folder; it need not exist.
+
+    >>> cache_folder() == Path(os.environ.get("SPACEBATCH_CACHE_DIR") or cache_folder())
+    True
+    """
     override = os.environ.get("SPACEBATCH_CACHE_DIR")
     if override:
         return Path(override)

@@ -23,9 +23,9 @@ Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
 
 PLAIN, SPLIT, SHIFTED = 0, 1, 2  # how a loop dim maps to the batch tensor
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 
 Loop: TypeAlias = "tuple[int, int, int, int, int, int, int, int]"  # the fields of a `LoopDim`, without its cost
-_Ordered: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int]"  # see `_ordered`
 _ONE: Loop = (PLAIN, 1, 1, 1, 0, 0, 0, 0)
 
 
@@ -111,15 +111,19 @@ def loops(
     >>> [LoopDim(*loop).size for loop in loops(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1), 4)[0]]
     [6, 4, 4]
     """
-    if element_bytes == 16:
-        ordered = _ordered(geometry, [2 * s for s in space_strides], [2 * s for s in batch_strides])
-        ordered.append((1, 1, PLAIN, 2, 1, 0, 0, 0, 0))
-        words = 8
-    else:
-        ordered, words = _ordered(geometry, space_strides, batch_strides), element_bytes
-    found = _merged(ordered) or [_ONE]
-    kind, _, space, outer, *_ = found[-1]
-    if kind == PLAIN and space == 1 and outer == 1 and words < 8 and aligned:
+    pair = element_bytes == 16
+    if pair:
+        space_strides, batch_strides = [2 * s for s in space_strides], [2 * s for s in batch_strides]
+    found, ordered = _loops(geometry, space_strides, batch_strides)
+    if pair:
+        found.append((PLAIN, 2, 1, 1, 0, 0, 0, 0))
+    words = 8 if pair else element_bytes
+    if not ordered:
+        found = _merged(found)
+    elif not found:
+        found.append(_ONE)
+    last = found[-1]
+    if last[0] == PLAIN and last[2] == 1 and last[3] == 1 and words < 8 and aligned:
         return widened(found, words)
     return found, words
 
@@ -130,70 +134,91 @@ def loop_dims(geometry: BlockGeometry, space_strides: Sequence[int], batch_strid
     >>> [d.kind for d in loop_dims(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1))]
     [0, 0, 1, 1]
     """
-    ordered = _ordered(geometry, space_strides, batch_strides)
-    return [LoopDim(kind, size, space, outer, *rest) for _, outer, kind, size, space, *rest in ordered]
+    return [LoopDim(*loop) for loop in _loops(geometry, space_strides, batch_strides, merge=False)[0]]
 
 
-def _ordered(geometry: BlockGeometry, space: Sequence[int], batch: Sequence[int]) -> list[_Ordered]:
-    """The loops of more than one step: (place in memory, outer stride, kind, size, space stride, and what follows in a `Loop`).
+def _loops(
+    geometry: BlockGeometry, space: Sequence[int], batch: Sequence[int], merge: bool = True
+) -> tuple[list[Loop], bool]:
+    """The loops of more than one step, plain dims first, and whether they are in the order of space memory and merged.
 
-    Sorted downwards they are in the order of space memory. Expanded dims have no place there, only in the batch tensor.
+    As a rule they are, and then no loop is looked at twice.
     """
     shape = geometry.space_shape
-    samples, sample_stride = geometry.samples, batch[0]
-    found: list[_Ordered] = []
+    sample = batch[0]
     if geometry.batch_order == "block_major":
-        phase_stride = sample_stride * samples * geometry.phases
+        phase = sample * geometry.samples * geometry.phases
     else:
-        phase_stride = sample_stride * geometry.phases
-        sample_stride = phase_stride
-    if samples > 1:
-        found.append((space[0] or sample_stride, sample_stride, PLAIN, samples, space[0], 0, 0, 0, 0))
+        phase = sample = sample * geometry.phases
+    found: list[Loop] = []
+    ordered = True
+    place = last_space = last_outer = INT64_MAX  # of the loop before
     blocked = geometry.spatial_dims
-    for d in range(1, len(shape)):
-        if d not in blocked:
-            size = shape[d]
-            if size > 1:
-                found.append((space[d] or batch[d], batch[d], PLAIN, size, space[d], 0, 0, 0, 0))
+    outer = sample
+    for d, size in enumerate(shape):
+        if d in blocked:
+            continue
+        if d:
+            outer = batch[d]
+        if size > 1:
+            stride = space[d]
+            if last_space == size * stride and last_outer == size * outer and merge:
+                found[-1] = (PLAIN, found[-1][1] * size, stride, outer, 0, 0, 0, 0)
+            else:
+                found.append((PLAIN, size, stride, outer, 0, 0, 0, 0))
+            here = stride or outer  # as in `_merged`
+            if here > place or (here == place and outer > last_outer):
+                ordered = False
+            place, last_space, last_outer = here, stride, outer
     interleaved = geometry.arrangement == "interleaved"
     for d, size, block, before, after, blocks, extent in geometry.axes:
-        phase_stride //= block
+        phase //= block
         steps = blocks * block
         if steps == 1:
             continue
-        stride, position = space[d], batch[d]
+        stride, outer = space[d], batch[d]
         if block == 1 or blocks == 1:  # only one half moves
-            moving = position if block == 1 else phase_stride
-            kind = SHIFTED if before or after else PLAIN
-            found.append((stride or moving, moving, kind, steps, stride, moving, steps, before, size))
+            if block > 1:
+                outer = phase
+            if before or after:
+                found.append((SHIFTED, steps, stride, outer, outer, steps, before, size))
+            else:
+                found.append((PLAIN, steps, stride, outer, outer, steps, before, size))
+                ordered = False  # it may merge
         elif interleaved:
-            found.append((stride or position, position, SPLIT, steps, stride, phase_stride, extent, before, size))
+            found.append((SPLIT, steps, stride, outer, phase, extent, before, size))
         else:
-            found.append((stride or phase_stride, phase_stride, SPLIT, steps, stride, position, extent, before, size))
-    return found
+            found.append((SPLIT, steps, stride, phase, outer, extent, before, size))
+            outer = phase
+        here = stride or outer
+        if here > place or (here == place and outer > last_outer):
+            ordered = False
+        place, last_outer = here, outer
+    return found, ordered
 
 
 def merged(dims: Sequence[LoopDim]) -> list[LoopDim]:
     """Loops in the order of space memory, without those of one step, plain neighbours made one."""
-    ordered = [
-        (space or outer, outer, kind, size, space, *rest) for kind, size, space, outer, *rest in dims if size > 1
-    ]
-    return [LoopDim(*loop) for loop in _merged(ordered)]  # type: ignore[arg-type]
+    return [LoopDim(*loop) for loop in _merged([dim for dim in dims if dim.size > 1])]
 
 
-def _merged(ordered: list[_Ordered]) -> list[Loop]:
-    ordered.sort(reverse=True)
+def _merged(loops: Sequence[Loop]) -> list[Loop]:
+    """Loops of more than one step, at least one; see `merged`."""
+    # expanded dims have no place in space memory, only in the batch tensor
+    placed = [(loop[2] or loop[3], loop[3], loop) for loop in loops]
+    placed.sort(reverse=True)
     result: list[Loop] = []
     last_kind = last_size = last_space = last_outer = -1
-    for _, outer, kind, size, space, inner, extent, before, covered in ordered:
+    for _, outer, loop in placed:
+        kind, size, space, *_ = loop
         if kind == PLAIN == last_kind and last_space == size * space and last_outer == size * outer:
             last_size *= size
-            result[-1] = (kind, last_size, space, outer, inner, extent, before, covered)
+            result[-1] = (PLAIN, last_size, space, outer, *loop[4:])
         else:
             last_size = size
-            result.append((kind, size, space, outer, inner, extent, before, covered))
+            result.append(loop)
         last_kind, last_space, last_outer = kind, space, outer
-    return result
+    return result or [_ONE]
 
 
 def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
@@ -223,8 +248,7 @@ def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
     if length > factor:
         wider.append((PLAIN, length // factor, 1, 1, 0, 0, 0, 0))
         return wider, words * factor
-    ordered = [(space or outer, outer, k, size, space, *rest) for k, size, space, outer, *rest in wider]
-    return _merged(ordered) or [_ONE], words * factor  # type: ignore[arg-type]
+    return _merged(wider), words * factor
 
 
 def common_unit(values: Sequence[int], most: int) -> int:

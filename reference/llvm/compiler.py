@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import object_cache
 from .gentle_import import import_gently
-from .spec import KernelSpec
+from .spec import KernelSpec, Spec
 
 if TYPE_CHECKING:
     from .engine import Functions
@@ -45,7 +45,7 @@ class Kernel:
         self.asked = False  # of the thread
 
 
-_kernels: dict[KernelSpec, Kernel] = {}
+_kernels: dict[Spec, Kernel] = {}
 _queue: SimpleQueue[Kernel] = SimpleQueue()
 _thread: threading.Thread | None = None
 _starting = threading.Lock()
@@ -54,9 +54,9 @@ _llvm = threading.RLock()  # held while LLVM works or is imported: no process fo
 _ended = False
 
 
-def kernel_of(spec: KernelSpec) -> Kernel:
-    """The one kernel of a spec."""
-    return _kernels.get(spec) or _kernels.setdefault(spec, Kernel(spec))
+def kernel_of(spec: Spec) -> Kernel:
+    """The one kernel of a spec, given as such or by its fields alone."""
+    return _kernels.get(spec) or _kernels.setdefault(spec, Kernel(KernelSpec(*spec)))
 
 
 def mode() -> str:

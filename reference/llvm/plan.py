@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, loops
 
-from .spec import KernelSpec, Row
+from .spec import KernelSpec, Row, Spec
 
 MOST_DEINTERLEAVED = 16  # phases: a vector for each, and more do not fit the registers
 MOST_PRIME_DEINTERLEAVED = 7  # a prime factor f takes f - 1 shuffles
@@ -68,13 +68,27 @@ def make_plan(
         itemsize: bytes of an element: 1, 2, 4, 8 or 16.
         stream: non-temporal stores are wanted.
     """
+    found = plan_of(direction, geometry, space_strides, batch_strides, itemsize, stream)
+    return found if isinstance(found, str) else Plan(KernelSpec(*found[0]), *found[1:])
+
+
+def plan_of(
+    direction: Direction,
+    geometry: BlockGeometry,
+    space_strides: Sequence[int],
+    batch_strides: Sequence[int],
+    itemsize: int,
+    stream: bool = False,
+) -> tuple[Spec, list[int], int, int] | str:
+    """The same as plain tuples: the fields of a `KernelSpec`, and the rest of a `Plan`."""
     if min(space_strides) < 0 or min(batch_strides) < 0:
         return "a stride is negative"
     dims, word = loops(geometry, space_strides, batch_strides, itemsize)
     to_batch = direction == "space_to_batch"
     base = 0
-    for _, _, space, _, _, _, before, _ in dims:
-        base -= before * space
+    if geometry.padded:
+        for _, _, space, _, _, _, before, _ in dims:
+            base -= before * space
     # The row: what lies along the innermost dim, and the one around it where the innermost is the same in both tensors.
     row: Row | None = None
     numbers: list[int] = []
@@ -146,7 +160,8 @@ def make_plan(
     result = _BATCH if to_batch else _SPACE
     axis = len(borders) // 2
     if own is None:
-        nested.sort(key=result, reverse=True)
+        if len(nested) > 1:
+            nested.sort(key=result, reverse=True)
     elif row == "strided_segments" and segment < CACHE_LINE:
         nested.sort(key=result, reverse=True)
         nested.append((*own[:4], axis))
@@ -169,8 +184,7 @@ def make_plan(
     flat += numbers
     if segment > MOST_KNOWN_SEGMENT:
         segment = 0
-    spec = KernelSpec(to_batch, word, itemsize == 16, row, block, segment, bordered, tuple(axes), axis)
-    return Plan(spec, flat, steps, whole)
+    return (to_batch, word, itemsize == 16, row, block, segment, bordered, tuple(axes), axis, False), flat, steps, whole
 
 
 def _transpose(nested: list[_Loop], borders: list[int], word: int) -> tuple[bool, list[int]] | None:

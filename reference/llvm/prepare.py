@@ -19,7 +19,7 @@ from spacebatch.reference.threads import thread_limit
 
 from . import openmp, workers
 from .compiler import Kernel, ask, finish, kernel_of, vector_bytes
-from .plan import Plan, make_plan
+from .plan import plan_of
 
 if TYPE_CHECKING:
     from .engine import Functions
@@ -72,13 +72,18 @@ def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, resul
     if not to_batch:
         space, batch = batch, space
     stream = not new and (in_batch if to_batch else in_space) >= STREAM_BYTES
-    plan = make_plan(direction, geometry, space, batch, size, stream)
+    plan = plan_of(direction, geometry, space, batch, size, stream)
     if isinstance(plan, str):
         return plan
-    kernel = kernel_of(plan.spec)
+    spec, numbers, steps, whole = plan
+    kernel = kernel_of(spec)
     if kernel.refused is not None:
         return kernel.refused
-    return (ArrayCall if device == "numpy" else Call)(kernel, plan, in_space + in_batch, to_batch and geometry.padded)
+    moved = in_space + in_batch
+    call = (ArrayCall if device == "numpy" else Call)(kernel, numbers, steps, moved, to_batch and geometry.padded)
+    if whole:
+        call._stream(whole)
+    return call
 
 
 _SIZES = frozenset((1, 2, 4, 8, 16))
@@ -126,18 +131,21 @@ class Call:
         "shared",
     )
 
-    def __init__(self, kernel: Kernel, plan: Plan, moved: int, padded: bool) -> None:
-        """`moved` counts the bytes of both tensors, `padded` tells whether pad values are written."""
-        spec, numbers, steps, whole = plan
+    def __init__(self, kernel: Kernel, numbers: list[int], steps: int, moved: int, padded: bool) -> None:
+        """
+        Args:
+            kernel, numbers, steps: of the plan.
+            moved: bytes of both tensors. padded: whether pad values are written.
+        """
         self.kernel = kernel
-        self.shared = moved >= SHORT_BYTES and moved >= self._shared_from()
-        self._to_batch, self._padded, self._moved, self._steps, self._whole = spec[0], padded, moved, steps, whole
+        self._padded, self._moved, self._steps = padded, moved, steps
+        self._to_batch: bool = kernel.spec[0]
         self._numbers: bytes = _packer(len(numbers))(*numbers)  # with a pad value of 0
         self._functions = functions = kernel.functions
-        self._short = functions.short if functions is not None and moved < SHORT_BYTES else None
         self._streaming: Kernel | None = None
-        if whole and functions is not None:
-            self._bind()
+        self._whole = 0
+        self._short = functions.short if functions is not None and moved < SHORT_BYTES else None
+        self.shared = moved >= SHARED_BYTES and (moved >= SHARED_BYTES_OF_OUR_OWN or self._library() is not None)
 
     def __call__(self, source: Any, result: Any, pad: bytes) -> None:
         short = self._short
@@ -178,6 +186,12 @@ class Call:
             self._streaming, self._vector = kernel_of(self.kernel.spec._replace(stream=True)), vector_bytes()
         return functions
 
+    def _stream(self, whole: int) -> None:
+        """Write an aligned result by non-temporal stores where vectors have at most so many bytes; see `plan.Plan`."""
+        self._whole = whole
+        if self._functions is not None:
+            self._bind()
+
     def _streams(self) -> bool:
         """Whether an aligned result is written by non-temporal stores."""
         return self._whole > 0 and self._whole >= vector_bytes()
@@ -189,7 +203,7 @@ class Call:
             numbers = b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))  # see `kernel.HEAD_NUMBERS`
         functions = self.functions(batch if self._to_batch else space)
         if self.shared:
-            workers.run(functions, space, batch, numbers, self._steps, self._chunk(), *self._threads())
+            workers.run(functions, space, batch, numbers, self._steps, self._chunk(), self._threads(), self._library())
         else:
             (self._short or functions.long)(space, batch, numbers)
 
@@ -218,12 +232,11 @@ class Call:
         ways += [", shared by threads"] if self.shared else []
         return "".join([str(self.kernel.spec), *ways])
 
-    def _shared_from(self) -> int:
-        return SHARED_BYTES if openmp.loaded() else SHARED_BYTES_OF_OUR_OWN
+    def _threads(self) -> int:
+        return openmp.threads()
 
-    def _threads(self) -> tuple[int, openmp.OpenMP | None]:
-        """How many, and of which library."""
-        return openmp.threads(), openmp.loaded()
+    def _library(self) -> openmp.OpenMP | None:
+        return openmp.loaded()
 
 
 class ArrayCall(Call):
@@ -241,11 +254,11 @@ class ArrayCall(Call):
         else:
             short(address(result), address(source), self._numbers)
 
-    def _shared_from(self) -> int:
-        return SHARED_BYTES_OF_OUR_OWN
+    def _threads(self) -> int:
+        return thread_limit()
 
-    def _threads(self) -> tuple[int, None]:
-        return thread_limit(), None
+    def _library(self) -> None:
+        return None
 
 
 def _address(array: Any) -> int:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 # strided_segments     an interleaved blocked dim of segments, the channels of a pixel: each segment is copied
 # contiguous_segments  neighbours on both sides: contiguous blocks, whole rows: long segments are copied
 Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments"]
+Spec: TypeAlias = "tuple[bool, int, bool, Row, int, int, bool, tuple[int, ...], int, bool]"  # fields of a `KernelSpec`
 
 MOST_TILE = 16  # positions and phases
 
