@@ -15,10 +15,12 @@ from torch import Tensor
 from spacebatch.reference.arguments import Arrangement, BatchOrder, Pair
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction
-from spacebatch.timing import random_bytes
+from spacebatch.timing import cache_bytes, random_bytes
 
 Mode: TypeAlias = Literal["forward", "backward"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "sliced", "transposed", "expanded", "channel_slice"]
+
+MOST_SOURCES = 8
 
 LAYOUTS: dict[Layout, str] = {
     "contiguous": "the dims in their own order",
@@ -145,6 +147,12 @@ class Case:
     def source(self, device: torch.device) -> Tensor:
         """An input of random bits, in the case's layout."""
         return with_layout(self.source_shape, self.torch_dtype, self.layout, device)
+
+    def sources(self, device: torch.device) -> list[Tensor]:
+        """Inputs to rotate: together four times a GPU's cache, but at most MOST_SOURCES; one where there is no such cache."""
+        first = self.source(device)
+        count = 1 if self.layout == "expanded" else -(-4 * cache_bytes(device) // max(first.nbytes, 1))
+        return [first, *(self.source(device) for _ in range(1, min(count, MOST_SOURCES)))]
 
     def tiny(self) -> Case:
         """The same call on sizes as small as its kinds of access allow, for a rehearsal."""

@@ -21,12 +21,15 @@ def expected(case: Case, source: Tensor) -> Tensor:
     >>> expected(case, torch.tensor([[1, 2, 3, 4]], dtype=torch.int32)).tolist()
     [[0, 2, 4], [1, 3, 0]]
 
-    Elements travel as integers of their width, so that a NaN keeps its bits.
+    Elements travel as integers of their width, so that a NaN keeps its bits. It lies in memory as the call's result does.
     """
     geometry, bits = case.geometry, as_integers(source)
     if max(source.numel(), geometry.space_shape[0]) <= DEFINITION_ELEMENTS and not bits.is_complex():
         found = getattr(definition, case.moves)(bits.cpu().numpy(), **arguments_of(case.moves, geometry))
-        return torch.from_numpy(found).to(source.device).view(source.dtype)
+        result = torch.from_numpy(found).to(source.device).view(source.dtype)
+        if is_channels_last(source):
+            return result.contiguous(memory_format=torch.channels_last if result.dim() == 4 else torch.channels_last_3d)
+        return result
     return by_hand(case.moves, geometry, is_channels_last(source))(bits).view(source.dtype)
 
 

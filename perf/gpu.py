@@ -21,9 +21,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
@@ -32,11 +32,12 @@ from spacebatch.timing import Call, clock_of
 
 from . import baselines, report, suites
 from .cases import Case
-from .gpu_steps import ROOT, Outcome, State, force, hazards, ncu, sanitizer, tests
-from .measure import Bench
+from .gpu_steps import ROOT, Outcome, force, hazards, ncu, sanitizer, tests
+from .measure import Bench, in_a_line
 from .precompile import Job, compile_all
 from .records import Run
 from .sweep import Deadline, measure, wrong
+from .tune import default_cases, tune
 
 RESULTS = ROOT / "perf" / "results"
 BUDGET = 480.0
@@ -97,15 +98,8 @@ def main(options: argparse.Namespace) -> int:
     return 1 if mistaken or not good else 0
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step.
-
-    Attributes:
-        name: as options and the report call it.
-        most: seconds that it may take.
-        run: (deadline) → outcome. It ends itself by the deadline; what it raises makes it "failed".
-    """
+class Step(NamedTuple):
+    """A step: its name, the seconds that it may take, and what it does until a deadline."""
 
     name: str
     most: float
@@ -128,25 +122,22 @@ def run_steps(steps: Sequence[Step], budget: Deadline, run: Run, say: Callable[[
     good = True
     for step in steps:
         begun = time.monotonic()
-        interrupted: BaseException | None = None
-        if budget.left() < LEAST:
-            state: State = "skipped"
-            detail = "no time left"
-        else:
-            say(f"== {step.name}: {min(step.most, budget.left()):.0f} s at most")
-            try:
-                state, detail = step.run(budget.within(step.most))
-            except Exception as error:  # the other steps still tell something
-                state, detail = "failed", f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            except KeyboardInterrupt as error:
-                state, detail, interrupted = "incomplete", "interrupted", error
+        outcome: Outcome = "incomplete", "interrupted"
+        try:
+            if budget.left() < LEAST:
+                outcome = "skipped", "no time left"
+            else:
+                say(f"== {step.name}: {min(step.most, budget.left()):.0f} s at most")
+                outcome = step.run(budget.within(step.most))
+        except Exception as error:  # the other steps still tell something
+            outcome = "failed", in_a_line(error)
+        finally:
+            state, detail = outcome
+            seconds = round(time.monotonic() - begun, 1)
+            run.steps.append({"name": step.name, "state": state, "seconds": seconds, "detail": detail})
+            say(f"   {step.name}: {state}, {detail}")
+            run.save()
         good = good and state != "failed"
-        entry: dict[str, Any] = {"name": step.name, "state": state, "detail": detail}
-        run.steps.append({**entry, "seconds": round(time.monotonic() - begun, 1)})
-        say(f"   {step.name}: {state}, {detail}")
-        run.save()
-        if interrupted is not None:
-            raise interrupted
     return good
 
 
@@ -169,17 +160,24 @@ class Session:
 
     def step(self, name: str) -> Step:
         """The step of that name; a rehearsal leaves out what needs a device or is tested elsewhere."""
+        run: dict[str, Callable[[Deadline], Outcome]] = {
+            "families": self.families,
+            "hazards": partial(hazards, self.device),
+            "sweep": self.sweep,
+            "peers": self.peers,
+            "tests": tests,
+            "tune": self.tune,
+            "sanitizer": sanitizer,
+            "ncu": self.ncu,
+        }
         if self.rehearsal and name in ("tests", "tune", "sanitizer", "ncu"):
             return Step(name, MOST[name], lambda deadline: ("skipped", "a rehearsal"))
-        return Step(name, MOST[name], getattr(self, name))
+        return Step(name, MOST[name], run[name])
 
     def families(self, deadline: Deadline) -> Outcome:
         """Every candidate configuration, forced in turn, on small cases of every kind."""
         kinds = {(case.direction, case.block, case.layout, case.arrangement, case.row): case for case in self.cases}
         return force([case.tiny() for case in kinds.values()], self.device, deadline)
-
-    def hazards(self, deadline: Deadline) -> Outcome:
-        return hazards(self.device, deadline)
 
     def sweep(self, deadline: Deadline) -> Outcome:
         self._precompile([("call", case) for case in self.cases], deadline)
@@ -193,24 +191,14 @@ class Session:
         self._precompile([("compile", case, "cuda") for case in [*small, *large]], deadline)
         return self._measure([*small, *large], tuple(p.name for p in self.providers), deadline)
 
-    def tests(self, deadline: Deadline) -> Outcome:
-        return tests(deadline)
-
     def tune(self, deadline: Deadline) -> Outcome:
-        from .tune import default_calls, tune
-
-        calls = default_calls(quick=deadline.left() < 200)
-        found = tune(calls, device=self.device, budget_seconds=deadline.left())
+        found = tune(default_cases(quick=deadline.left() < 200), self.device, budget_seconds=deadline.left())
         self.run.tuned = [tuned.as_dict() for tuned in found]
-        gain = report.geometric_mean([tuned.speedup for tuned in found]) if found else 1.0
+        gain = report.geometric_mean([tuned.rule_seconds / tuned.seconds for tuned in found]) if found else 1.0
         return "done", f"{len(found)} buckets; the best is {gain:.3f}x the rule's speed (geometric mean)"
 
-    def sanitizer(self, deadline: Deadline) -> Outcome:
-        return sanitizer(deadline)
-
     def ncu(self, deadline: Deadline) -> Outcome:
-        scored = [(score, r.case) for r in self.run.cases if (score := report.badness(r)) is not None]
-        worst = [case for _, case in sorted(scored, key=lambda pair: pair[0])[:3]]
+        worst = [record.case for _, record in report.scored(self.run.cases)[:3]]
         folder = self.run.path.parent if self.run.path else RESULTS
         return ncu(worst, folder / "ncu.txt", deadline)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 import spacebatch
-from spacebatch.timing import Call, Clock, Timing, cache_bytes, copy_of, rotated, round_seconds
+from spacebatch.timing import Call, Clock, Timing, copy_of, rotated, round_seconds
 
 from .baselines import Provider
 from .cases import Case, arguments_of
@@ -24,7 +23,6 @@ from .records import Record
 
 SMALL_BYTES = 1 << 20  # up to here, of input and result, the host's time is what counts
 GRAPH_RUNS = 32
-_MOST_INPUTS = 8
 _LARGE_BYTES = 8 << 20  # from here on the system's allocator gives memory back, so that its high-water mark tells
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -52,9 +50,9 @@ class Bench:
         """Check and time one case; nothing that a provider raises ends the run."""
         record = Record(case, case.moved_bytes)
         device = self.device
-        source = case.source(device)
+        sources = case.sources(device)
+        source = sources[0]
         wanted = expected(case, source)
-        others = [case.source(device) for _ in range(self._inputs(source) - 1)]
         calls: dict[str, Call] = {}
         for provider in providers:
             reason = provider.offers(case)
@@ -73,9 +71,9 @@ class Bench:
                 if not right:
                     record.wrong.append(provider.name)
                     continue
-                inputs = [first, *(provider.take(case, other) for other in others)]
+                inputs = [first, *(provider.take(case, other) for other in sources[1:])]
             except Exception as error:  # reported, and the run goes on
-                record.failed[provider.name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                record.failed[provider.name] = in_a_line(error)
                 continue
             call: Call = rotated(function, inputs)
             calls[provider.name] = call
@@ -92,13 +90,6 @@ class Bench:
         if self.host and case.moved_bytes <= 2 * SMALL_BYTES and device.type == "cuda":
             self._time_small(record, calls)
         return record
-
-    def _inputs(self, source: Tensor) -> int:
-        """How many inputs to rotate: together four times the cache, one where that is none."""
-        cache = cache_bytes(self.device)
-        if not cache or 0 in source.stride():
-            return 1
-        return max(1, min(_MOST_INPUTS, math.ceil(4 * cache / source.nbytes)))
 
     def _time(self, record: Record, calls: dict[str, Call]) -> None:
         copy = copy_of(record.moved_bytes, self.device)
@@ -124,6 +115,15 @@ class Bench:
                 record.failed[f"{name} in a graph"] = str(error).splitlines()[0][:300]
         for name, found in round_seconds(graphs, self.clock, rounds=self.rounds, warmup=2).items():
             record.graph[name] = statistics.median(found) / GRAPH_RUNS
+
+
+def in_a_line(error: Exception) -> str:
+    """An error's kind and the first line of its message.
+
+    >>> in_a_line(ValueError("no\nmore"))
+    'ValueError: no'
+    """
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 def _into_poison(case: Case, source: Tensor, wanted: Tensor) -> Tensor:

@@ -125,27 +125,27 @@ def means(records: Iterable[Record], device: str) -> str:
 
 def worst_cases(records: Iterable[Record], count: int) -> str:
     """The cases furthest below their goal: by share of the copy where there is a goal, else by the best peer."""
-    scored = [(score, r) for r in records if (score := badness(r)) is not None]
-    scored.sort(key=lambda pair: pair[0])
-    lines = [f"the worst {min(count, len(scored))} cases, against their goals:"]
-    for score, r in scored[:count]:
+    found = scored(records)
+    lines = [f"the worst {min(count, len(found))} cases, against their goals:"]
+    for score, r in found[:count]:
         best = best_peer(r)
         peer = f", {best[0]} takes {best[1]:.2f}x our time" if best else ""
         share = f"{r.share:.1%} of a copy" if r.share is not None else ""
         lines.append(f"  {score:5.2f}  {r.case.key} [{r.case.row}]: {share}{peer}; {r.kernel}")
-    return "\n".join(lines) if scored else ""
+    return "\n".join(lines) if found else ""
 
 
-def badness(record: Record) -> float | None:
-    """What was reached over what is aimed at; below 1 a goal is missed. None where nothing was timed."""
-    row = ROWS.get(record.case.row)
-    parts = []
-    if row and row.share is not None and record.share is not None:
-        parts.append(record.share / row.share)
-    best = best_peer(record)
-    if best is not None:
-        parts.append(best[1])
-    return min(parts) if parts else None
+def scored(records: Iterable[Record]) -> list[tuple[float, Record]]:
+    """(what was reached over what is aimed at, record) of what was timed, the lowest first; below 1 a goal is missed."""
+    found = []
+    for record in records:
+        row, best = ROWS.get(record.case.row), best_peer(record)
+        parts = [best[1]] if best else []
+        if row and row.share is not None and record.share is not None:
+            parts.append(record.share / row.share)
+        if parts:
+            found.append((min(parts), record))
+    return sorted(found, key=lambda pair: pair[0])
 
 
 def memory(run: Run) -> str:

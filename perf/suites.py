@@ -144,9 +144,9 @@ def gpu_suite() -> list[Case]:
         row = "strided" if kinds[0] in STRIDED else "aligned" if kinds[0] in ALIGNED else "odd"
         row += ", 1 byte" if dtype == "uint8" else ""
         for kind in kinds:
-            cases += both(_of_kind(kind, dtype, GPU_BYTES, row))
+            cases += both(of_kind(kind, dtype, GPU_BYTES, row))
     for kind, dtype in itertools.product(SMALL, ("float16", "float32")):
-        cases += both(_of_kind(kind, dtype, 0, "small"))
+        cases += both(of_kind(kind, dtype, 0, "small"))
     gradients = [case for case in cases if case.row in ("aligned", "odd") and case.dtype == "float16"][:4]
     return [*cases, *(replace(case, mode="backward") for case in gradients)]
 
@@ -257,7 +257,7 @@ def both(case: Case) -> list[Case]:
     return [case, replace(case, direction="batch_to_space")]
 
 
-def _of_kind(kind: Kind, dtype: str, input_bytes: int, row: str) -> Case:
+def of_kind(kind: Kind, dtype: str, input_bytes: int, row: str = "chosen") -> Case:
     """A case of as many samples as make up the bytes, at least one."""
     samples = max(1, input_bytes // (math.prod(kind.sample) * getattr(torch, dtype).itemsize))
     return make((samples, *kind.sample), kind.block, kind.paddings, dtype, kind.layout, row, **kind.options)

@@ -88,11 +88,6 @@ def test_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.count("no time left") >= len(gpu.STEPS)
 
 
-def test_every_step_has_its_share() -> None:
-    assert set(gpu.MOST) == set(gpu.STEPS)
-    assert all(callable(getattr(gpu.Session, name)) for name in gpu.STEPS)
-
-
 needs_shell = pytest.mark.skipif(os.name != "posix", reason="the tool is faked by a shell script")
 
 
