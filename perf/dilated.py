@@ -14,37 +14,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import spacebatch
 from spacebatch.atomic_file import write_text_atomically
-from spacebatch.nn import functional
-from spacebatch.timing import hardware, interleaved, software
+from spacebatch.timing import hardware, software
 
-from . import dilated_report as reports
-from .dilated_cases import Case, default_cases, tiny_cases
-from .measure import extra_bytes
+from . import plots
+from .dilated_cases import Case, default_cases, measure_case, tiny_cases
 from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
+from .records import device_of
 
 SCHEMA = 1
 PARTS = ("networks", "training", "cells")
-CASE_SECONDS = 2.0  # of timing per case, as far as it takes three rounds at least
-TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}  # of sums of up to 1600 products, in any order
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
-    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument("--budget", type=float, default=480.0, metavar="SECONDS", help="stop then (default: 480)")
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all three; repeatable")
     parser.add_argument("--steps", type=int, default=300, help="of the training run (default: 300)")
@@ -63,33 +58,33 @@ def main(options: argparse.Namespace) -> int:
     if options.read:
         data = read(options.read)
     else:
-        device = _device(options.device)
+        device = device_of(options.device)
         data = {
             "schema": SCHEMA,
             "measured": not options.rehearse,
             "device": hardware(device),
             "software": software(),
-            "command": _command(options),
+            "command": shlex.join(["python", "-m", "spacebatch.perf", *sys.argv[1:]]),
             "networks": [],
             "training": None,
             "cells": [],
             "not_measured": [],
         }
         measure(data, options, device)
-    print(reports.markdown(data))
+    print(markdown(data))
     wrong = [record for record in data["cells"] if "wrong" in record]
     for record in wrong:
         print(f"WRONG {Case.from_dict(record['cell']).key}: {record['wrong']}")
     if not data["measured"] and (options.plot or options.plot_training):
         raise ValueError("this run is a rehearsal; its figures mean nothing and are not drawn")
     if options.plot:
-        reports.draw_map(data, options.plot)
+        plots.draw_map(rows_of(data), data["device"], options.plot)
     if options.plot_training:
         if not data["training"]:
             raise ValueError("--plot-training: there was no training run")
-        reports.draw_training(data["training"], options.plot_training)
+        plots.draw_training(data["training"], options.plot_training)
     if options.write_docs:
-        reports.write_docs(data, options.write_docs)
+        write_docs(data, options.write_docs)
     return 1 if wrong else 0
 
 
@@ -99,7 +94,7 @@ def read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise ValueError(f"it has schema {data['schema']}, this version reads {SCHEMA}")
-        reports.markdown(data)
+        markdown(data)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of this tool: {error}") from error
     return data
@@ -158,80 +153,82 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
             }
 
 
-def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
-    """Check one case and time it: both methods interleaved, then the peak memory of each."""
-    record: dict[str, Any] = {"cell": case.as_dict()}
-    with _deterministic(case.deterministic):
-        try:
-            inputs = case.tensors(device)
-            convolution = getattr(functional, f"atrous_conv{len(case.shape) - 2}d")
-            padding = case.rate * (case.kernel // 2)
-            calls = {
-                method: _call(convolution, inputs, (1, padding, case.rate, case.group_count), method)
-                for method in ("native", "batch_space")
-            }
-            first = time.perf_counter()
-            results = {name: call() for name, call in calls.items()}
-            first = time.perf_counter() - first
-            record["difference"] = found = _difference(results["native"], results["batch_space"])
-            del results
-            if found > TOLERANCE[case.dtype]:
-                return {**record, "wrong": f"differs by {found:.1e} of the largest value"}
-            rounds = int(min(max(CASE_SECONDS / first, 3), 15))
-            for name, timing in interleaved(calls, device, rounds=rounds, warmup=1).items():
-                record[name] = asdict(timing)
-            for name, call in calls.items():
-                record[f"{name}_bytes"] = extra_bytes(call, 0, device)
-        except RuntimeError as error:  # a type or a mode that this device has no kernel for, or too little memory
-            return {"cell": case.as_dict(), "failed": str(error).splitlines()[0]}
-    return record
-
-
-def _call(
-    convolution: Callable[..., Tensor], inputs: tuple[Tensor, ...], arguments: tuple[int, ...], method: str
-) -> Callable[[], list[Tensor]]:
-    if not inputs[0].requires_grad:
-        return lambda: [convolution(*inputs, *arguments, method=method)]
-    seed = torch.ones_like(inputs[0].detach())
-
-    def step() -> list[Tensor]:
-        y = convolution(*inputs, *arguments, method=method)
-        return [y.detach(), *torch.autograd.grad(y, inputs, seed)]
-
-    return step
-
-
-def _difference(expected: list[Tensor], found: list[Tensor]) -> float:
-    worst = 0.0
-    for a, b in zip(expected, found, strict=True):
-        scale = max(a.double().abs().max().item(), 1e-30)
-        worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
-    return worst
-
-
-@contextmanager
-def _deterministic(on: bool) -> Iterator[None]:
-    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(on)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warns)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: this PyTorch sees no CUDA or ROCm device")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _command(options: argparse.Namespace) -> str:
-    words = ["python -m spacebatch.perf atrous"]
-    words += [f"--device {options.device}"] if options.device != "auto" else []
-    words += [f"--budget {options.budget:g}", *(f"--only {part}" for part in options.only or ())]
-    return " ".join([*words, *([f"--json {options.json}"] if options.json else [])])
-
-
 def _write(data: dict[str, Any], path: Path | None) -> None:
     if path is not None:
         write_text_atomically(path, json.dumps(data, indent=1) + "\n")
+
+
+def rows_of(data: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
+    """Line of the map → rate → {"gain", "memory"}, of the cases that were measured right.
+
+    The gain is the native time over that in batch space; "memory", the same of peak memory beside the inputs, is left out
+    where it is not known.
+    """
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    for record in data["cells"]:
+        if "native" in record:
+            case = Case.from_dict(record["cell"])
+            found = rows.setdefault(case.row, {})[case.rate] = {
+                "gain": record["native"]["median"] / record["batch_space"]["median"]
+            }
+            native, ours = record.get("native_bytes"), record.get("batch_space_bytes")
+            if native and ours and native > 0:
+                found["memory"] = native / ours
+    return rows
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """Tables for the documentation: networks, the map, the training run; with the machine and the command."""
+    rows = rows_of(data)
+    rates = sorted({rate for line in rows.values() for rate in line})
+    lines = [] if data["measured"] else ["A rehearsal with tiny sizes: THESE FIGURES MEAN NOTHING.", ""]
+    lines += [
+        f"Measured on {data['device']}; {data['software']}. Reproduce with `{data['command']}`.",
+        "",
+    ]
+    if data["networks"]:
+        lines += ["| network | what | before, ms | after, ms | gain |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {n['name']} | {n['step']} | {n['before'] * 1e3:.1f} | {n['after'] * 1e3:.1f} | {n['before'] / n['after']:.2f}x |"
+            for n in data["networks"]
+        ]
+        lines.append("")
+    if rows:
+        won = sum(found["gain"] > 1 for line in rows.values() for found in line.values())
+        total = sum(map(len, rows.values()))
+        lines += [
+            f"Batch space was faster in {won} of {total} cases. Native time over batch space's time, by rate:",
+            "",
+        ]
+        lines += ["| convolution | " + " | ".join(map(str, rates)) + " | memory |", "|---|" + "---|" * (len(rates) + 1)]
+        for name, line in rows.items():
+            cases = [f"{line[rate]['gain']:.2f}" if rate in line else "" for rate in rates]
+            ratios = [1 / found["memory"] for found in line.values() if "memory" in found]
+            spread = f"{min(ratios):.1f}-{max(ratios):.1f}x" if ratios else ""
+            lines.append(f"| {name} | {' | '.join(cases)} | {spread} |")
+        lines.append("")
+    if training := data.get("training"):
+        native, ours = training["seconds"]["native"], training["seconds"]["batch_space"]
+        lines += [
+            f"{training['steps']} training steps of {training['network']}: the losses differ by at most "
+            f"{training['difference']:.1e} of their value; {native:.1f} s natively, {ours:.1f} s in batch space.",
+            "",
+        ]
+    if data["not_measured"]:
+        lines += [f"Not measured, for lack of time: {len(data['not_measured'])} cases.", ""]
+    return "\n".join(lines)
+
+
+def write_docs(data: dict[str, Any], page: Path) -> None:
+    """Put the tables between the marks of a page.
+
+    Raises:
+        ValueError: the page has no marks, or the figures are of a rehearsal.
+    """
+    if not data["measured"]:
+        raise ValueError("--write-docs: this run is a rehearsal; its figures mean nothing")
+    text = page.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"--write-docs: {page} has no line {BEGIN} followed by a line {END}")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    page.write_text(f"{before}{BEGIN}\n{markdown(data)}{after}", encoding="utf-8")

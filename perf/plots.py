@@ -1,10 +1,11 @@
-"""Pictures of a run: bandwidth by size, the ratio to the best peer, and what is left to the copy's limit."""
+"""Pictures: of a run, bandwidth by size, the ratio to the best peer and what is left to the copy's limit; of dilated convolutions."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,27 @@ def draw(run: Run, folder: Path, suffix: str = ".png") -> list[Path]:
     """
     if not run.measured:
         raise ValueError("plot: this run is a rehearsal; its figures mean nothing")
+    stem = run.path.stem if run.path else run.kind
+    files = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in (bandwidth, peers, limit):
+        figure = _figure()
+        if picture(figure, run):
+            files.append(folder / f"{stem}-{picture.__name__}{suffix}")
+            figure.savefig(files[-1])
+    return files
+
+
+def _figure() -> Any:
+    """An empty figure, drawn without a screen."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "spacebatch[perf]"') from error
-    stem = run.path.stem if run.path else run.kind
-    files = []
-    pictures: tuple[tuple[str, Callable[[Any, Run], bool]], ...] = (
-        ("bandwidth", bandwidth),
-        ("peers", peers),
-        ("limit", limit),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures:
-        figure = Figure(layout="constrained", dpi=120)
-        FigureCanvasAgg(figure)
-        if picture(figure, run):
-            files.append(folder / f"{stem}-{name}{suffix}")
-            figure.savefig(files[-1])
-    return files
+    figure = Figure(layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def bandwidth(figure: Any, run: Run) -> bool:
@@ -73,7 +75,7 @@ def bandwidth(figure: Any, run: Run) -> bool:
         values = [sorted(points[size]) for size in sizes]
         axes.plot(
             sizes,
-            [found[len(found) // 2] for found in values],
+            [statistics.median_high(found) for found in values],
             marker="o",
             markersize=4,
             color=COLOURS[name],
@@ -112,16 +114,11 @@ def peers(figure: Any, run: Run) -> bool:
             found.setdefault((_kind(record), record.case.dtype), []).append(best[1])
     if not found:
         return False
-    kinds, dtypes = _unique(kind for kind, _ in found), _unique(dtype for _, dtype in found)
-    values = [[_median(found.get((kind, dtype), [])) for dtype in dtypes] for kind in kinds]
+    kinds, dtypes = sorted({kind for kind, _ in found}), sorted({dtype for _, dtype in found})
+    values = [[statistics.median_high(found.get((kind, dtype), [math.nan])) for dtype in dtypes] for kind in kinds]
     figure.set_size_inches(1.5 + 0.065 * max(map(len, kinds)) + max(0.9 * len(dtypes), 2.5), 1.5 + 0.28 * len(kinds))
     axes = figure.add_subplot()
-    logs = [[math.log2(v) if v else math.nan for v in line] for line in values]
-    image = axes.imshow(logs, cmap="RdYlGn", vmin=-2, vmax=2, aspect="auto")
-    for i, line in enumerate(values):
-        for j, value in enumerate(line):
-            if value:
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7)
+    image = _heat_map(axes, values, "RdYlGn", 2)
     axes.set_xticks(range(len(dtypes)), dtypes, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
     axes.set_title(f"Best peer's time over ours (above 1: we are faster)\n{run.device['name']}", fontsize=9)
@@ -136,7 +133,7 @@ def limit(figure: Any, run: Run) -> bool:
     if not found:
         return False
     count, found = len(found), found[:_MOST_BARS]
-    rows = _unique(r.case.row for r in found)
+    rows = sorted({r.case.row for r in found})
     figure.set_size_inches(10, 1.6 + 0.19 * len(found))
     axes = figure.add_subplot()
     for i, record in enumerate(found):
@@ -158,6 +155,63 @@ def limit(figure: Any, run: Run) -> bool:
     return True
 
 
+def draw_map(rows: Mapping[str, Mapping[int, Mapping[str, Any]]], device: str, picture: Path) -> None:
+    """Dilated convolutions as two heat maps, time and memory: blue where batch space wins, red where it loses.
+
+    Args:
+        rows: kind of convolution → rate → {"gain", "memory"}: native over batch space; NaN where not known.
+        device: its name. picture: the file.
+    """
+    if not rows:
+        raise ValueError("--plot: no case was measured")
+    rates = sorted({rate for line in rows.values() for rate in line})
+    figure = _figure()
+    figure.set_size_inches(13, 1.5 + 0.24 * len(rows))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, name, title in (
+        (panels[0], "gain", "native time / batch space's"),
+        (panels[1], "memory", "native memory / batch space's"),
+    ):
+        _heat_map(
+            axes, [[line.get(rate, {}).get(name, math.nan) for rate in rates] for line in rows.values()], "RdBu", 3
+        )
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks(range(len(rates)), [str(rate) for rate in rates])
+        axes.set_xlabel("rate")
+    panels[0].set_yticks(range(len(rows)), list(rows), fontsize=7)
+    figure.suptitle(f"Dilated convolutions on {device}; above 1, batch space wins", fontsize=11)
+    figure.savefig(picture)
+
+
+def draw_training(training: Mapping[str, Any], picture: Path) -> None:
+    """Both loss curves of `networks.compare_training` in one picture, and their difference below."""
+    figure = _figure()
+    figure.set_size_inches(8, 5)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.semilogy(training["native"], color="C0", linewidth=4, alpha=0.4, label="native")
+    above.semilogy(training["batch_space"], color="black", linewidth=1, linestyle="--", label="in batch space")
+    above.set_ylabel("loss")
+    above.legend()
+    above.set_title(training["network"], fontsize=10)
+    pairs = zip(training["native"], training["batch_space"], strict=True)
+    below.semilogy([max(abs(a - b) / abs(a), 1e-17) for a, b in pairs], color="C3", linewidth=1)
+    below.set_ylabel("relative\ndifference")
+    below.set_xlabel("step")
+    figure.savefig(picture)
+
+
+def _heat_map(axes: Any, values: Sequence[Sequence[float]], colours: str, limit: float) -> Any:
+    """Ratios as shades of their binary logarithm up to a limit, with the figures in the cells; NaN leaves one empty."""
+    shades = [[math.log2(value) for value in line] for line in values]
+    image = axes.imshow(shades, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+    for y, line in enumerate(values):
+        for x, value in enumerate(line):
+            if not math.isnan(value):
+                colour = "black" if abs(shades[y][x]) < 0.6 * limit else "white"
+                axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    return image
+
+
 def _kind(record: Record) -> str:
     case = record.case
     words = ["to batch" if case.direction == "space_to_batch" else "to space", case.name or f"{len(case.block)}-D"]
@@ -168,14 +222,6 @@ def _kind(record: Record) -> str:
     if case.mode == "backward":
         words.append("backward")
     return ", ".join(words)
-
-
-def _unique(items: Iterable[str]) -> list[str]:
-    return sorted({*items})
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2] if values else 0.0
 
 
 def _bytes(count: int) -> str:

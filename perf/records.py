@@ -155,6 +155,19 @@ class Run:
             raise ValueError(f"{path} is not a file of measurements: {error}") from error
 
 
+def device_of(name: str | None) -> torch.device:
+    """The device of an option: "cpu", "cuda", or None for the GPU if there is one.
+
+    Raises:
+        ValueError: there is no GPU, and one was asked for.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("this PyTorch sees no CUDA or ROCm device; leave --device out to run on the CPU")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 def device_facts(device: torch.device) -> dict[str, Any]:
     """What a figure's reader must know of the machine."""
     facts: dict[str, Any] = {"type": device.type, "name": hardware(device), "threads": torch.get_num_threads()}

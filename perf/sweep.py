@@ -23,7 +23,7 @@ from . import report
 from .baselines import DEFAULTS, PROVIDERS, Provider, named, split
 from .cases import LAYOUTS, Case
 from .measure import Bench
-from .records import Run
+from .records import Run, device_of
 from .suites import DIRECTIONS, PRESETS, both, cases_of, cpu_suite, gpu_suite, make
 
 
@@ -39,16 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw pictures there")
 
 
-def _device(options: argparse.Namespace) -> torch.device:
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("this PyTorch sees no CUDA or ROCm device; leave --device out to run on the CPU")
-    kind = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(kind, torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
-
-
 def main(options: argparse.Namespace) -> int:
     """0, or 1 where a result was wrong."""
-    device = _device(options)
+    device = device_of(options.device)
     cases = cases_from(options, device)
     wanted = named(["ours", *(options.provider or DEFAULTS[device.type])])
     here, absent = split(wanted, device)
@@ -76,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Run cases once, with no clock: 0 if every result is right. For tools that watch a process, and as a quick test."""
-    device = _device(options)
+    device = device_of(options.device)
     cases = cases_from(options, device)
     bench = Bench(device, lambda calls: [(name, 1.0) for name, _ in calls], rounds=1, warmup=0, host=False)
     run = Run.begin("check", device, measured=False)
@@ -92,7 +85,7 @@ def check(options: argparse.Namespace) -> int:
 
 def listing(options: argparse.Namespace) -> int:
     """Who can be timed here, the presets, and the cases that the options would choose."""
-    device = _device(options)
+    device = device_of(options.device)
     print("providers:")
     for provider in PROVIDERS.values():
         reason = provider.missing(device)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from spacebatch.perf import dilated, dilated_report
+from spacebatch.perf import dilated, dilated_cases
 from spacebatch.perf.dilated_cases import FEW_RATES, RATES, Case, default_cases, tiny_cases
 from spacebatch.perf.networks import compare_training
 
@@ -57,13 +58,13 @@ def test_the_cases_cover_what_the_map_promises(device: str) -> None:
 
 def test_a_case_survives_json() -> None:
     for case in tiny_cases():
-        assert Case.from_dict(json.loads(json.dumps(case.as_dict()))) == case
+        assert Case.from_dict(json.loads(json.dumps(asdict(case)))) == case
 
 
 @pytest.mark.parametrize("case", tiny_cases(), ids=lambda case: case.key)
 def test_every_kind_of_case_is_right(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dilated, "CASE_SECONDS", 0.0)
-    record = dilated.measure_case(case, torch.device("cpu"))
+    monkeypatch.setattr(dilated_cases, "CASE_SECONDS", 0.0)
+    record = dilated_cases.measure_case(case, torch.device("cpu"))
     assert "wrong" not in record
     assert "failed" not in record
     assert record["native"]["runs"] == record["batch_space"]["runs"] == 3
@@ -71,12 +72,12 @@ def test_every_kind_of_case_is_right(case: Case, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_wrong_result_is_not_timed_and_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
-    right = dilated.functional.atrous_conv1d
+    right = dilated_cases.functional.atrous_conv1d
 
     def wrong(*arguments: Any, method: Any) -> torch.Tensor:
         return right(*arguments, method=method) + (method == "batch_space")
 
-    monkeypatch.setattr(dilated.functional, "atrous_conv1d", wrong)
+    monkeypatch.setattr(dilated_cases.functional, "atrous_conv1d", wrong)
     monkeypatch.setattr(dilated, "tiny_cases", lambda: [TINY])
     assert run("--rehearse", "--only", "cells", "--json", str(tmp_path / "a.json")) == 1
     (record,) = written(tmp_path / "a.json")["cells"]
@@ -88,8 +89,8 @@ def test_what_a_device_cannot_do_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: Any, **__: Any) -> torch.Tensor:
         raise RuntimeError("no such kernel\nmore")
 
-    monkeypatch.setattr(dilated.functional, "atrous_conv1d", refuse)
-    assert dilated.measure_case(TINY, torch.device("cpu"))["failed"] == "no such kernel"
+    monkeypatch.setattr(dilated_cases.functional, "atrous_conv1d", refuse)
+    assert dilated_cases.measure_case(TINY, torch.device("cpu"))["failed"] == "no such kernel"
 
 
 def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: Path, capsys: Any) -> None:
@@ -109,7 +110,7 @@ def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: P
 def test_the_budget_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(0, 1000, 4))
     monkeypatch.setattr(dilated.time, "monotonic", lambda: next(times))
-    monkeypatch.setattr(dilated, "measure_case", lambda case, device: {"cell": case.as_dict(), "failed": "untried"})
+    monkeypatch.setattr(dilated, "measure_case", lambda case, device: {"cell": asdict(case), "failed": "untried"})
     out = tmp_path / "a.json"
     run("--rehearse", "--only", "cells", "--budget", "10", "--json", str(out))
     data = written(out)
@@ -121,7 +122,7 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: py
     def one_then_stop(case: Case, device: torch.device) -> dict[str, Any]:
         if case != tiny_cases()[0]:
             raise KeyboardInterrupt
-        return {"cell": case.as_dict(), "failed": "untried"}
+        return {"cell": asdict(case), "failed": "untried"}
 
     monkeypatch.setattr(dilated, "measure_case", one_then_stop)
     out = tmp_path / "a.json"
@@ -147,7 +148,7 @@ def figures() -> dict[str, Any]:
     """A file with made-up figures: a win of 2x at rate 2, a loss at rate 4, a case that failed."""
     cases = [
         {
-            "cell": Case((1, 4, 9), 3, rate).as_dict(),
+            "cell": asdict(Case((1, 4, 9), 3, rate)),
             "native": timing(n),
             "batch_space": timing(b),
             "native_bytes": 100,
@@ -170,7 +171,7 @@ def figures() -> dict[str, Any]:
             "difference": 1e-7,
             "seconds": {"native": 1.0, "batch_space": 2.0},
         },
-        "cells": [*cases, {"cell": Case((1, 4, 9), 3, 8).as_dict(), "failed": "untried"}],
+        "cells": [*cases, {"cell": asdict(Case((1, 4, 9), 3, 8)), "failed": "untried"}],
         "not_measured": ["x"],
     }
 
@@ -178,7 +179,7 @@ def figures() -> dict[str, Any]:
 def test_the_page_gets_wins_and_losses_alike(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(figures()))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{dilated_report.BEGIN}\nold\n{dilated_report.END}\nafter\n")
+    page.write_text(f"before\n{dilated.BEGIN}\nold\n{dilated.END}\nafter\n")
     for _ in range(2):
         assert run("--read", str(tmp_path / "a.json"), "--write-docs", str(page)) == 0
     text = page.read_text()
@@ -213,5 +214,5 @@ def test_bad_options() -> None:
     with pytest.raises(ValueError, match="--budget and --steps must be positive"):
         run("--budget", "0")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="--device: this PyTorch sees no CUDA"):
+        with pytest.raises(ValueError, match="this PyTorch sees no CUDA"):
             run("--device", "cuda")
