@@ -110,10 +110,8 @@ def _ours(case: Case) -> Function:
     operation = getattr(spacebatch, case.direction)
     options = {"batch_order": case.batch_order, "arrangement": case.arrangement}
     options = {k: v for k, v in options.items() if v not in ("block_major", "interleaved")}  # as one writes it
-    block, paddings = case.block, case.paddings
-    if not any(map(any, paddings)):
-        return _differentiated(case, lambda x: operation(x, block, **options))
-    return _differentiated(case, lambda x: operation(x, block, paddings, **options))
+    arguments = (case.block, case.paddings) if any(map(any, case.paddings)) else (case.block,)
+    return _differentiated(case, lambda x: operation(x, *arguments, **options))
 
 
 def _ours_out(case: Case) -> Function:
@@ -202,36 +200,28 @@ def _amounts(geometry: BlockGeometry) -> list[tuple[int, int]]:
     return [borders.get(d, (0, 0)) for d in range(len(geometry.space_shape))]
 
 
-def _einops(case: Case, pad: Callable[[BlockGeometry], Function], dense: Function) -> Function:
+def _einops(case: Case, pad: Callable[[Any, Any], Any], amounts: Any, dense: Function) -> Function:
     rearrange, geometry = _package("einops").rearrange, case.memory_geometry
     text, sizes = pattern(case.direction, geometry)
     if not geometry.padded:
         return lambda x: dense(rearrange(x, text, **sizes))
     if case.direction == "space_to_batch":
-        padded = pad(geometry)
-        return lambda x: dense(rearrange(padded(x), text, **sizes))
+        return lambda x: dense(rearrange(pad(x, amounts), text, **sizes))
     window = steps(case.direction, geometry).window
     return lambda y: dense(rearrange(y, text, **sizes)[window])
 
 
 def _einops_tensor(case: Case) -> Function:
-    def pad(geometry: BlockGeometry) -> Function:
-        amounts = steps("space_to_batch", geometry).amounts
-        return lambda x: torch.nn.functional.pad(x, amounts)
-
-    return _einops(case, pad, torch.Tensor.contiguous)
+    amounts = steps("space_to_batch", case.memory_geometry).amounts
+    return _einops(case, torch.nn.functional.pad, amounts, torch.Tensor.contiguous)
 
 
 def _einops_array(case: Case) -> Function:
-    def pad(geometry: BlockGeometry) -> Function:
-        amounts = _amounts(geometry)
-        return lambda x: np.pad(x, amounts)
-
-    return _einops(case, pad, np.ascontiguousarray)
+    return _einops(case, np.pad, _amounts(case.memory_geometry), np.ascontiguousarray)
 
 
-def array_function(package: Any, case: Case) -> Function:
-    """pad, reshape, transpose and crop, in a package that names them as NumPy does."""
+def array_function(package: Any, case: Case, dense: Function = lambda y: y) -> Function:
+    """pad, reshape, transpose, crop and, where a package's results are views, `dense`; named as in NumPy."""
     geometry = case.memory_geometry
     _, halves, permutation, sizes, window = steps(case.direction, geometry)
     amounts = _amounts(geometry) if geometry.padded and case.direction == "space_to_batch" else None
@@ -240,7 +230,7 @@ def array_function(package: Any, case: Case) -> Function:
         if amounts:
             x = package.pad(x, amounts)
         x = x.reshape(halves).transpose(permutation).reshape(sizes)
-        return x[window] if window else x
+        return dense(x[window] if window else x)
 
     return run
 
@@ -258,11 +248,11 @@ def _jax_of(x: Tensor) -> Any:
 
 def _cupy(case: Case) -> Function:
     cupy = _package("cupy")
-    function = array_function(cupy, case)
+    function = array_function(cupy, case, cupy.ascontiguousarray)
 
     def run(x: Any) -> Any:
         with cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
-            return cupy.ascontiguousarray(function(x))
+            return function(x)
 
     return run
 

@@ -20,6 +20,7 @@ from spacebatch.timing import cache_bytes, random_bytes
 Mode: TypeAlias = Literal["forward", "backward"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "sliced", "transposed", "expanded", "channel_slice"]
 
+DIRECTIONS: tuple[Direction, ...] = ("space_to_batch", "batch_to_space")
 MOST_SOURCES = 8
 
 LAYOUTS: dict[Layout, str] = {

@@ -1,9 +1,9 @@
 """`python -m spacebatch.perf overhead`: what a call costs besides moving memory, on a tensor of 1 x 1 x 4 x 4.
 
 Both operators, with padding and without, against the same thing by hand (`F.pad`, `view`, `permute`, `contiguous`, `view`,
-and a slice where there are crops): without a gradient, with one recorded, forward and backward, and on NumPy arrays. Then with
-sizes that the process has never seen, small images and signals, where both sides get the same ones. Every figure is the median
-of rounds in which ours and the other take turns, so that other load slows both.
+and a slice where there are crops): without a gradient, with one recorded, forward and backward, and on NumPy arrays; then with
+a new size at every call. Every figure is the median of rounds in which ours and the other take turns, so that other load slows
+both.
 
 Without a GPU a last pair of rows counts the Python of a call that ends in a Triton kernel, with the kernel replaced by nothing.
 
@@ -15,14 +15,18 @@ Without a GPU a last pair of rows counts the Python of a call that ends in a Tri
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
+import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,14 +34,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 import spacebatch
 from spacebatch.atomic_file import write_text_atomically
 from spacebatch.by_hand import by_hand
-from spacebatch.timing import hardware, round_seconds, software
+from spacebatch.timing import hardware, rotated, round_seconds, software
 
 from .baselines import array_function
 from .cases import Case
+from .records import device_of
+from .report import positive
 
 MODES = ("no gradient", "gradient", "forward+backward")
 SIZE = (1, 1, 4, 4)
@@ -75,7 +82,7 @@ class Row:
 
 
 def rows_of(device: torch.device, *, calls: int = 400, rounds: int = 41) -> list[Row]:
-    """The rows of calls whose sizes repeat, on a device.
+    """The rows of calls whose sizes repeat, on a device; on the CPU those on NumPy arrays too, against NumPy's functions.
 
     Args:
         device: where the tensor lies; on a GPU a round ends when the device has caught up, and few enough calls are
@@ -87,26 +94,16 @@ def rows_of(device: torch.device, *, calls: int = 400, rounds: int = 41) -> list
     for case in CASES:
         border = case.paddings[0][0]
         ours, hand = ours_of(case.direction, border), by_hand(case.direction, case.geometry)
+        pairs = {}
         for mode in MODES:
             x = torch.rand(case.source_shape, device=device, requires_grad=mode != MODES[0])
             upstream = torch.rand(case.result_shape, device=device)
-            times = turns([_in_mode(f, mode, x, upstream) for f in (ours, hand)], device, calls, rounds)
-            rows.append(Row.of(case.direction, bool(border), mode, *times))
-    return rows
-
-
-def numpy_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
-    """The same calls without a gradient on NumPy arrays, against NumPy's functions by hand."""
-    rows = []
-    for case in CASES:
-        border, moved = case.paddings[0][0], array_function(np, case)
-        ours, x = ours_of(case.direction, border), np.random.default_rng(0).random(case.source_shape, np.float32)
-
-        def hand(x: Any, moved: Callable[[Any], Any] = moved) -> Any:
-            return np.ascontiguousarray(moved(x))
-
-        times = turns([_in_mode(f, MODES[0], x, None) for f in (ours, hand)], torch.device("cpu"), calls, rounds)
-        rows.append(Row.of(case.direction, bool(border), "NumPy", *times))
+            pairs[mode] = [_in_mode(f, mode, x, upstream) for f in (ours, hand)]
+        if device.type == "cpu":
+            array = np.zeros(case.source_shape, np.float32)
+            pairs["NumPy"] = [partial(f, array) for f in (ours, array_function(np, case, np.ascontiguousarray))]
+        for mode, pair in pairs.items():
+            rows.append(Row.of(case.direction, bool(border), mode, *turns(pair, device, calls, rounds)))
     return rows
 
 
@@ -116,7 +113,7 @@ def ours_of(operation: str, border: int) -> Callable[[Any], Any]:
     return lambda x: function(x, BLOCK, border)
 
 
-def _in_mode(function: Callable[[Any], Any], mode: str, x: Any, upstream: Tensor | None) -> Callable[[], object]:
+def _in_mode(function: Callable[[Any], Any], mode: str, x: Tensor, upstream: Tensor) -> Callable[[], object]:
     if mode == "forward+backward":
         return lambda: torch.autograd.grad(function(x), x, upstream)
     return lambda: function(x)
@@ -130,21 +127,93 @@ def turns(
     def clock(named: list[tuple[str, Callable[[], object]]]) -> list[tuple[str, float]]:
         found = []
         for name, function in named:
-            _wait(device)
+            wait()
             start = time.perf_counter()
             for _ in range(calls):
                 function()
             found.append((name, (time.perf_counter() - start) / calls * 1e6))
-            _wait(device)
+            wait()
         return found
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     times = round_seconds({str(k): f for k, f in enumerate(functions)}, clock, rounds=rounds + 1, warmup=0)
     return [found[1:] for found in times.values()]
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def image_to_batch(x: Tensor, border: int) -> Tensor:
+    """By hand, for any even height and width."""
+    if border:
+        x = pad(x, (border,) * 4)
+    N, C, H, W = x.shape
+    y = x.view(N, C, H // 2, 2, W // 2, 2).permute(3, 5, 0, 1, 2, 4).contiguous()
+    return y.view(4 * N, C, H // 2, W // 2)
+
+
+def image_to_space(y: Tensor, border: int) -> Tensor:
+    """By hand, for any height and width."""
+    N, C, H, W = y.shape
+    x = y.view(2, 2, N // 4, C, H, W).permute(2, 3, 4, 0, 5, 1).contiguous().view(N // 4, C, 2 * H, 2 * W)
+    return x[:, :, border : 2 * H - border, border : 2 * W - border].contiguous() if border else x
+
+
+def signal_to_batch(x: Tensor, border: int) -> Tensor:
+    """By hand, for any even length."""
+    if border:
+        x = pad(x, (border, border))
+    N, C, L = x.shape
+    return x.view(N, C, L // 2, 2).permute(3, 0, 1, 2).contiguous().view(2 * N, C, L // 2)
+
+
+def signal_to_space(y: Tensor, border: int) -> Tensor:
+    """By hand, for any length."""
+    N, C, L = y.shape
+    x = y.view(2, N // 2, C, L).permute(1, 2, 3, 0).contiguous().view(N // 2, C, 2 * L)
+    return x[:, :, border : 2 * L - border].contiguous() if border else x
+
+
+NEW_SIZES = {
+    "new size, 4-D": {"space_to_batch": image_to_batch, "batch_to_space": image_to_space},
+    "new size, 1-D": {"space_to_batch": signal_to_batch, "batch_to_space": signal_to_space},
+}
+
+
+def _sizes(dims: int, count: int) -> list[tuple[int, ...]]:
+    """So many different even sizes of small images or signals, in a random order."""
+    edge = math.ceil(count ** (1 / dims))
+    sizes = list(itertools.product(range(8, 8 + 2 * edge, 2), repeat=dims))[:count]
+    random.Random(0).shuffle(sizes)
+    return sizes
+
+
+def new_size_rows(*, calls: int = 40, rounds: int = 15) -> list[Row]:
+    """Sizes that the process has never seen, on the CPU with one thread and without a gradient.
+
+    Small images (1, 3, H, W) and signals (1, 1, L) as in inference on pictures and recordings of any size; ours and what
+    one writes by hand for any size get the same ones, one after the other, and no size comes twice.
+
+    >>> len(new_size_rows(calls=2, rounds=2))
+    8
+    """
+    rows, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for mode, by_hands in NEW_SIZES.items():
+            dims = 2 if mode.endswith("4-D") else 1
+            count = calls * (rounds + 1)  # the first round warms up
+            fresh = iter(_sizes(dims, 4 * count))  # shared by the rows: no two of them see the same size
+            for (operation, hand), border in itertools.product(by_hands.items(), (0, 1)):
+                samples = 1 if operation == "space_to_batch" else 2**dims
+                lead = (samples, 3) if dims == 2 else (samples, 1)
+                inputs = [torch.rand((*lead, *size)) for size in itertools.islice(fresh, count)]
+                pair = ours_of(operation, border), partial(hand, border=border)
+                times = turns([rotated(f, inputs) for f in pair], torch.device("cpu"), calls, rounds)
+                rows.append(Row.of(operation, bool(border), mode, *times))
+    finally:
+        torch.set_num_threads(threads)
+    return rows
 
 
 class _Nothing:
@@ -160,9 +229,7 @@ class _Nothing:
 @contextmanager
 def _kernels_replaced() -> Iterator[None]:
     """Have `use_backend("triton")` serve CPU tensors as if they lay on a GPU, and every kernel do nothing."""
-    os.environ.setdefault(
-        "TRITON_INTERPRET", "1"
-    )  # without it no CPU tensor is taken; read when the kernels are defined
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # or no CPU tensor is taken; read when the kernels are defined
     from spacebatch.tl_kernels import launch
 
     kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
@@ -192,8 +259,6 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
         for case in CASES[::2]:
             operation, x = case.direction, torch.rand(case.source_shape)
             function = getattr(spacebatch, operation)
-            if spacebatch.explain(operation, x, BLOCK).backend != "triton":
-                return []
             function(x, BLOCK)  # the backend's "can run" is asked once per kind of call, and is about the interpreter
             launch.INTERPRETED = False
             (times,) = turns([lambda f=function, x=x: f(x, BLOCK)], device, calls, rounds)  # type: ignore[misc]
@@ -238,46 +303,35 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--calls", type=int, default=400, help="calls per round, a tenth of it of new sizes")
-    parser.add_argument("--rounds", type=int, default=41, help="rounds, of which the median is taken")
-    parser.add_argument("--threads", type=int, help="PyTorch's threads; a tensor of 16 elements needs one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
+    parser.add_argument("--calls", type=positive, default=400, help="calls per round, a tenth of it of new sizes")
+    parser.add_argument("--rounds", type=positive, default=41, help="rounds, of which the median is taken")
+    parser.add_argument("--threads", type=positive, help="PyTorch's threads; a tensor of 16 elements needs one")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--markdown", action="store_true", help="print them once more, as a table for a page")
 
 
 def main(options: argparse.Namespace) -> int:
     """Measure, print, and say whether every row is at most the time by hand: 0, or 1 where one is not."""
-    if options.calls < 1 or options.rounds < 1:
-        raise ValueError(f"overhead: calls and rounds must be at least 1, got {options.calls} and {options.rounds}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("overhead: this PyTorch sees no CUDA or ROCm device; leave --device out to run on the CPU")
+    device = device_of(options.device)
     if device.type == "cpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything brings Triton in
     print(f"{hardware(device)}; {software()}; {SIZE} float32, block {BLOCK}, padding 0 or 1")
     rows, note = rows_of(device, calls=options.calls, rounds=options.rounds), "launched on the device"
     if device.type == "cpu":
-        rows += numpy_rows(calls=options.calls, rounds=options.rounds)
-        from .new_sizes import new_size_rows
-
         rows += new_size_rows(calls=-(-options.calls // 10), rounds=min(options.rounds, 15))
-    print(table(rows), flush=True)
-    slower = [row for row in rows if row.ratio is not None and row.ratio > 1]
-    if device.type == "cpu":
         more, note = _try_launch_rows(options)
         rows += more
-    print(note)
+    print(table(rows), note, sep="\n")
     if options.markdown:
         print(f"\n{markdown(rows)}\n")
     if options.json:
         data = {"hardware": hardware(device), "software": software(), "note": note, "rows": list(map(asdict, rows))}
         write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
-    print(
-        f"{len(slower)} of {len(rows)} rows take longer than by hand" if slower else "no row takes longer than by hand"
-    )
+    slower = sum(row.ratio is not None and row.ratio > 1 for row in rows)
+    print(f"{slower or 'no'} of {len(rows)} rows take longer than by hand")
     return 1 if slower else 0
 
 
@@ -288,5 +342,4 @@ def _try_launch_rows(options: argparse.Namespace) -> tuple[list[Row], str]:
         rows = launch_rows(calls=options.calls, rounds=options.rounds)
     except ImportError as error:
         return [], f"the Python up to a Triton launch: not measured, {error}"
-    print(table(rows).partition("\n")[2])
     return rows, "up to the launch: with the Triton kernel replaced by nothing, on the CPU; not a GPU figure"

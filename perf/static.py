@@ -8,6 +8,7 @@ spills and shared memory. NVIDIA code is disassembled with the tools that Triton
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -21,8 +22,10 @@ from spacebatch.atomic_file import write_text_atomically
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.prepared import Direction
-from spacebatch.tl_kernels.family import Config, Plan
+from spacebatch.tl_kernels.family import Plan
 from spacebatch.tl_kernels.plan import make_plans
+
+from .cases import DIRECTIONS
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -76,7 +79,6 @@ CASES = (
     KernelCase("3-D", (8, 32, 16, 64, 64), 2),
     KernelCase("3-D, padded", (8, 32, 15, 63, 63), 2, "auto"),
 )
-DIRECTIONS: tuple[Direction, ...] = ("space_to_batch", "batch_to_space")
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class Report:
     shared: int
 
 
-def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
-    """Triton's compiled kernel for a plan, with no GPU; the tile is the rule's unless given."""
+def compile_plan(plan: Plan, target: str) -> Any:
+    """Triton's compiled kernel for a plan, with the rule's tile and no GPU."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -115,8 +117,7 @@ def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
 
     if launch.INTERPRETED:
         raise RuntimeError("static: TRITON_INTERPRET is set, so there is nothing to compile; unset it")
-    config = config or plan.rule
-    tile = config.tile_bytes // plan.words
+    tile = plan.rule.tile_bytes // plan.words
     kernel = launch.KERNELS[plan.family]
     found = launch.arguments(plan, tile)
     constants = {**found.flags, "TILE": tile}
@@ -135,7 +136,7 @@ def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
         else:
             signature[name] = "i32"
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
-    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": config.warps})
+    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": plan.rule.warps})
 
 
 def _types(value: Any) -> Any:
@@ -145,21 +146,11 @@ def _types(value: Any) -> Any:
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 
-def report(
-    case: KernelCase,
-    direction: Direction,
-    element_bytes: int,
-    target: str,
-    family: str | None = None,
-    config: Config | None = None,
-) -> Report:
-    """Compile one kernel and read its machine code; without a family, the one that is taken."""
-    plan = next(p for p in case.plans(direction, element_bytes) if family in (None, p.family))
-    config = config or plan.rule
-    kernel = compile_plan(plan, target, config)
+def report(case: KernelCase, direction: Direction, element_bytes: int, target: str, plan: Plan) -> Report:
+    """Compile one kernel and read its machine code."""
+    kernel, config = compile_plan(plan, target), plan.rule
     threads = config.warps * TARGETS[target][2]
-    read = _read_amd if target.startswith("gfx") else _read_nvidia
-    load, store, instructions, registers, spills = read(kernel)
+    load, store, instructions, registers, spills = (_read_amd if target.startswith("gfx") else _read_nvidia)(kernel)
     return Report(
         case.name,
         direction,
@@ -183,13 +174,11 @@ def _read_nvidia(kernel: Any) -> tuple[int, int, int, int, int]:
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder, "kernel.cubin")
         cubin.write_bytes(kernel.asm["cubin"])
-        text = subprocess.run(
-            [str(tools / "cuobjdump"), "-sass", str(cubin)], capture_output=True, text=True, check=True
-        ).stdout
-        usage = subprocess.run(
-            [str(tools / "cuobjdump"), "-res-usage", str(cubin)], capture_output=True, text=True, check=True
+        text, usage = (
+            subprocess.run([str(tools / "cuobjdump"), what, str(cubin)], capture_output=True, text=True, check=True)
+            for what in ("-sass", "-res-usage")
         )
-    names = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, flags=re.MULTILINE)
+    names = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text.stdout, flags=re.MULTILINE)
     names = [name for name in names if name != "NOP"]
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
     if not names or found is None:
@@ -224,19 +213,15 @@ def _read_amd(kernel: Any) -> tuple[int, int, int, int, int]:
     return widest("load"), widest("store"), instructions, registers, spills
 
 
-def reports(targets: Iterable[str], element_sizes: Iterable[int], every_family: bool = False) -> Iterator[Report]:
+def reports(targets: Iterable[str], element_sizes: Sequence[int], every_family: bool = False) -> Iterator[Report]:
     """Every case, both directions, compiled for each target and element size, one by one.
 
     Of the families that apply, the one that is taken, or every one.
     """
-    sizes = tuple(element_sizes)
-    for target in targets:
-        for case in CASES:
-            for direction in DIRECTIONS:
-                for element_bytes in sizes:
-                    plans = case.plans(direction, element_bytes)
-                    for plan in plans if every_family else plans[:1]:
-                        yield report(case, direction, element_bytes, target, plan.family)
+    for target, case, direction, element_bytes in itertools.product(targets, CASES, DIRECTIONS, element_sizes):
+        plans = case.plans(direction, element_bytes)
+        for plan in plans if every_family else plans[:1]:
+            yield report(case, direction, element_bytes, target, plan)
 
 
 def table(rows: Sequence[Report]) -> str:

@@ -44,7 +44,6 @@ ROWS = {
     "network": Row("shapes of real networks", None),
     "chosen": Row("chosen by options", None),
 }
-DIRECTIONS = ("space_to_batch", "batch_to_space")
 WINDOWS = {"batch_order": "batch_major", "arrangement": "contiguous"}
 GRID = {"batch_order": "batch_major", "arrangement": "interleaved"}
 GPU_BYTES = 256 << 20  # of an input: far more than any cache, and long enough for the clock

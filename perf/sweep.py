@@ -21,10 +21,10 @@ from spacebatch.timing import clock_of
 
 from . import report
 from .baselines import DEFAULTS, PROVIDERS, Provider, named, split
-from .cases import LAYOUTS, Case
+from .cases import DIRECTIONS, LAYOUTS, Case
 from .measure import Bench
 from .records import Run, device_of
-from .suites import DIRECTIONS, PRESETS, both, cases_of, cpu_suite, gpu_suite, make
+from .suites import PRESETS, both, cases_of, cpu_suite, gpu_suite, make
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
