@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from .baselines import PROVIDERS
+from .measure import in_a_line
 
 Job = tuple[Any, ...]  # (what, of what, …), see `compile_all`
 
@@ -72,8 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             _WORK[job[0]](*job[1:])
             print("done", flush=True)
         except Exception as error:  # one kernel that does not compile leaves the others
-            text = f"{type(error).__name__}: {error}".replace("\n", " ")
-            print(f"failed: {text[:300]}", flush=True)
+            print(f"failed: {in_a_line(error)}", flush=True)
     return 0
 
 
@@ -87,9 +87,11 @@ def _call(case: Any) -> None:
     from spacebatch import tuning
     from spacebatch.tl_kernels import launch
 
-    plan = launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta")))[0]
-    found = tuning.table(torch.cuda.get_device_name()).get(plan.bucket)
-    launch.precompile(plan, plan.rule if found is None or found.family != plan.family else found)
+    plans = launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta")))
+    config = tuning.table(torch.cuda.get_device_name()).get(plans[0].bucket) or plans[0].rule
+    for plan in plans:
+        if plan.family == config.family:
+            launch.precompile(plan, config)
 
 
 def _compiled(case: Any, kind: str) -> None:

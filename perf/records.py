@@ -8,7 +8,7 @@ The file is one object:
     spacebatch  the version. device: its name, type, memory and cache in bytes,
                 and the threads of the CPU. software: versions, by name.
     providers   name → what it is. absent: name → why it was not timed at all.
-    steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}]
+    steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}], of a run of `gpu`
     cells       [record], see `Record`, its case as "cell"; times in seconds, each {median, lower, upper, runs}
     not_measured  the keys of cases that were wanted and not reached
     tuned       what tuning found: [{bucket, config, seconds, rule, rule_seconds, every}]
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from spacebatch.atomic_file import write_text_atomically
-from spacebatch.timing import Timing, hardware, software
+from spacebatch.timing import Timing, cache_bytes, hardware, software
 
 from .cases import Case
 
@@ -77,12 +77,10 @@ class Record:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Record:
         """The record that `as_dict` described."""
-        data = {name: value for name, value in data.items() if name not in ("key", "cell")} | {
-            "case": Case.from_dict(data["cell"])
-        }
-        data["times"] = {name: Timing(**timing) for name, timing in data.get("times", {}).items()}
-        data["copy"] = Timing(**data["copy"]) if "copy" in data else None
-        return cls(**data)
+        rest = {name: value for name, value in data.items() if name not in ("key", "cell")}
+        rest["times"] = {name: Timing(**timing) for name, timing in data.get("times", {}).items()}
+        rest["copy"] = Timing(**data["copy"]) if "copy" in data else None
+        return cls(Case.from_dict(data["cell"]), **rest)
 
 
 @dataclass
@@ -112,12 +110,8 @@ class Run:
 
     def add(self, record: Record) -> None:
         """Keep a record, in the place of an earlier one of the same case, and write the file every few seconds."""
-        for i, before in enumerate(self.cases):
-            if before.case.key == record.case.key:
-                self.cases[i] = record
-                break
-        else:
-            self.cases.append(record)
+        kept = {before.case.key: before for before in self.cases}
+        self.cases = list((kept | {record.case.key: record}).values())
         if time.monotonic() - self._saved > 2:
             self.save()
 
@@ -130,12 +124,8 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the schema stands at the top of this file."""
-        return {
-            "schema": SCHEMA,
-            **{name: getattr(self, name) for name in ("kind", "measured", "spacebatch", "device", "software")},
-            **{name: getattr(self, name) for name in ("providers", "absent", "steps", "not_measured", "tuned")},
-            "cells": [record.as_dict() for record in self.cases],
-        }
+        data = {name: value for name, value in vars(self).items() if name not in ("cases", "path", "_saved")}
+        return {"schema": SCHEMA, **data, "cells": [record.as_dict() for record in self.cases]}
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -175,16 +165,10 @@ def device_facts(device: torch.device) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(device)
         facts |= {
             "memory": properties.total_memory,
-            "cache": getattr(properties, "L2_cache_size", 0),
+            "cache": cache_bytes(device),
             "processors": properties.multi_processor_count,
-            "driver": _driver(),
         }
+        version = Path("/proc/driver/nvidia/version")
+        if version.exists():
+            facts["driver"] = version.read_text(encoding="utf-8").splitlines()[0]
     return facts
-
-
-def _driver() -> str:
-    try:
-        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    return text.splitlines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -57,22 +58,19 @@ def shares(records: Iterable[Record]) -> str:
     lines = [f"{'row':<18}{'share of a copy':>16}{'met':>6}{'missed':>8}{'median':>9}{'lowest':>9}{'fastest':>10}"]
     for name, row in ROWS.items():
         mine = [r for r in records if r.case.row == name]
-        found = sorted(r.share for r in mine if r.share is not None)
         if not mine:
             continue
-        lead = [not_slower(r) for r in mine]
-        told = [verdict for verdict in lead if verdict is not None]
-        fastest = f"{sum(told)}/{len(told)}" if told else "-"
-        if not found:
-            lines.append(f"{name:<18}{'-':>16}{0:>6}{len(mine):>8}{'-':>9}{'-':>9}{fastest:>10}")
-            continue
-        middle, lowest = found[len(found) // 2], found[0]
-        if row.share is None:
-            goal, met, missed = "-", "-", "-"
-        else:
+        found = [r.share for r in mine if r.share is not None]
+        told = [verdict for verdict in map(not_slower, mine) if verdict is not None]
+        goal = met = missed = middle = lowest = fastest = "-"
+        if row.share is not None:
             good = sum(share >= row.share for share in found)
             goal, met, missed = f">= {row.share:.0%}", str(good), str(len(mine) - good)
-        lines.append(f"{name:<18}{goal:>16}{met:>6}{missed:>8}{middle:>9.1%}{lowest:>9.1%}{fastest:>10}")
+        if found:
+            middle, lowest = f"{statistics.median_high(found):.1%}", f"{min(found):.1%}"
+        if told:
+            fastest = f"{sum(told)}/{len(told)}"
+        lines.append(f"{name:<18}{goal:>16}{met:>6}{missed:>8}{middle:>9}{lowest:>9}{fastest:>10}")
     small = [r for r in records if r.host]
     if small:
         quick = sum(r.host["ours"] <= r.host["eager"] for r in small if {"ours", "eager"} <= {*r.host})

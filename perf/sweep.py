@@ -133,29 +133,29 @@ def measure(cases: Sequence[Case], providers: Sequence[Provider], bench: Bench, 
     Returns:
         How many cases were measured. An interruption by the user is passed on once the file is written.
     """
-    count = 0
+    reached: set[str] = set()
+    progress = sys.stderr if sys.stderr.isatty() else None
     try:
         for case in cases:
             if deadline.left() <= 0:
                 break
-            if sys.stderr.isatty():
-                print(f"\r\x1b[K{count + 1}/{len(cases)} {case.key[:100]}", end="", file=sys.stderr, flush=True)
+            if progress:
+                print(f"\r\x1b[K{len(reached) + 1}/{len(cases)} {case.key[:100]}", end="", file=progress, flush=True)
             try:
                 run.add(bench.record(case, providers))
             except torch.OutOfMemoryError as error:
                 if bench.device.type == "cuda":
                     torch.cuda.empty_cache()
                 run.not_measured.append(f"{case.key}: {str(error).splitlines()[0]}")
-            count += 1
+            reached.add(case.key)
     finally:
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if progress:
+            print("\r\x1b[K", end="", file=progress, flush=True)
         measured = {record.case.key for record in run.cases}
-        named = {text.partition(": ")[0] for text in run.not_measured}
-        run.not_measured += [case.key for case in cases if case.key not in measured | named]
-        run.not_measured = [text for text in run.not_measured if text not in measured]
+        left = [case.key for case in cases if case.key not in reached]
+        run.not_measured = [text for text in dict.fromkeys([*run.not_measured, *left]) if text not in measured]
         run.save()
-    return count
+    return len(reached)
 
 
 def wrong(run: Run) -> list[str]:
