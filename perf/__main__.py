@@ -1,14 +1,4 @@
-"""`python -m spacebatch.perf`: measure and inspect on the machine at hand.
-
-gpu         everything that needs a real GPU, in less than ten minutes
-sweep       time cases against peers, on the CPU or a GPU; `check` only compares bits, `list` only names
-tune        measure tile sizes on this GPU and keep the best
-overhead    the host's time per call
-first-call  what imports and first calls cost, in processes of their own
-atrous      where a dilated convolution is faster in batch space
-report      goals met and missed, from a file of measurements; `plot` draws it, `compare` two of them
-static      compile every kernel ahead of time, without a GPU, and print what its machine code is made of
-"""
+"""`python -m spacebatch.perf`: measure and inspect on the machine at hand."""
 
 from __future__ import annotations
 
@@ -19,7 +9,7 @@ from importlib import import_module
 
 # name: (module, its functions that add options and that run, text). A module is imported for its own command alone.
 COMMANDS = {
-    "gpu": ("gpu", "add_arguments", "main", "everything that needs a real GPU"),
+    "gpu": ("gpu", "add_arguments", "main", "everything that needs a real GPU, in less than ten minutes"),
     "sweep": ("sweep", "add_arguments", "main", "time cases against peers, each checked to the bit first"),
     "check": ("sweep", "add_case_options", "check", "run cases once and compare the bits, with no clock"),
     "list": ("sweep", "add_case_options", "listing", "providers, presets and cases"),
@@ -37,9 +27,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="python -m spacebatch.perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser("python -m spacebatch.perf", description="Measure on the machine at hand.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (file, options_of, run, text) in COMMANDS.items():
         chosen = commands.add_parser(name, help=text)

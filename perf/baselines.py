@@ -181,14 +181,10 @@ def pattern(direction: str, geometry: BlockGeometry) -> tuple[str, dict[str, int
     >>> pattern("space_to_batch", BlockGeometry((1, 3, 4, 4), 2))
     ('n d1 (i2 p2) (i3 p3) -> (p2 p3 n) d1 i2 i3', {'p2': 2, 'p3': 2})
     """
-    space, batch, interleaved = ["n"], [], geometry.arrangement == "interleaved"
-    for d in range(1, len(geometry.space_shape)):
-        if d in geometry.spatial_dims:
-            space.append(f"(i{d} p{d})" if interleaved else f"(p{d} i{d})")
-            batch.append(f"i{d}")
-        else:
-            space.append(f"d{d}")
-            batch.append(f"d{d}")
+    blocked = "(i{0} p{0})" if geometry.arrangement == "interleaved" else "(p{0} i{0})"
+    dims, spatial = range(1, len(geometry.space_shape)), geometry.spatial_dims
+    space = ["n", *(blocked.format(d) if d in spatial else f"d{d}" for d in dims)]
+    batch = [f"i{d}" if d in spatial else f"d{d}" for d in dims]
     sizes = {f"p{d}": block for d, block in zip(geometry.spatial_dims, geometry.block_shape, strict=True)}
     outermost = ["n", *sizes] if geometry.batch_order == "batch_major" else [*sizes, "n"]
     left, right = " ".join(space), " ".join([f"({' '.join(outermost)})", *batch])
@@ -268,10 +264,6 @@ def _tensorflow(case: Case) -> Function:
     return lambda y: tensorflow.batch_to_space(y, block, borders)
 
 
-def _tensorflow_dlpack() -> Any:
-    return _package("tensorflow").experimental.dlpack
-
-
 def _tensorflow_wait(y: Any) -> object:
     if y.device.endswith("CPU:0"):
         return y  # eager calls on the CPU have returned when they are done
@@ -286,20 +278,26 @@ def _tensorflow_lacks(case: Case) -> str | None:
     return None
 
 
+def _out_lacks(case: Case) -> str | None:
+    return None if case.mode == "forward" else "no gradient of it is timed"
+
+
 def _numpy_lacks(case: Case) -> str | None:
     return None if case.dtype == "bool" or hasattr(np, case.dtype) else f"it has no {case.dtype}"
 
 
 OURS = Provider("ours", "this library", _ours, peer=False)
+_NUMPY: dict[str, Any] = {
+    "devices": ("cpu",),
+    "arrays": True,
+    "lacks": _numpy_lacks,
+    "of_tensor": Tensor.numpy,
+    "to_tensor": torch.from_numpy,
+    "peer": False,
+}
 _EVERYONE = (
     OURS,
-    Provider(
-        "out",
-        "this library, into memory at hand",
-        _ours_out,
-        lacks=lambda case: None if case.mode == "forward" else "no gradient of it is timed",
-        peer=False,
-    ),
+    Provider("out", "this library, into memory at hand", _ours_out, lacks=_out_lacks, peer=False),
     Provider("eager", "PyTorch by hand: pad, view, permute, contiguous", _eager),
     Provider("compile", "the same under torch.compile", _compiled),
     Provider("einops", "einops.rearrange of a padded tensor", _einops_tensor, "einops", arrays=True),
@@ -331,33 +329,12 @@ _EVERYONE = (
         "tensorflow",
         arrays=True,
         lacks=_tensorflow_lacks,
-        of_tensor=lambda x: _tensorflow_dlpack().from_dlpack(_dlpack.to_dlpack(x)),
-        to_tensor=lambda y: _dlpack.from_dlpack(_tensorflow_dlpack().to_dlpack(y)),
+        of_tensor=lambda x: _package("tensorflow").experimental.dlpack.from_dlpack(_dlpack.to_dlpack(x)),
+        to_tensor=lambda y: _dlpack.from_dlpack(_package("tensorflow").experimental.dlpack.to_dlpack(y)),
         wait=_tensorflow_wait,
     ),
-    Provider(
-        "numpy",
-        "this library on NumPy arrays",
-        _our_arrays,
-        devices=("cpu",),
-        arrays=True,
-        lacks=_numpy_lacks,
-        of_tensor=Tensor.numpy,
-        to_tensor=torch.from_numpy,
-        peer=False,
-    ),
-    Provider(
-        "einops-numpy",
-        "einops.rearrange of NumPy arrays",
-        _einops_array,
-        "einops",
-        ("cpu",),
-        arrays=True,
-        lacks=_numpy_lacks,
-        of_tensor=Tensor.numpy,
-        to_tensor=torch.from_numpy,
-        peer=False,
-    ),
+    Provider("numpy", "this library on NumPy arrays", _our_arrays, **_NUMPY),
+    Provider("einops-numpy", "einops.rearrange of NumPy arrays", _einops_array, "einops", **_NUMPY),
 )
 PROVIDERS = {provider.name: provider for provider in _EVERYONE}
 DEFAULTS = {

@@ -31,6 +31,7 @@ from . import plots
 from .dilated_cases import Case, default_cases, measure_case, tiny_cases
 from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
 from .records import device_of
+from .report import markdown
 
 SCHEMA = 1
 PARTS = ("networks", "training", "cells")
@@ -71,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
             "not_measured": [],
         }
         measure(data, options, device)
-    print(markdown(data))
+    print(tables(data))
     wrong = [record for record in data["cells"] if "wrong" in record]
     for record in wrong:
         print(f"WRONG {Case.from_dict(record['cell']).key}: {record['wrong']}")
@@ -94,7 +95,7 @@ def read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise ValueError(f"it has schema {data['schema']}, this version reads {SCHEMA}")
-        markdown(data)
+        tables(data)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of this tool: {error}") from error
     return data
@@ -177,7 +178,7 @@ def rows_of(data: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
     return rows
 
 
-def markdown(data: dict[str, Any]) -> str:
+def tables(data: dict[str, Any]) -> str:
     """Tables for the documentation: networks, the map, the training run; with the machine and the command."""
     rows = rows_of(data)
     rates = sorted({rate for line in rows.values() for rate in line})
@@ -187,12 +188,11 @@ def markdown(data: dict[str, Any]) -> str:
         "",
     ]
     if data["networks"]:
-        lines += ["| network | what | before, ms | after, ms | gain |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {n['name']} | {n['step']} | {n['before'] * 1e3:.1f} | {n['after'] * 1e3:.1f} | {n['before'] / n['after']:.2f}x |"
-            for n in data["networks"]
-        ]
-        lines.append("")
+        table = [("network", "what", "before, ms", "after, ms", "gain")]
+        for n in data["networks"]:
+            before, after = n["before"], n["after"]
+            table.append((n["name"], n["step"], f"{before * 1e3:.1f}", f"{after * 1e3:.1f}", f"{before / after:.2f}x"))
+        lines += [markdown(table), ""]
     if rows:
         won = sum(found["gain"] > 1 for line in rows.values() for found in line.values())
         total = sum(map(len, rows.values()))
@@ -200,13 +200,13 @@ def markdown(data: dict[str, Any]) -> str:
             f"Batch space was faster in {won} of {total} cases. Native time over batch space's time, by rate:",
             "",
         ]
-        lines += ["| convolution | " + " | ".join(map(str, rates)) + " | memory |", "|---|" + "---|" * (len(rates) + 1)]
+        cells = [["convolution", *map(str, rates), "memory"]]
         for name, line in rows.items():
-            cases = [f"{line[rate]['gain']:.2f}" if rate in line else "" for rate in rates]
+            gains = [f"{line[rate]['gain']:.2f}" if rate in line else "" for rate in rates]
             ratios = [1 / found["memory"] for found in line.values() if "memory" in found]
             spread = f"{min(ratios):.1f}-{max(ratios):.1f}x" if ratios else ""
-            lines.append(f"| {name} | {' | '.join(cases)} | {spread} |")
-        lines.append("")
+            cells.append([name, *gains, spread])
+        lines += [markdown(cells), ""]
     if training := data.get("training"):
         native, ours = training["seconds"]["native"], training["seconds"]["batch_space"]
         lines += [
@@ -231,4 +231,4 @@ def write_docs(data: dict[str, Any], page: Path) -> None:
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"--write-docs: {page} has no line {BEGIN} followed by a line {END}")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    page.write_text(f"{before}{BEGIN}\n{markdown(data)}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{tables(data)}{after}", encoding="utf-8")

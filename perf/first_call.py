@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from spacebatch.by_hand import steps
 from spacebatch.timing import hardware, software
 
 from .cases import Case
-from .report import positive
+from .report import aligned, markdown, positive
 
 _PLAIN, _ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 KINDS = {
@@ -128,15 +128,15 @@ def measure_import(code: str, rounds: int) -> float:
         return 1e3 * statistics.median(seconds_of(program, Path(folder))[0] for _ in range(rounds))
 
 
-def table(data: dict[str, Any], markdown: bool = False) -> str:
-    """The figures as text.
+def table(data: dict[str, Any], in_style: Callable[[Sequence[Sequence[object]]], str] = aligned) -> str:
+    """The figures as text, aligned or as Markdown.
 
     >>> print(table({"imports": {"import torch": 1234.5}, "kinds": {"a": {"by hand": 1.0, "empty": 2.0, "warm": 3.0}}}))
-    up to the end of                  ms
-    import torch                  1234.5
+    up to the end of      ms
+    import torch      1234.5
     <BLANKLINE>
-    first call, ms               by hand     empty      warm
-    a                                1.0       2.0       3.0
+    first call, ms  by hand  empty  warm
+    a                   1.0    2.0   3.0
     """
     columns = list(next(iter(data["kinds"].values()), {}))
     tables = [
@@ -144,14 +144,7 @@ def table(data: dict[str, Any], markdown: bool = False) -> str:
         [("first call, ms", *columns)]
         + [(name, *(f"{ms[column]:.1f}" for column in columns)) for name, ms in data["kinds"].items()],
     ]
-    return "\n\n".join("\n".join(_lines(rows, markdown)) for rows in tables if len(rows) > 1)
-
-
-def _lines(rows: Sequence[Sequence[str]], markdown: bool) -> list[str]:
-    if not markdown:
-        return [f"{row[0]:<26}" + "".join(f"{text:>10}" for text in row[1:]) for row in rows]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+    return "\n\n".join(in_style(rows) for rows in tables if len(rows) > 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +164,7 @@ def main(options: argparse.Namespace) -> int:
         data["imports"][name] = measure_import(code, options.rounds)
     for name, case in list(KINDS.items())[: options.kinds]:
         data["kinds"][name] = measure_kind(case, options.rounds)
-    print(table(data, options.markdown))
+    print(table(data, markdown if options.markdown else aligned))
     print("\nempty: no code compiled before; warm: found on disk; again: the second call of that process")
     if options.json:
         write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")

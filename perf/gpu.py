@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,10 +82,8 @@ def main(options: argparse.Namespace) -> int:
     if options.rehearse:
         os.environ.setdefault("TRITON_INTERPRET", "1")
     session = Session(options)
-    try:
-        good = run_steps([session.step(name) for name in names], session.deadline, session.run)
-    except KeyboardInterrupt:
-        good = True  # what was measured is kept, and wrong results still count
+    with suppress(KeyboardInterrupt):  # what was measured is kept
+        run_steps([session.step(name) for name in names], session.deadline, session.run)
     session.run.save()
     print()
     print(report.report(session.run))
@@ -95,7 +94,7 @@ def main(options: argparse.Namespace) -> int:
             print(f"plot {path}")
     mistaken = wrong(session.run)
     print(f"\n{'WRONG: ' + mistaken[0] if mistaken else 'every result was right'}" if session.run.cases else "")
-    return 1 if mistaken or not good else 0
+    return 1 if mistaken or any(step["state"] == "failed" for step in session.run.steps) else 0
 
 
 class Step(NamedTuple):
@@ -106,20 +105,18 @@ class Step(NamedTuple):
     run: Callable[[Deadline], Outcome]
 
 
-def run_steps(steps: Sequence[Step], budget: Deadline, run: Run, say: Callable[[str], object] = print) -> bool:
-    """Run the steps while time is left, with each one's outcome in `run`; False if one failed.
+def run_steps(steps: Sequence[Step], budget: Deadline, run: Run, say: Callable[[str], object] = print) -> None:
+    """Run the steps while time is left, with each one's outcome in `run`.
 
     >>> import torch
     >>> steps = [Step("one", 60, lambda deadline: ("done", "2 of 2")), Step("two", 60, lambda deadline: 1 / 0)]
     >>> found = Run.begin("gpu", torch.device("cpu"))
     >>> run_steps(steps, Deadline(60), found, say=lambda text: None)
-    False
     >>> [(step["state"], step["detail"]) for step in found.steps]
     [('done', '2 of 2'), ('failed', 'ZeroDivisionError: division by zero')]
 
     A step that the user interrupts ends the run with what there is.
     """
-    good = True
     for step in steps:
         begun = time.monotonic()
         outcome: Outcome = "incomplete", "interrupted"
@@ -137,8 +134,6 @@ def run_steps(steps: Sequence[Step], budget: Deadline, run: Run, say: Callable[[
             run.steps.append({"name": step.name, "state": state, "seconds": seconds, "detail": detail})
             say(f"   {step.name}: {state}, {detail}")
             run.save()
-        good = good and state != "failed"
-    return good
 
 
 class Session:
@@ -194,7 +189,7 @@ class Session:
     def tune(self, deadline: Deadline) -> Outcome:
         found = tune(default_cases(quick=deadline.left() < 200), self.device, budget_seconds=deadline.left())
         self.run.tuned = [tuned.as_dict() for tuned in found]
-        gain = report.geometric_mean([tuned.rule_seconds / tuned.seconds for tuned in found]) if found else 1.0
+        gain = statistics.geometric_mean([tuned.rule_seconds / tuned.seconds for tuned in found]) if found else 1.0
         return "done", f"{len(found)} buckets; the best is {gain:.3f}x the rule's speed (geometric mean)"
 
     def ncu(self, deadline: Deadline) -> Outcome:

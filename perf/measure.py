@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from .records import Record
 SMALL_BYTES = 1 << 20  # up to here, of input and result, the host's time is what counts
 GRAPH_RUNS = 32
 _LARGE_BYTES = 8 << 20  # from here on the system's allocator gives memory back, so that its high-water mark tells
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,14 @@ class Bench:
                 record.failed[provider.name] = in_a_line(error)
                 continue
             call: Call = rotated(function, inputs)
-            calls[provider.name] = call
-            if provider.wait is not None:
-                calls[provider.name] = OwnStream(call, provider.wait)
+            calls[provider.name] = call if provider.wait is None else OwnStream(call, provider.wait)
         del wanted
         if not calls:
             return record
         self._time(record, calls)
         if "ours" in calls:
-            record.kernel = _kernel(case, source)
+            told = spacebatch.explain(case.moves, source, **arguments_of(case.moves, case.geometry))
+            record.kernel = f"{told.backend}: {told.kernel}"
             if self.memory and case.result_bytes >= _LARGE_BYTES:
                 record.extra_bytes = extra_bytes(calls["ours"], case.result_bytes, device)
         if self.host and case.moved_bytes <= 2 * SMALL_BYTES and device.type == "cuda":
@@ -110,7 +110,7 @@ class Bench:
         graphs = {}
         for name, call in mine.items():
             try:
-                graphs[name] = captured(call, self.device, GRAPH_RUNS)
+                graphs[name] = captured(call, self.device)
             except RuntimeError as error:
                 record.failed[f"{name} in a graph"] = str(error).splitlines()[0][:300]
         for name, found in round_seconds(graphs, self.clock, rounds=self.rounds, warmup=2).items():
@@ -120,7 +120,7 @@ class Bench:
 def in_a_line(error: Exception) -> str:
     """An error's kind and the first line of its message.
 
-    >>> in_a_line(ValueError("no\nmore"))
+    >>> in_a_line(ValueError("no\\nmore"))
     'ValueError: no'
     """
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -134,17 +134,11 @@ def _into_poison(case: Case, source: Tensor, wanted: Tensor) -> Tensor:
     return result
 
 
-def _kernel(case: Case, source: Tensor) -> str:
-    """What `explain` says of our call."""
-    told = spacebatch.explain(case.moves, source, **arguments_of(case.moves, case.geometry))
-    return f"{told.backend}: {told.kernel}"
-
-
 @dataclass(frozen=True)
 class OwnStream:
     """A call that is queued where events of PyTorch's stream do not see it, as JAX and TensorFlow do (`TimesItself`).
 
-    On a GPU it is timed by the wall clock, over a burst that hides the host's time: start, …, start, wait.
+    On a GPU it is timed by the wall clock, over a burst that hides the host's time.
 
     Attributes:
         start: queues the work and returns its result. wait: returns when a result is there.
@@ -168,29 +162,27 @@ class OwnStream:
         return (time.perf_counter() - start) / runs
 
 
-def host_seconds(call: Call, device: torch.device, *, runs: int = 100, now: Callable[[], float] | None = None) -> float:
-    """Seconds until a call returns, whether or not the GPU has finished: the median of five stretches of `runs` calls."""
-    now = now or time.perf_counter
+def host_seconds(call: Call, device: torch.device) -> float:
+    """Seconds until a call returns, whether or not the GPU has finished: the median of five stretches of 100 calls."""
     stretches = []
     for _ in range(5):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = now()
-        for _ in range(runs):
+        torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        for _ in range(100):
             call()
-        stretches.append((now() - start) / runs)
+        stretches.append((time.perf_counter() - start) / 100)
     return statistics.median(stretches)
 
 
-def captured(call: Call, device: torch.device, runs: int = 32) -> Call:
-    """A CUDA graph of so many runs of a call, captured; calling it replays them all."""
+def captured(call: Call, device: torch.device) -> Call:
+    """A CUDA graph of GRAPH_RUNS runs of a call, captured; calling it replays them all."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream):
         call()
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for _ in range(runs):
+        for _ in range(GRAPH_RUNS):
             call()
     return graph.replay
 
@@ -216,25 +208,21 @@ def extra_bytes(call: Call, result_bytes: int, device: torch.device) -> int | No
     if not _RESET.exists():
         return None
     call()
-    _give_back()
-    try:
-        _RESET.write_text("5")  # the high-water mark falls to what is in use
-        before = _kilobytes("VmHWM")
-        call()
-        return (_kilobytes("VmHWM") - before) * 1024 - result_bytes
-    except (OSError, ValueError):
-        return None
-
-
-def _give_back() -> None:
-    """Have the C library give its free memory back, so that a result's pages are counted where they come from it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
-        trim(0)
+        trim(
+            0
+        )  # the C library gives its free memory back, so that a result's pages are counted where they come from it
+    try:
+        _RESET.write_text("5")  # the high-water mark falls to what is in use
+    except OSError:  # not allowed here
+        return None
+    before = _most_bytes()
+    call()
+    return _most_bytes() - before - result_bytes
 
 
-def _kilobytes(name: str) -> int:
-    for line in _STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1])
-    raise ValueError(f"{_STATUS} has no {name}")
+def _most_bytes() -> int:
+    """The high-water mark of this process's memory."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(found[1]) * 1024 if found else 0

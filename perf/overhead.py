@@ -44,7 +44,7 @@ from spacebatch.timing import hardware, rotated, round_seconds, software
 from .baselines import array_function
 from .cases import Case
 from .records import device_of
-from .report import positive
+from .report import aligned, markdown, positive
 
 MODES = ("no gradient", "gradient", "forward+backward")
 SIZE = (1, 1, 4, 4)
@@ -267,38 +267,37 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
     return rows
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """The rows as text.
 
     >>> print(table([Row("space_to_batch", True, "gradient", 5.0, 10.0, 0.5)]))
-    operation         padding  mode                 ours us   by hand us   ratio
-    space_to_batch    yes      gradient                5.00        10.00    0.50
+    operation       padding  mode      ours us  by hand us  ratio
+    space_to_batch  yes      gradient     5.00       10.00   0.50
     """
-    lines = [f"{'operation':<18}{'padding':<9}{'mode':<19}{'ours us':>9}{'by hand us':>13}{'ratio':>8}"]
+    lines: list[Sequence[str]] = [("operation", "padding", "mode", "ours us", "by hand us", "ratio")]
     for row in rows:
-        hand, ratio = ("-" if value is None else f"{value:.2f}" for value in (row.hand, row.ratio))
-        padding = "yes" if row.padded else "no"
-        lines.append(f"{row.operation:<18}{padding:<9}{row.mode:<19}{row.ours:>9.2f}{hand:>13}{ratio:>8}")
-    return "\n".join(lines)
+        numbers = ("-" if value is None else f"{value:.2f}" for value in (row.ours, row.hand, row.ratio))
+        lines.append((row.operation, "yes" if row.padded else "no", row.mode, *numbers))
+    return aligned(lines, 3)
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def table_for_a_page(rows: Sequence[Row]) -> str:
     """The rows as a table for a page: ours / by hand, plain and then with a border.
 
-    >>> print(markdown([Row("space_to_batch", border, "gradient", 5.0, 10.0, 0.5) for border in (False, True)]))
-    | | gradient |
+    >>> print(table_for_a_page([Row("space_to_batch", border, "gradient", 5.0, 10.0, 0.5) for border in (False, True)]))
+    |  | gradient |
     |---|---|
     | `space_to_batch`, plain; padded | 5.0 / 10.0; 5.0 / 10.0 |
     """
     compared = [row for row in rows if row.hand is not None]
     modes = list(dict.fromkeys(row.mode for row in compared))
-    lines = [f"| | {' | '.join(modes)} |", "|---" * (len(modes) + 1) + "|"]
+    lines = [["", *modes]]
     for operation, border in (("space_to_batch", "padded"), ("batch_to_space", "cropped")):
         mine = [row for row in compared if row.operation == operation]
         parts = ["; ".join(f"{r.ours:.1f} / {r.hand:.1f}" for r in mine if r.mode == mode) for mode in modes]
         if mine:
-            lines.append(f"| `{operation}`, plain; {border} | {' | '.join(parts)} |")
-    return "\n".join(lines)
+            lines.append([f"`{operation}`, plain; {border}", *parts])
+    return markdown(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -326,7 +325,7 @@ def main(options: argparse.Namespace) -> int:
         rows += more
     print(table(rows), note, sep="\n")
     if options.markdown:
-        print(f"\n{markdown(rows)}\n")
+        print(f"\n{table_for_a_page(rows)}\n")
     if options.json:
         data = {"hardware": hardware(device), "software": software(), "note": note, "rows": list(map(asdict, rows))}
         write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")

@@ -18,16 +18,8 @@ COLOURS = {name: f"C{i}" for i, name in enumerate(PROVIDERS)} | {"copy": "black"
 _MOST_BARS = 60
 
 
-def draw(run: Run, folder: Path, suffix: str = ".png") -> list[Path]:
-    """Draw whatever the run has figures for.
-
-    Args:
-        run: what was measured.
-        folder: where the pictures go, each named after the run's file.
-        suffix: the format: ".png", ".svg" or ".pdf".
-
-    Returns:
-        The files.
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Draw whatever the run has figures for, into files named after the run's; returns them.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -41,7 +33,7 @@ def draw(run: Run, folder: Path, suffix: str = ".png") -> list[Path]:
     for picture in (bandwidth, peers, limit):
         figure = _figure()
         if picture(figure, run):
-            files.append(folder / f"{stem}-{picture.__name__}{suffix}")
+            files.append(folder / f"{stem}-{picture.__name__}.png")
             figure.savefig(files[-1])
     return files
 
@@ -240,11 +232,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `plot`."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: beside the file")
-    parser.add_argument("--format", choices=("png", "svg", "pdf"), default="png")
 
 
 def main(options: argparse.Namespace) -> int:
     """Pictures of a file."""
-    for path in draw(Run.load(options.file), options.out or options.file.parent, f".{options.format}"):
+    for path in draw(Run.load(options.file), options.out or options.file.parent):
         print(f"plot {path}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -55,30 +54,27 @@ def header(run: Run) -> str:
 def shares(records: Iterable[Record]) -> str:
     """Per row of the goals: cases met and missed, the median and the lowest share, and how often no peer was faster."""
     records = list(records)
-    lines = [f"{'row':<18}{'share of a copy':>16}{'met':>6}{'missed':>8}{'median':>9}{'lowest':>9}{'fastest':>10}"]
+    lines: list[Sequence[object]] = [("row", "share of a copy", "met", "missed", "median", "lowest", "fastest")]
     for name, row in ROWS.items():
         mine = [r for r in records if r.case.row == name]
         if not mine:
             continue
         found = [r.share for r in mine if r.share is not None]
         told = [verdict for verdict in map(not_slower, mine) if verdict is not None]
-        goal = met = missed = middle = lowest = fastest = "-"
+        goals: Sequence[object] = ("-", "-", "-")
         if row.share is not None:
             good = sum(share >= row.share for share in found)
-            goal, met, missed = f">= {row.share:.0%}", str(good), str(len(mine) - good)
-        if found:
-            middle, lowest = f"{statistics.median_high(found):.1%}", f"{min(found):.1%}"
-        if told:
-            fastest = f"{sum(told)}/{len(told)}"
-        lines.append(f"{name:<18}{goal:>16}{met:>6}{missed:>8}{middle:>9}{lowest:>9}{fastest:>10}")
+            goals = f">= {row.share:.0%}", good, len(mine) - good
+        reached = (f"{statistics.median_high(found):.1%}", f"{min(found):.1%}") if found else ("-", "-")
+        lines.append((name, *goals, *reached, f"{sum(told)}/{len(told)}" if told else "-"))
+    notes = [f"fastest: no slower than the best peer on the case, within {NOISE:.0%}"]
     small = [r for r in records if r.host]
     if small:
         quick = sum(r.host["ours"] <= r.host["eager"] for r in small if {"ours", "eager"} <= {*r.host})
         inside = sum(r.graph["copy"] >= GRAPH_SHARE * r.graph["ours"] for r in small if {"ours", "copy"} <= {*r.graph})
-        lines.append(f"small tensors: host's time at most eager's in {quick} of {len(small)} cases;")
-        lines.append(f"  at least {GRAPH_SHARE:.0%} of a captured copy inside a CUDA graph in {inside} of {len(small)}")
-    lines.append(f"fastest: no slower than the best peer on the case, within {NOISE:.0%}")
-    return "\n".join(lines)
+        notes.append(f"small tensors: host's time at most eager's in {quick} of {len(small)} cases;")
+        notes.append(f"  at least {GRAPH_SHARE:.0%} of a captured copy inside a CUDA graph in {inside} of {len(small)}")
+    return "\n".join([aligned(lines), *notes])
 
 
 def best_peer(record: Record) -> tuple[str, float] | None:
@@ -96,29 +92,20 @@ def not_slower(record: Record) -> bool | None:
     return None if best is None else best[1] >= 1 - NOISE
 
 
-def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios.
-
-    >>> geometric_mean([0.5, 2.0])
-    1.0
-    """
-    return math.exp(sum(map(math.log, values)) / len(values))
-
-
 def means(records: Iterable[Record], device: str) -> str:
     """Geometric mean of each provider's seconds over ours, over the large cases, with the goal."""
     records = [r for r in records if r.case.row != "small"]
-    lines = [f"{'provider':<14}{'cases':>6}{'mean ratio':>12}{'lowest':>9}{'highest':>9}   goal"]
+    lines: list[Sequence[object]] = [("provider", "cases", "mean ratio", "lowest", "highest", "goal")]
     for name in PROVIDERS:
         found = [r.ratios[name] for r in records if name in r.ratios]
         if not found:
             continue
-        mean, goal = geometric_mean(found), MEANS.get(device, {}).get(name)
+        mean, goal = statistics.geometric_mean(found), MEANS.get(device, {}).get(name)
         verdict = "" if goal is None else f">= {goal:.1f}: {'met' if mean >= goal else 'missed'}"
-        lines.append(f"{name:<14}{len(found):>6}{mean:>11.2f}x{min(found):>8.2f}x{max(found):>8.2f}x   {verdict}")
+        lines.append((name, len(found), f"{mean:.2f}x", f"{min(found):.2f}x", f"{max(found):.2f}x", verdict))
     if len(lines) == 1:
         return ""
-    return "\n".join([*lines, "ratio: the provider's seconds over ours, median of the rounds' ratios"])
+    return f"{aligned(lines)}\nratio: the provider's seconds over ours, median of the rounds' ratios"
 
 
 def worst_cases(records: Iterable[Record], count: int) -> str:
@@ -161,28 +148,51 @@ def memory(run: Run) -> str:
 
 def steps(run: Run) -> str:
     """What was done, and what was not and why."""
-    lines = [f"{'step':<14}{'state':<12}{'seconds':>8}  detail"]
-    lines += [f"{s['name']:<14}{s['state']:<12}{s['seconds']:>8.1f}  {s['detail']}" for s in run.steps]
-    return "\n".join(lines)
+    rows = [(s["name"], s["state"], f"{s['seconds']:.1f} s", s["detail"]) for s in run.steps]
+    return aligned([("step", "state", "time", "detail"), *rows], 4)
 
 
 def table(records: Sequence[Record]) -> str:
     """Every case in a line: our time, GB/s, share of the copy, and each provider's ratio."""
     names = [name for name in PROVIDERS if name != "ours" and any(name in r.ratios for r in records)]
-    width = max((len(r.case.key) for r in records), default=4) + 2
-    columns = "".join(f"{name:>14}" for name in names)
-    lines = [f"{'case':<{width}}{'us':>10}{'+-':>7}{'GB/s':>9}{'of copy':>9}{columns}"]
+    lines: list[Sequence[str]] = [("case", "us", "+-", "GB/s", "of copy", *names)]
     for r in records:
         ours = r.times.get("ours")
         if ours is None:
-            lines.append(f"{r.case.key:<{width}}  {'WRONG' if 'ours' in r.wrong else 'not timed'}")
+            lines.append((r.case.key, "WRONG" if "ours" in r.wrong else "not timed", *["-"] * (len(names) + 3)))
             continue
-        spread = (ours.upper - ours.lower) / 2 / ours.median
-        ratios = "".join(f"{f'{r.ratios[name]:.2f}x' if name in r.ratios else '-':>14}" for name in names)
+        spread = f"{(ours.upper - ours.lower) / 2 / ours.median:.0%}"
         share = "-" if r.share is None else f"{r.share:.1%}"
-        speed = r.moved_bytes / ours.median / 1e9
-        lines.append(f"{r.case.key:<{width}}{ours.median * 1e6:>10.1f}{spread:>7.0%}{speed:>9.1f}{share:>9}{ratios}")
-    return "\n".join(lines)
+        ratios = [f"{r.ratios[name]:.2f}x" if name in r.ratios else "-" for name in names]
+        speed = f"{r.moved_bytes / ours.median / 1e9:.1f}"
+        lines.append((r.case.key, f"{ours.median * 1e6:.1f}", spread, speed, share, *ratios))
+    return aligned(lines)
+
+
+def aligned(rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """A table: its first columns aligned to the left, the others to the right.
+
+    >>> print(aligned([("name", "us"), ("a", 10.5)]))
+    name    us
+    a     10.5
+    """
+    columns = [list(map(str, column)) for column in zip(*rows, strict=True)]
+    for i, column in enumerate(columns):
+        width = max(map(len, column))
+        columns[i] = [text.ljust(width) if i < left else text.rjust(width) for text in column]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def markdown(rows: Sequence[Sequence[object]]) -> str:
+    """A table for a page, the first row its head.
+
+    >>> print(markdown([("name", "us"), ("a", "10.5")]))
+    | name | us |
+    |---|---|
+    | a | 10.5 |
+    """
+    head, *lines = (f"| {' | '.join(map(str, row))} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *lines])
 
 
 def compare(before: Run, after: Run, threshold: float = 0.05) -> tuple[str, int]:
@@ -208,7 +218,7 @@ def compare(before: Run, after: Run, threshold: float = 0.05) -> tuple[str, int]
     slower = [row for row in rows if row[0] < 1 - threshold]
     faster = [row for row in rows if row[0] > 1 + threshold]
     lines.append(
-        f"{len(rows)} cases in both: {geometric_mean([row[0] for row in rows]):.3f}x the speed (geometric mean), "
+        f"{len(rows)} cases in both: {statistics.geometric_mean([row[0] for row in rows]):.3f}x the speed (geometric mean), "
         f"{len(slower)} slower and {len(faster)} faster by more than {threshold:.0%}"
     )
     lines += [f"  {speed:.2f}x  {key}: {text}" for speed, key, text in [*slower, *reversed(faster)]]

@@ -26,6 +26,7 @@ from spacebatch.tl_kernels.family import Plan
 from spacebatch.tl_kernels.plan import make_plans
 
 from .cases import DIRECTIONS
+from .report import aligned
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -226,16 +227,21 @@ def reports(targets: Iterable[str], element_sizes: Sequence[int], every_family: 
 
 def table(rows: Sequence[Report]) -> str:
     """Reports as aligned text."""
-    lines = [
-        f"{'case':<24}{'direction':<16}{'bytes':>6}  {'target':<8}{'family':<10}{'load':>5}{'store':>6}{'instr/B':>9}{'regs':>6}"
-        f"{'spills':>8}{'shared':>8}"
-    ]
-    lines += [
-        f"{r.case:<24}{r.direction:<16}{r.element_bytes:>6}  {r.target:<8}{r.family:<10}{r.load_bits:>5}{r.store_bits:>6}"
-        f"{r.instructions_per_byte:>9.2f}{r.registers:>6}{r.spills:>8}{r.shared:>8}"
-        for r in rows
-    ]
-    return "\n".join(lines)
+    head = (
+        "case",
+        "direction",
+        "bytes",
+        "target",
+        "family",
+        "plan",
+        "load",
+        "store",
+        "instr/B",
+        "regs",
+        "spills",
+        "shared",
+    )
+    return aligned([head, *(list(asdict(row).values()) for row in rows)], 2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from spacebatch.tl_kernels.family import Config, candidates
 from .cases import Case
 from .checks import expected, poison_, same_bits
 from .precompile import compile_all
+from .report import aligned
 from .suites import WINDOWS, Kind, both, of_kind
 
 ROUNDS, WARMUP = 10, 2
@@ -191,11 +192,11 @@ def main(options: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         raise ValueError("this PyTorch sees no CUDA or ROCm device")
     device = torch.device("cuda", torch.cuda.current_device())
-    print(f"{'bucket':<72}{'best':<24}{'us':>9}{'rule us':>9}{'gain':>7}")
-    for tuned in tune(default_cases(options.quick), device, budget_seconds=options.budget):
-        times = (
-            f"{tuned.seconds * 1e6:>9.1f}{tuned.rule_seconds * 1e6:>9.1f}{tuned.rule_seconds / tuned.seconds:>6.2f}x"
-        )
-        print(f"{tuned.bucket:<72}{_in_words(tuned.config):<24}{times}")
+    rows = [("bucket", "best", "us", "rule us", "gain")]
+    for found in tune(default_cases(options.quick), device, budget_seconds=options.budget):
+        gain = f"{found.rule_seconds / found.seconds:.2f}x"
+        times = f"{found.seconds * 1e6:.1f}", f"{found.rule_seconds * 1e6:.1f}"
+        rows.append((found.bucket, _in_words(found.config), *times, gain))
+    print(aligned(rows, 2))
     print(f"kept in {tuning.table(torch.cuda.get_device_name()).path}")
     return 0

@@ -34,7 +34,7 @@ def test_the_table_has_every_row() -> None:
     assert {row.mode for row in rows} == {*overhead.MODES, "NumPy"}
     assert all(row.ours > 0 and row.hand is not None and row.hand > 0 and row.ratio is not None for row in rows)
     assert len(overhead.table(rows).splitlines()) == 17
-    assert overhead.markdown(rows).count(" / ") == 16
+    assert overhead.table_for_a_page(rows).count(" / ") == 16
 
 
 def test_a_size_comes_once_for_ours_and_for_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

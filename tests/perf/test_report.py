@@ -218,7 +218,7 @@ def test_steps_end_with_the_budget() -> None:
 
     run = Run.begin("gpu", CPU)
     steps = [takes("one"), Step("two", 10.0, later), takes("three"), Step("four", 1.0, later), takes("five")]  # type: ignore[arg-type]
-    assert run_steps(steps, budget, run, say=lambda text: None)
+    run_steps(steps, budget, run, say=lambda text: None)
     assert done == ["one 10", "three 6"]
     assert [step["state"] for step in run.steps] == ["done", "incomplete", "done", "incomplete", "skipped"]
 
