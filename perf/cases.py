@@ -6,7 +6,7 @@ A case names sizes, block, dtype and layout; its inputs are made of random bits 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -165,16 +165,12 @@ class Case:
             shape.append(size - max(0, (size - 16) // step) * step)
         return replace(self, shape=tuple(shape))
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Case:
-        """The case that `as_dict` described.
+        """What `dataclasses.asdict` made of a case, back from JSON.
 
         >>> case = Case("batch_to_space", (1, 4), (2,), ((0, 0),))
-        >>> Case.from_dict(case.as_dict()) == case
+        >>> Case.from_dict(asdict(case)) == case
         True
         """
         data = {**data, "shape": tuple(data["shape"]), "block": tuple(data["block"])}

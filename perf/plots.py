@@ -131,7 +131,7 @@ def limit(figure: Any, run: Run) -> bool:
     for i, record in enumerate(found):
         colour = f"C{rows.index(record.case.row)}"
         axes.barh(i, record.share, color=colour, height=0.75)
-        goal = ROWS[record.case.row].share if record.case.row in ROWS else None
+        goal = ROWS.get(record.case.row)
         if goal is not None:
             axes.plot([goal, goal], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
     axes.axvline(1.0, color="grey", linestyle="--", linewidth=1)

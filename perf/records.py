@@ -70,7 +70,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; what is empty is left out."""
-        data = {"key": self.case.key, "cell": self.case.as_dict(), **asdict(self)}
+        data = {"key": self.case.key, "cell": asdict(self.case), **asdict(self)}
         del data["case"]
         return {name: value for name, value in data.items() if value not in (None, "", {}, [])}
 

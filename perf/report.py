@@ -55,16 +55,16 @@ def shares(records: Iterable[Record]) -> str:
     """Per row of the goals: cases met and missed, the median and the lowest share, and how often no peer was faster."""
     records = list(records)
     lines: list[Sequence[object]] = [("row", "share of a copy", "met", "missed", "median", "lowest", "fastest")]
-    for name, row in ROWS.items():
+    for name, goal in ROWS.items():
         mine = [r for r in records if r.case.row == name]
         if not mine:
             continue
         found = [r.share for r in mine if r.share is not None]
         told = [verdict for verdict in map(not_slower, mine) if verdict is not None]
         goals: Sequence[object] = ("-", "-", "-")
-        if row.share is not None:
-            good = sum(share >= row.share for share in found)
-            goals = f">= {row.share:.0%}", good, len(mine) - good
+        if goal is not None:
+            good = sum(share >= goal for share in found)
+            goals = f">= {goal:.0%}", good, len(mine) - good
         reached = (f"{statistics.median_high(found):.1%}", f"{min(found):.1%}") if found else ("-", "-")
         lines.append((name, *goals, *reached, f"{sum(told)}/{len(told)}" if told else "-"))
     notes = [f"fastest: no slower than the best peer on the case, within {NOISE:.0%}"]
@@ -124,10 +124,10 @@ def scored(records: Iterable[Record]) -> list[tuple[float, Record]]:
     """(what was reached over what is aimed at, record) of what was timed, the lowest first; below 1 a goal is missed."""
     found = []
     for record in records:
-        row, best = ROWS.get(record.case.row), best_peer(record)
+        goal, best = ROWS.get(record.case.row), best_peer(record)
         parts = [best[1]] if best else []
-        if row and row.share is not None and record.share is not None:
-            parts.append(record.share / row.share)
+        if goal is not None and record.share is not None:
+            parts.append(record.share / goal)
         if parts:
             found.append((min(parts), record))
     return sorted(found, key=lambda pair: pair[0])

@@ -20,29 +20,17 @@ from spacebatch.reference.geometry import BlockGeometry
 
 from .cases import Case, Layout
 
-
-class Row(NamedTuple):
-    """One row of the goals.
-
-    Attributes:
-        text: which cases count for it.
-        share: of the bandwidth of a copy of as many bytes in the same run; None where none is aimed at.
-    """
-
-    text: str
-    share: float | None
-
-
-ROWS = {
-    "aligned": Row("aligned sizes, elements of 2 to 16 bytes, any block, padded or not", 0.95),
-    "aligned, 1 byte": Row("the same with elements of 1 byte", 0.90),
-    "odd": Row("odd widths, paddings, crops and blocks, elements of 2 bytes and more", 0.85),
-    "odd, 1 byte": Row("the same with elements of 1 byte", 0.65),
-    "strided": Row("sliced, transposed and expanded inputs, 32 bytes or more in a run", 0.85),
-    "small": Row("up to 1 MB: the host's time, and 80% of a copy inside a CUDA graph", None),
-    "cpu": Row("the CPU: not slower than any peer", None),
-    "network": Row("shapes of real networks", None),
-    "chosen": Row("chosen by options", None),
+# the rows of the goals: the share aimed at, of the bandwidth of a copy of as many bytes in the same run
+ROWS: dict[str, float | None] = {
+    "aligned": 0.95,  # aligned sizes, elements of 2 to 16 bytes, any block, padded or not
+    "aligned, 1 byte": 0.90,
+    "odd": 0.85,  # odd widths, paddings, crops and blocks, elements of 2 bytes and more
+    "odd, 1 byte": 0.65,
+    "strided": 0.85,  # sliced, transposed and expanded inputs, 32 bytes or more in a run
+    "small": None,  # up to 1 MB: the host's time, and 80% of a copy inside a CUDA graph
+    "cpu": None,  # not slower than any peer
+    "network": None,  # shapes of real networks
+    "chosen": None,  # by options
 }
 WINDOWS = {"batch_order": "batch_major", "arrangement": "contiguous"}
 GRID = {"batch_order": "batch_major", "arrangement": "interleaved"}
@@ -166,13 +154,12 @@ def cpu_suite(quick: bool = False) -> list[Case]:
         quick: only inputs of 4 and 64 KiB, of float32 and uint8.
     """
     sizes, dtypes = (CPU_SIZES[:2], ("float32", "uint8")) if quick else (CPU_SIZES, CPU_DTYPES)
-    cases: list[Case] = []
-    for i, size in enumerate(sizes):
-        for j, dtype in enumerate(dtypes):
-            for k, layout in enumerate(CPU_LAYOUTS):
-                for padded in (False, True):
-                    cases += both(_cpu_case(layout, dtype, CPU_BLOCKS[(i + j + k) % 4], padded, size))
-    return cases
+    grid = itertools.product(enumerate(sizes), enumerate(dtypes), enumerate(CPU_LAYOUTS), (False, True))
+    return [
+        case
+        for (i, size), (j, dtype), (k, layout), padded in grid
+        for case in both(_cpu_case(layout, dtype, CPU_BLOCKS[(i + j + k) % 4], padded, size))
+    ]
 
 
 def _cpu_case(layout: str, dtype: str, block: int, padded: bool, size: int) -> Case:
@@ -185,16 +172,8 @@ def _cpu_case(layout: str, dtype: str, block: int, padded: bool, size: int) -> C
     samples = max(1, elements // (channels * edge**spatial))
     less = 1 if padded and edge > 2 else 0
     shape = (samples, channels, *[edge - less] * spatial)
-    return Case(
-        "space_to_batch",
-        shape,
-        (block,) * spatial,
-        ((0, less),) * spatial,
-        dtype,
-        "channels_last" if layout == "nhwc" else "contiguous",
-        row="cpu",
-        name=layout,
-    )
+    paddings = ((0, less),) * spatial
+    return make(shape, block, paddings, dtype, "channels_last" if layout == "nhwc" else "contiguous", "cpu", layout)
 
 
 CAUSAL = "causal"  # 1-D: the rate's padding before, and whatever makes the length divisible after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @each_case
 def test_cases_survive_json(case: Case) -> None:
-    assert Case.from_dict(json.loads(json.dumps(case.as_dict()))) == case
+    assert Case.from_dict(json.loads(json.dumps(asdict(case)))) == case
 
 
 def test_keys_tell_cases_apart() -> None:

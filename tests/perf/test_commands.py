@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_wrong_results_fail_the_sweep(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_check(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "case.json"
-    file.write_text(json.dumps(by_name("window").as_dict()))
+    file.write_text(json.dumps(asdict(by_name("window"))))
     assert main(["check", "--device", "cpu", "--case", str(file)]) == 0
     assert capsys.readouterr().out == "1 cases, 0 wrong\n"
     right = measure.expected

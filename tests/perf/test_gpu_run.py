@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_counters(fake_tool: object, tmp_path: Path) -> None:
     fake_tool("ncu", 'for last; do :; done; cat "$last"')  # type: ignore[operator]
     cases = [by_name("plain"), by_name("padded")]
     assert gpu_steps.ncu(cases, out, Deadline(60)) == ("done", "2 cases, in ncu.txt")
-    assert all(case.key in out.read_text() and json.dumps(case.as_dict()) in out.read_text() for case in cases)
+    assert all(case.key in out.read_text() and json.dumps(asdict(case)) in out.read_text() for case in cases)
     fake_tool("ncu", "echo ERR_NVGPUCTRPERM; exit 1")  # type: ignore[operator]
     assert gpu_steps.ncu(cases, out, Deadline(60)) == ("skipped", "this user may not read the GPU's counters")
 
