@@ -183,10 +183,7 @@ def tables(data: dict[str, Any]) -> str:
     rows = rows_of(data)
     rates = sorted({rate for line in rows.values() for rate in line})
     lines = [] if data["measured"] else ["A rehearsal with tiny sizes: THESE FIGURES MEAN NOTHING.", ""]
-    lines += [
-        f"Measured on {data['device']}; {data['software']}. Reproduce with `{data['command']}`.",
-        "",
-    ]
+    lines += [f"Measured on {data['device']}; {data['software']}. Reproduce with `{data['command']}`.", ""]
     if data["networks"]:
         table = [("network", "what", "before, ms", "after, ms", "gain")]
         for n in data["networks"]:

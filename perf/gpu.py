@@ -31,7 +31,7 @@ import torch
 import spacebatch
 from spacebatch.timing import Call, clock_of
 
-from . import baselines, report, suites
+from . import baselines, plots, report, suites
 from .cases import Case
 from .gpu_steps import ROOT, Outcome, force, hazards, ncu, sanitizer, tests
 from .measure import Bench, in_a_line
@@ -88,10 +88,7 @@ def main(options: argparse.Namespace) -> int:
     print()
     print(report.report(session.run))
     if session.run.measured and session.run.path and session.run.cases:
-        from .plots import draw
-
-        for path in draw(session.run, session.run.path.parent):
-            print(f"plot {path}")
+        plots.draw(session.run, session.run.path.parent)
     mistaken = wrong(session.run)
     print(f"\n{'WRONG: ' + mistaken[0] if mistaken else 'every result was right'}" if session.run.cases else "")
     return 1 if mistaken or any(step["state"] == "failed" for step in session.run.steps) else 0

@@ -19,7 +19,7 @@ _MOST_BARS = 60
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Draw whatever the run has figures for, into files named after the run's; returns them.
+    """Draw whatever the run has figures for, into files named after the run's; names and returns them.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -35,6 +35,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         if picture(figure, run):
             files.append(folder / f"{stem}-{picture.__name__}.png")
             figure.savefig(files[-1])
+            print(f"plot {files[-1]}")
     return files
 
 
@@ -236,6 +237,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Pictures of a file."""
-    for path in draw(Run.load(options.file), options.out or options.file.parent):
-        print(f"plot {path}")
+    draw(Run.load(options.file), options.out or options.file.parent)
     return 0

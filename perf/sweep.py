@@ -19,7 +19,7 @@ import torch
 
 from spacebatch.timing import clock_of
 
-from . import report
+from . import plots, report
 from .baselines import DEFAULTS, PROVIDERS, Provider, named, split
 from .cases import DIRECTIONS, LAYOUTS, Case
 from .measure import Bench
@@ -60,10 +60,7 @@ def main(options: argparse.Namespace) -> int:
     print()
     print(report.report(run))
     if options.plot is not None:
-        from .plots import draw
-
-        for path in draw(run, options.plot):
-            print(f"plot {path}")
+        plots.draw(run, options.plot)
     return 1 if wrong(run) else 0
 
 

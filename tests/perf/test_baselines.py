@@ -10,8 +10,9 @@ import torch
 from spacebatch.perf.baselines import OURS, PROVIDERS, named, split
 from spacebatch.perf.cases import Case
 from spacebatch.perf.checks import expected, same_bits, same_values
+from spacebatch.perf.gpu import made_up_clock
 from spacebatch.perf.measure import Bench
-from tests.perf_cases import CASES, by_name, letters
+from tests.perf_cases import CASES, by_name
 
 CPU = torch.device("cpu")
 QUICK = [name for name in PROVIDERS if name != "compile"]  # which takes seconds a case
@@ -65,7 +66,7 @@ def test_a_wrong_peer_is_not_timed() -> None:
     case = by_name("plain")
     eager = PROVIDERS["eager"].prepare(case)
     cast = _provider("cast", lambda x: eager(x) + 1)
-    record = Bench(CPU, letters, 2, 0).record(case, [OURS, cast])  # type: ignore[list-item]
+    record = Bench(CPU, made_up_clock, 2, 0).record(case, [OURS, cast])  # type: ignore[list-item]
     assert record.wrong == ["cast"]
     assert set(record.times) == {"ours"}
 
@@ -74,13 +75,13 @@ def test_a_failing_peer_is_told() -> None:
     def fails(x: object) -> object:
         raise RuntimeError("no kernel image\nand more")
 
-    record = Bench(CPU, letters, 2, 0).record(by_name("plain"), [OURS, _provider("old", fails)])  # type: ignore[list-item]
+    record = Bench(CPU, made_up_clock, 2, 0).record(by_name("plain"), [OURS, _provider("old", fails)])  # type: ignore[list-item]
     assert record.failed == {"old": "RuntimeError: no kernel image"}
     assert set(record.times) == {"ours"}
 
 
 def test_what_a_provider_does_not_offer_is_told() -> None:
-    record = Bench(CPU, letters, 2, 0).record(by_name("sliced"), named(["ours", "numpy"]))
+    record = Bench(CPU, made_up_clock, 2, 0).record(by_name("sliced"), named(["ours", "numpy"]))
     assert record.refused == {"numpy": "its arrays are dense"}
 
 
@@ -98,13 +99,13 @@ def test_an_element_left_unwritten_shows(monkeypatch: pytest.MonkeyPatch) -> Non
         return out
 
     monkeypatch.setattr(spacebatch, "space_to_batch", forgetful)
-    record = Bench(CPU, letters, 2, 0).record(by_name("plain"), [OURS])
+    record = Bench(CPU, made_up_clock, 2, 0).record(by_name("plain"), [OURS])
     assert record.wrong == ["ours"]
 
 
 def test_ratios_and_shares() -> None:
-    record = Bench(CPU, letters, 3, 1).record(by_name("padded"), named(["ours", "eager", "numpy"]))
+    record = Bench(CPU, made_up_clock, 3, 1).record(by_name("padded"), named(["ours", "eager", "numpy"]))
     assert record.ratios == pytest.approx({"eager": 5 / 4, "numpy": 5 / 4})
-    assert record.share == pytest.approx(1.0)  # "copy" has as many letters
+    assert record.share == pytest.approx(1.0)  # "copy" has as many made_up_clock
     assert record.times["ours"].runs == 3
     assert record.kernel.startswith(("llvm: ", "torch: "))

@@ -155,9 +155,8 @@ def test_pytest_is_run_in_two_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     monkeypatch.setattr(gpu_steps, "ROOT", tmp_path)
     found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "xdist" else found(name)
-    )  # too few tests
+    # too few tests to share out
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xdist" else found(name))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     state, detail = gpu_steps.tests(Deadline(60))
     assert state == "done"

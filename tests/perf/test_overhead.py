@@ -100,15 +100,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_the_first_call_by_hand_is_the_same_operation(name: str) -> None:
     """The program prints times alone; with one line more it compares the results."""
     case = first_call.KINDS[name]
-    program = first_call.calls_of(case).replace("    function(x)\n", "    results.append(function(x))\n")
-    program = (
-        program.replace("found = []", "found, results = [], []")
-        .replace("torch.ones(", "torch.arange(")
-        .replace(
-            f"torch.arange({case.source_shape}, dtype=torch.{case.dtype})",
-            f"torch.arange({math.prod(case.source_shape)}).to(torch.{case.dtype}).view({case.source_shape})",
-        )
-    )
+    ones, dtype = f"torch.ones({case.source_shape}, ", f"torch.{case.dtype}"
+    counted = f"torch.arange({math.prod(case.source_shape)}).view({case.source_shape}).to("
+    program = first_call.calls_of(case)
+    for old, new in (
+        ("    function(x)\n", "    results.append(function(x))\n"),
+        ("found = []", "found, results = [], []"),
+        (f"{ones}dtype={dtype}", f"{counted}{dtype}"),
+    ):
+        assert old in program
+        program = program.replace(old, new)
     names: dict[str, Any] = {"print": lambda text: None}
     exec(program, names)
     by_hand, first, again = names["results"]

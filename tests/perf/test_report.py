@@ -12,13 +12,13 @@ import torch
 from spacebatch.perf import report
 from spacebatch.perf.baselines import named
 from spacebatch.perf.cases import Case
-from spacebatch.perf.gpu import Step, run_steps
+from spacebatch.perf.gpu import Step, made_up_clock, run_steps
 from spacebatch.perf.measure import Bench
 from spacebatch.perf.plots import draw
 from spacebatch.perf.records import Record, Run
 from spacebatch.perf.sweep import Deadline, measure, wrong
 from spacebatch.timing import Timing
-from tests.perf_cases import CASES, by_name, letters
+from tests.perf_cases import CASES, by_name
 
 CPU = torch.device("cpu")
 
@@ -153,7 +153,7 @@ def test_interruption_keeps_what_was_measured(tmp_path: Path) -> None:
         rounds.append(1)
         if len(rounds) > 4:  # two cases of two rounds
             raise KeyboardInterrupt
-        return letters(calls)  # type: ignore[arg-type]
+        return made_up_clock(calls)  # type: ignore[arg-type]
 
     run = Run.begin("sweep", CPU, tmp_path / "run.json")
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +167,7 @@ def test_a_deadline_ends_a_sweep(tmp_path: Path) -> None:
     time = iter(range(100))
     run = Run.begin("sweep", CPU)
     deadline = Deadline(3.0, now=lambda: float(next(time)))  # the first look is at 0, then one before each case
-    count = measure(CASES[:5], named(["ours"]), Bench(CPU, letters, 1, 0), run, deadline)
+    count = measure(CASES[:5], named(["ours"]), Bench(CPU, made_up_clock, 1, 0), run, deadline)
     assert count == 2
     assert len(run.not_measured) == 3
 
@@ -178,7 +178,7 @@ def test_memory_errors_pass_over_a_case() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore")
 
     run = Run.begin("sweep", CPU)
-    measure(CASES[:2], [], Full(CPU, letters), run, Deadline(60))
+    measure(CASES[:2], [], Full(CPU, made_up_clock), run, Deadline(60))
     assert run.not_measured[0] == f"{CASES[0].key}: CUDA out of memory. Tried to allocate 9 GiB"
 
 
