@@ -3,10 +3,10 @@
 Steps, in order of value, each within its share of the budget:
 
 families   every configuration of every kernel family on small cases, forced in turn, into poisoned memory
-hazards    several streams, a CUDA graph captured at the first use of a shape, more than 2**31 elements
+hazards    the tests that need a GPU: streams, CUDA graphs captured at the first use of a shape, more than 2**31 elements
 sweep      the cases of the goals against a copy and PyTorch by hand, each checked to the bit first
 peers      the same cases again with torch.compile and whatever other packages are there
-tests      pytest, those that need a GPU first
+tests      all other tests
 tune       the candidates of common calls; what is found goes to the table on this machine
 sanitizer  compute-sanitizer's memcheck, racecheck and initcheck over a small run
 ncu        Nsight Compute on the three worst cases
@@ -33,7 +33,7 @@ from spacebatch.timing import Call, clock_of
 
 from . import baselines, plots, report, suites
 from .cases import Case
-from .gpu_steps import ROOT, Outcome, force, hazards, ncu, sanitizer, tests
+from .gpu_steps import ROOT, Outcome, force, ncu, sanitizer, tests
 from .measure import Bench, in_a_line
 from .precompile import Job, compile_all
 from .records import Run
@@ -45,10 +45,10 @@ BUDGET = 480.0
 LEAST = 5.0  # seconds; with less left a step is not begun
 MOST = {  # the steps, in order of value, and the seconds that each may take
     "families": 60,
-    "hazards": 45,
+    "hazards": 60,
     "sweep": 120,
     "peers": 150,
-    "tests": 150,
+    "tests": 135,
     "tune": 90,
     "sanitizer": 120,
     "ncu": 60,
@@ -154,15 +154,15 @@ class Session:
         """The step of that name; a rehearsal leaves out what needs a device or is tested elsewhere."""
         run: dict[str, Callable[[Deadline], Outcome]] = {
             "families": self.families,
-            "hazards": partial(hazards, self.device),
+            "hazards": partial(tests, "gpu"),
             "sweep": self.sweep,
             "peers": self.peers,
-            "tests": tests,
+            "tests": partial(tests, "not gpu"),
             "tune": self.tune,
             "sanitizer": sanitizer,
             "ncu": self.ncu,
         }
-        if self.rehearsal and name in ("tests", "tune", "sanitizer", "ncu"):
+        if self.rehearsal and name in ("hazards", "tests", "tune", "sanitizer", "ncu"):
             return Step(name, MOST[name], lambda deadline: ("skipped", "a rehearsal"))
         return Step(name, MOST[name], run[name])
 

@@ -1,4 +1,4 @@
-"""What `gpu` does beside timing: every kernel forced, what only shows on a device, and programs that are run beside.
+"""What `gpu` does beside timing: every kernel forced, the tests, and profilers.
 
 Each step takes a deadline, ends itself by it, and gives an outcome; what is not there is skipped with the reason.
 """
@@ -15,25 +15,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 
-import spacebatch
-
 from .cases import Case
-from .checks import expected, same_bits
+from .checks import expected
 from .precompile import compile_all
-from .suites import both
 from .sweep import Deadline
 from .tune import is_right
 
 State: TypeAlias = Literal["done", "incomplete", "failed", "skipped"]
 Outcome: TypeAlias = "tuple[State, str]"  # and what to say of it
-HUGE_EDGE = 27648  # 3 * HUGE_EDGE**2 bytes are more than 2**31
-HUGE_MEMORY = 16 * 2**30
 _BESIDE = Path(__file__).resolve().parents[1]
 ROOT = _BESIDE if (_BESIDE / "tests").is_dir() else Path.cwd()  # of the clone, also where the package is a copy of it
 SANITIZERS = ("memcheck", "racecheck", "initcheck")
@@ -96,96 +91,19 @@ def configurations(case: Case) -> Iterator[tuple[Any, Any]]:
             yield plan, config
 
 
-def hazards(device: torch.device, deadline: Deadline) -> Outcome:
-    """All of them; "failed" with the first that went wrong."""
-    if device.type != "cuda":
-        return "skipped", "streams, graphs and tensors of this size need a GPU"
-    notes: list[str] = []
-    for name, check in (("streams", streams), ("capture", capture), ("large", large)):
-        if deadline.left() <= 0:
-            return "incomplete", "; ".join([*notes, f"no time for {name}"])
-        reason = check(device)
-        if reason.startswith("wrong"):
-            return "failed", f"{name}: {reason}"
-        notes.append(f"{name}: {reason}")
-    return "done", "; ".join(notes)
-
-
-def streams(device: torch.device, count: int = 4) -> str:
-    """Different calls queued on several streams, all at work at once."""
-    cases = [Case("space_to_batch", (4, 16 + i, 256, 256), (2, 2), ((1, 1), (0, 0)), "float16") for i in range(count)]
-    sources = [case.source(device) for case in cases]
-    found: list[torch.Tensor] = []
-    queues = [torch.cuda.Stream(device) for _ in cases]  # type: ignore[no-untyped-call]
-    torch.cuda.synchronize(device)
-    for _ in range(3):
-        found.clear()
-        for case, source, queue in zip(cases, sources, queues, strict=True):
-            with torch.cuda.stream(queue):
-                found.append(spacebatch.space_to_batch(source, case.block, case.paddings))
-    torch.cuda.synchronize(device)
-    for case, source, result in zip(cases, sources, found, strict=True):
-        if not same_bits(result, expected(case, source)):
-            return f"wrong on a stream of its own: {case.key}"
-    return f"{count} at once"
-
-
-def capture(device: torch.device) -> str:
-    """A CUDA graph whose capture is the first call of each shape, replayed on other values."""
-    for case in both(Case("space_to_batch", (3, 7, 66, 90), (2, 2), ((0, 0), (0, 0)))):
-        operation = getattr(spacebatch, case.direction)
-        operation(replace(case, shape=(1, *case.shape[1:])).source(device), 2)  # loads the kernel
-        source = case.source(device)
-        torch.cuda.synchronize(device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            result = operation(source, 2)
-        source.copy_(case.source(device))
-        graph.replay()
-        if not same_bits(result, expected(case, source)):
-            return f"wrong in a captured graph: {case.key}"
-    return "both directions at first use"
-
-
-def large(device: torch.device) -> str:
-    """More than 2**31 elements, both directions, interleaved and contiguous, padded."""
-    if torch.cuda.mem_get_info(device)[0] < HUGE_MEMORY:
-        return f"not tried, {HUGE_MEMORY >> 30} GiB of free memory are needed"
-    for shape, block, arrangement in (
-        ((1, 3, HUGE_EDGE, HUGE_EDGE), (2, 2), "interleaved"),
-        ((1, 3, HUGE_EDGE - 1, HUGE_EDGE - 1), (3, 3), "interleaved"),
-        ((1, 3, HUGE_EDGE, HUGE_EDGE), (3, 3), "contiguous"),
-    ):
-        after = HUGE_EDGE - shape[-1]
-        for direction in ("space_to_batch", "batch_to_space"):
-            case = Case(direction, shape, block, ((0, after),) * 2, "uint8", arrangement=arrangement)  # type: ignore[arg-type]
-            source = case.source(device)
-            result = getattr(spacebatch, direction)(source, block, case.paddings, arrangement=arrangement)
-            if not same_bits(result, expected(case, source)):
-                return f"wrong beyond 2**31 elements: {case.key}"
-            del source, result
-            torch.cuda.empty_cache()
-    return f"{3 * HUGE_EDGE**2 / 2**31:.2f} x 2**31 elements"
-
-
-def tests(deadline: Deadline) -> Outcome:
-    """pytest over the tests that need a GPU, marked `gpu`; then over all others, those of the kernels first."""
+def tests(marked: str, deadline: Deadline) -> Outcome:
+    """pytest over the tests of a mark, "gpu" or "not gpu", those of the kernels first."""
     folder = ROOT / "tests"
     if not folder.is_dir():
         return "skipped", "there are no tests here; run it from a clone"
     if importlib.util.find_spec("pytest") is None:
         return "skipped", "pytest is not installed"
     parallel = ["-n", str(min(12, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parallel]
-    told: list[str] = []
-    for chosen in (["gpu", str(folder)], ["not gpu", str(folder / "tl_kernels"), str(folder)]):
-        code, text = _run([*command, "-m", *chosen], deadline)
-        told.append(_summary(text))
-        if code is None:
-            return "incomplete", f"ended at the time limit; {told[-1]}"
-        if code != 0:
-            return "failed", f"{told[-1]}; {_first_failure(text)}"
-    return "done", "; then ".join(told)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *parallel, "-m", marked]
+    code, text = _run([*command, str(folder / "tl_kernels"), str(folder)], deadline)
+    if code is None:
+        return "incomplete", f"ended at the time limit; {_summary(text)}"
+    return ("done", _summary(text)) if code == 0 else ("failed", f"{_summary(text)}; {_first_failure(text)}")
 
 
 def sanitizer(deadline: Deadline) -> Outcome:

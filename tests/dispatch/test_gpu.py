@@ -61,31 +61,36 @@ def test_later_calls_of_a_kind(dtype: torch.dtype, size: int, channels_last: boo
         np.testing.assert_array_equal(as_bytes(spacebatch.batch_to_space(y, **geometry.inverse)), as_bytes(x))
 
 
-def test_another_stream() -> None:
-    x = torch.rand(4, 8, 64, 64, device="cuda")
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        y = spacebatch.space_to_batch(x, 2, 1)
-    torch.cuda.current_stream().wait_stream(stream)
+def test_several_streams_at_once() -> None:
+    images = [torch.rand(4, 8 + i, 256, 256, device="cuda") for i in range(4)]
+    streams = [torch.cuda.Stream() for _ in images]
+    torch.cuda.synchronize()
+    for _ in range(3):
+        found = []
+        for x, stream in zip(images, streams, strict=True):
+            with torch.cuda.stream(stream):
+                found.append(spacebatch.space_to_batch(x, 2, 1))
+    torch.cuda.synchronize()
     with spacebatch.use_backend("torch"):
-        assert torch.equal(y, spacebatch.space_to_batch(x, 2, 1))
+        for x, y in zip(images, found, strict=True):
+            assert torch.equal(y, spacebatch.space_to_batch(x, 2, 1))
 
 
 @pytest.mark.parametrize("mode", ["off", "cached", "on"])
 def test_graph_capture_at_the_first_call_of_a_shape(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACEBATCH_AUTOTUNE", mode)
     size = {"off": 38, "cached": 42, "on": 46}[mode]
-    x = torch.rand(2, 5, size, size, device="cuda")
-    spacebatch.space_to_batch(x[:1], 2)  # compiles and loads; the captured shape is another
-    graph = torch.cuda.CUDAGraph()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        y = spacebatch.space_to_batch(x, 2)
-    x.copy_(torch.rand_like(x))
-    graph.replay()
-    with spacebatch.use_backend("torch"):
-        assert torch.equal(y, spacebatch.space_to_batch(x, 2))
+    for operation, samples in ((spacebatch.space_to_batch, 1), (spacebatch.batch_to_space, 4)):
+        x = torch.rand(2 * samples, 5, size, size, device="cuda")
+        operation(x[:samples], 2)  # compiles and loads; the captured shape is another
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            y = operation(x, 2)
+        x.copy_(torch.rand_like(x))
+        graph.replay()
+        with spacebatch.use_backend("torch"):
+            assert torch.equal(y, operation(x, 2))
 
 
 def test_autotuning_stores_what_it_measured(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,17 +106,20 @@ def test_autotuning_stores_what_it_measured(tmp_path: object, monkeypatch: pytes
     tuning.table.cache_clear()
 
 
-@pytest.mark.parametrize(("block", "options"), [(2, {}), (3, {"arrangement": "contiguous"})], ids=str)
-def test_more_than_2_to_the_31_elements(block: int, options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("edge", "block", "options"),
+    [(27648, 2, {}), (27648, 3, {"arrangement": "contiguous"}), (27647, 3, {"paddings": "auto"})],
+    ids=str,
+)
+def test_more_than_2_to_the_31_elements(edge: int, block: int, options: dict[str, str]) -> None:
     if torch.cuda.mem_get_info()[0] < 16 * 2**30:
         pytest.skip("needs 16 GiB of free device memory")
-    x = torch.empty(1, 3, 27648, 27648, dtype=torch.uint8, device="cuda").random_()
+    x = torch.empty(1, 3, edge, edge, dtype=torch.uint8, device="cuda").random_()
     assert x.numel() > 2**31
-    y = spacebatch.space_to_batch(x, block, **options)  # type: ignore[arg-type]
     geometry = BlockGeometry(x.shape, block, **options)  # type: ignore[arg-type]
+    y = spacebatch.space_to_batch(x, **geometry.arguments)
     generator = np.random.default_rng(0)
     for place in generator.integers(0, geometry.batch_shape, (2000, 4)):
         source = geometry.space_index(tuple(int(i) for i in place))
-        assert source is not None
-        assert y[tuple(place)] == x[source]
-    assert torch.equal(spacebatch.batch_to_space(y, block, **options), x)  # type: ignore[arg-type]
+        assert y[tuple(place)] == (0 if source is None else x[source])
+    assert torch.equal(spacebatch.batch_to_space(y, **geometry.inverse), x)
