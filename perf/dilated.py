@@ -24,13 +24,12 @@ from typing import Any
 import torch
 
 import spacebatch
-from spacebatch.atomic_file import write_text_atomically
 from spacebatch.timing import hardware, software
 
 from . import plots
 from .dilated_cases import Case, default_cases, measure_case, tiny_cases
 from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
-from .records import device_of
+from .records import device_of, write_json
 from .report import markdown
 
 SCHEMA = 1
@@ -105,27 +104,29 @@ def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.dev
     """All parts until the budget is spent or Ctrl-C; what there is stands in `data`, and in the file."""
     end = time.monotonic() + options.budget
     parts = options.only or PARTS
-    cases: list[Case] = []
-    if "cells" in parts:
-        cases = tiny_cases() if options.rehearse else default_cases(device.type)
+    cases = [] if "cells" not in parts else tiny_cases() if options.rehearse else default_cases(device.type)
     data["not_measured"] = [case.key for case in cases]
+
+    def save() -> None:
+        if options.json:
+            write_json(data, options.json)
+
     try:
         if "networks" in parts:
             for record in networks(device, options.rehearse, end):
                 data["networks"].append(record)
-                _write(data, options.json)
+                save()
         if "training" in parts and time.monotonic() < end:
             data["training"] = compare_training(2 if options.rehearse else options.steps)
-            _write(data, options.json)
         for case in cases:
+            save()
             if time.monotonic() >= end:
                 break
             data["cells"].append(measure_case(case, device))
             data["not_measured"].remove(case.key)
-            _write(data, options.json)
     except KeyboardInterrupt:
         print("interrupted; what was measured until then is kept")
-    _write(data, options.json)
+    save()
 
 
 def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str, Any]]:
@@ -152,11 +153,6 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
                 "after": whole.after,
                 "rows": [row._asdict() for row in report.rows],
             }
-
-
-def _write(data: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        write_text_atomically(path, json.dumps(data, indent=1) + "\n")
 
 
 def rows_of(data: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:

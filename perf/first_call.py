@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from spacebatch.atomic_file import write_text_atomically
 from spacebatch.by_hand import steps
 from spacebatch.timing import hardware, software
 
 from .cases import Case
+from .records import write_json
 from .report import aligned, markdown, positive
 
 _PLAIN, _ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
@@ -167,5 +167,5 @@ def main(options: argparse.Namespace) -> int:
     print(table(data, markdown if options.markdown else aligned))
     print("\nempty: no code compiled before; warm: found on disk; again: the second call of that process")
     if options.json:
-        write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
+        write_json(data, options.json)
     return 0

@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -37,13 +36,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import spacebatch
-from spacebatch.atomic_file import write_text_atomically
 from spacebatch.by_hand import by_hand
 from spacebatch.timing import hardware, rotated, round_seconds, software
 
 from .baselines import array_function
 from .cases import Case
-from .records import device_of
+from .records import device_of, write_json
 from .report import aligned, markdown, positive
 
 MODES = ("no gradient", "gradient", "forward+backward")
@@ -226,44 +224,24 @@ class _Nothing:
         return lambda *arguments, **options: self
 
 
-@contextmanager
-def _kernels_replaced() -> Iterator[None]:
-    """Have `use_backend("triton")` serve CPU tensors as if they lay on a GPU, and every kernel do nothing."""
+def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
+    """The Python up to the launch of a Triton kernel, on the CPU; Triton's own way from there to the driver is not in it.
+
+    `use_backend("triton")` serves CPU tensors as if they lay on a GPU, and every kernel does nothing.
+    """
     os.environ.setdefault("TRITON_INTERPRET", "1")  # or no CPU tensor is taken; read when the kernels are defined
     from spacebatch.tl_kernels import launch
 
-    kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
-    interpreted = launch.INTERPRETED
-    launch.KERNELS.update({name: _Nothing(kernel) for name, kernel in kernels.items()})
-    torch.cuda.current_device = lambda: -1
-    torch.cuda.get_device_name = lambda device=None: "none"
-    try:
-        with spacebatch.use_backend("triton"):
-            yield
-    finally:
-        launch.KERNELS.update(kernels)
-        launch.INTERPRETED = interpreted
-        torch.cuda.current_device, torch.cuda.get_device_name = device_of
-
-
-def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
-    """The Python up to the launch, on the CPU; Triton's own way from there to the driver is not in it.
-
-    >>> [row.mode for row in launch_rows(calls=2, rounds=2)]  # doctest: +SKIP
-    ['up to the launch', 'up to the launch']
-    """
-    device, rows = torch.device("cpu"), []
-    with _kernels_replaced():
-        from spacebatch.tl_kernels import launch
-
+    nothing = {name: _Nothing(kernel) for name, kernel in launch.KERNELS.items()}
+    device: dict[str, Any] = {"current_device": lambda: -1, "get_device_name": lambda device=None: "none"}
+    rows = []
+    with patch.dict(launch.KERNELS, nothing), patch.multiple(torch.cuda, **device), spacebatch.use_backend("triton"):
         for case in CASES[::2]:
-            operation, x = case.direction, torch.rand(case.source_shape)
-            function = getattr(spacebatch, operation)
-            function(x, BLOCK)  # the backend's "can run" is asked once per kind of call, and is about the interpreter
-            launch.INTERPRETED = False
-            (times,) = turns([lambda f=function, x=x: f(x, BLOCK)], device, calls, rounds)  # type: ignore[misc]
-            launch.INTERPRETED = True
-            rows.append(Row(operation, False, "up to the launch", statistics.median(times), None, None))
+            call = partial(getattr(spacebatch, case.direction), torch.rand(case.source_shape), BLOCK)
+            call()  # the backend's "can run" is asked once per kind of call, and is about the interpreter
+            with patch.object(launch, "INTERPRETED", False):
+                (times,) = turns([call], torch.device("cpu"), calls, rounds)
+            rows.append(Row(case.direction, False, "up to the launch", statistics.median(times), None, None))
     return rows
 
 
@@ -328,7 +306,7 @@ def main(options: argparse.Namespace) -> int:
         print(f"\n{table_for_a_page(rows)}\n")
     if options.json:
         data = {"hardware": hardware(device), "software": software(), "note": note, "rows": list(map(asdict, rows))}
-        write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
+        write_json(data, options.json)
     slower = sum(row.ratio is not None and row.ratio > 1 for row in rows)
     print(f"{slower or 'no'} of {len(rows)} rows take longer than by hand")
     return 1 if slower else 0

@@ -117,10 +117,9 @@ class Run:
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
-        if self.path is None:
-            return
-        self._saved = time.monotonic()
-        write_text_atomically(self.path, json.dumps(self.as_dict(), indent=1) + "\n")
+        if self.path is not None:
+            self._saved = time.monotonic()
+            write_json(self.as_dict(), self.path)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the schema stands at the top of this file."""
@@ -143,6 +142,11 @@ class Run:
             return cls(**data, cases=cases, path=path)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a file of measurements: {error}") from error
+
+
+def write_json(data: dict[str, Any], path: Path) -> None:
+    """Write a file of figures, whole or not at all."""
+    write_text_atomically(path, json.dumps(data, indent=1) + "\n")
 
 
 def device_of(name: str | None) -> torch.device:

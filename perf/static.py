@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import subprocess
 import tempfile
@@ -18,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spacebatch.atomic_file import write_text_atomically
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.prepared import Direction
@@ -26,6 +24,7 @@ from spacebatch.tl_kernels.family import Plan
 from spacebatch.tl_kernels.plan import make_plans
 
 from .cases import DIRECTIONS
+from .records import write_json
 from .report import aligned
 
 TARGETS = {
@@ -259,6 +258,5 @@ def main(options: argparse.Namespace) -> int:
     rows = list(reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16], options.families))
     print(table(rows))
     if options.json:
-        data = {"triton": triton.__version__, "reports": [asdict(row) for row in rows]}
-        write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
+        write_json({"triton": triton.__version__, "reports": [asdict(row) for row in rows]}, options.json)
     return 0
