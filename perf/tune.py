@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +17,13 @@ from spacebatch import tuning
 from spacebatch.timing import Clock, clock_of, rotated, round_seconds
 from spacebatch.tl_kernels.family import Config, candidates
 
+from .baselines import PROVIDERS
 from .cases import Case
-from .checks import expected, poison_, same_bits
-from .precompile import compile_all
+from .measure import expected, in_a_line, poison_, same_bits
 from .report import aligned
 from .suites import WINDOWS, Kind, both, of_kind
 
+Job = tuple[Any, ...]  # (what, of what, …), see `compile_all`
 ROUNDS, WARMUP = 10, 2
 BETTER = 0.01  # by less than this a configuration does not displace the rule's: two timings of one differ by as much
 BYTES = 64 << 20  # of an input
@@ -179,6 +182,76 @@ def _measured(case: Case, configs: list[Config], device: torch.device, clock: Cl
     calls = {name: runner(config) for name, config in runs.items()}
     seconds = round_seconds(calls, clock, rounds=ROUNDS, warmup=WARMUP)
     return {runs[name]: statistics.median(found) for name, found in seconds.items()}
+
+
+def compile_all(jobs: Sequence[Job], seconds: float) -> tuple[int, list[str]]:
+    """Compile in parallel, by one process per core less one and for so many seconds at most, ahead of a measurement.
+
+    The compilers keep what they made on disk, where this process finds it.
+
+    >>> compile_all([], 1.0)
+    (0, [])
+
+    Args:
+        jobs: ("kernel", plan, config) compiles one of our kernels; ("call", case) the one that a case takes;
+            ("compile", case, "cuda") what torch.compile makes of it there.
+        seconds: what is not done by then is left.
+
+    Returns:
+        (how many jobs were done, what went wrong in others).
+    """
+    if not jobs:
+        return 0, []
+    end = time.monotonic() + seconds
+    errors: list[str | None] = []
+    processes = max(1, min((os.cpu_count() or 2) - 1, len(jobs)))
+    # a forked process could not use CUDA; leaving the block ends those that are still at work
+    with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
+        for result in [pool.apply_async(compile_one, (job,)) for job in jobs]:
+            try:
+                errors.append(result.get(max(0.0, end - time.monotonic())))
+            except multiprocessing.TimeoutError:
+                continue
+    return errors.count(None), [error for error in errors if error is not None]
+
+
+def _begin() -> None:
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def compile_one(job: Job) -> str | None:
+    """Do one job: None, or what went wrong, for one kernel that does not compile leaves the others."""
+    try:
+        what, *of_what = job
+        _WORK[what](*of_what)
+    except Exception as error:
+        return in_a_line(error)
+    return None
+
+
+def _kernel(plan: Any, config: Any) -> None:
+    from spacebatch.tl_kernels import launch
+
+    launch.precompile(plan, config)
+
+
+def _call(case: Any) -> None:
+    from spacebatch import tuning
+    from spacebatch.tl_kernels import launch
+
+    plans = launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta")))
+    config = tuning.table(torch.cuda.get_device_name()).get(plans[0].bucket) or plans[0].rule
+    for plan in plans:
+        if plan.family == config.family:
+            launch.precompile(plan, config)
+
+
+def _compiled(case: Any, kind: str) -> None:
+    PROVIDERS["compile"].prepare(case)(case.source(torch.device(kind)))
+
+
+_WORK: dict[str, Callable[..., None]] = {"kernel": _kernel, "call": _call, "compile": _compiled}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,8 @@ import torch
 
 from spacebatch.perf.baselines import OURS, PROVIDERS, named, split
 from spacebatch.perf.cases import Case
-from spacebatch.perf.checks import expected, same_bits, same_values
 from spacebatch.perf.gpu import made_up_clock
-from spacebatch.perf.measure import Bench
+from spacebatch.perf.measure import Bench, expected, same_bits, same_values
 from tests.perf_cases import CASES, by_name
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 
 from spacebatch.by_hand import by_hand, is_channels_last
 from spacebatch.perf.cases import LAYOUTS, Case, with_layout
-from spacebatch.perf.checks import expected, poison_, same_bits, same_values
+from spacebatch.perf.measure import expected, poison_, same_bits, same_values
 from spacebatch.perf.suites import PRESETS, ROWS, cases_of, cpu_suite, gpu_suite, make
 from tests import cases as calls
 from tests.kernel_calls import as_bytes, expected_batch, random_bits

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacebatch.perf import measure, precompile
+from spacebatch.perf import measure, tune
 from spacebatch.perf.__main__ import COMMANDS, main
-from spacebatch.perf.precompile import compile_all
 from spacebatch.perf.records import Run
+from spacebatch.perf.tune import compile_all
 from tests.perf_cases import by_name
 
 
@@ -152,8 +152,8 @@ def test_precompilation_in_other_processes() -> None:
 
 def test_precompilation_job_by_job(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setitem(precompile._WORK, "kernel", lambda plan, config: seen.append((plan, config)))
-    assert [precompile.do(job) for job in [("kernel", 1, 2), ("dance",), ("kernel", 3, 4)]] == [
+    monkeypatch.setitem(tune._WORK, "kernel", lambda plan, config: seen.append((plan, config)))
+    assert [tune.compile_one(job) for job in [("kernel", 1, 2), ("dance",), ("kernel", 3, 4)]] == [
         None,
         "KeyError: 'dance'",
         None,

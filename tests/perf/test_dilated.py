@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from spacebatch.perf import dilated, dilated_cases
-from spacebatch.perf.dilated_cases import FEW_RATES, RATES, Case, default_cases, tiny_cases
+from spacebatch.perf import dilated
+from spacebatch.perf.dilated import FEW_RATES, RATES, Case, default_cases, tiny_cases
 from spacebatch.perf.networks import compare_training
 
 TINY = Case((1, 4, 9), 3, 2)
@@ -63,8 +63,8 @@ def test_a_case_survives_json() -> None:
 
 @pytest.mark.parametrize("case", tiny_cases(), ids=lambda case: case.key)
 def test_every_kind_of_case_is_right(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dilated_cases, "CASE_SECONDS", 0.0)
-    record = dilated_cases.measure_case(case, torch.device("cpu"))
+    monkeypatch.setattr(dilated, "CASE_SECONDS", 0.0)
+    record = dilated.measure_case(case, torch.device("cpu"))
     assert "wrong" not in record
     assert "failed" not in record
     assert record["native"]["runs"] == record["batch_space"]["runs"] == 3
@@ -72,12 +72,12 @@ def test_every_kind_of_case_is_right(case: Case, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_wrong_result_is_not_timed_and_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
-    right = dilated_cases.functional.atrous_conv1d
+    right = dilated.functional.atrous_conv1d
 
     def wrong(*arguments: Any, method: Any) -> torch.Tensor:
         return right(*arguments, method=method) + (method == "batch_space")
 
-    monkeypatch.setattr(dilated_cases.functional, "atrous_conv1d", wrong)
+    monkeypatch.setattr(dilated.functional, "atrous_conv1d", wrong)
     monkeypatch.setattr(dilated, "tiny_cases", lambda: [TINY])
     assert run("--rehearse", "--only", "cells", "--json", str(tmp_path / "a.json")) == 1
     (record,) = written(tmp_path / "a.json")["cells"]
@@ -89,8 +89,8 @@ def test_what_a_device_cannot_do_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: Any, **__: Any) -> torch.Tensor:
         raise RuntimeError("no such kernel\nmore")
 
-    monkeypatch.setattr(dilated_cases.functional, "atrous_conv1d", refuse)
-    assert dilated_cases.measure_case(TINY, torch.device("cpu"))["failed"] == "no such kernel"
+    monkeypatch.setattr(dilated.functional, "atrous_conv1d", refuse)
+    assert dilated.measure_case(TINY, torch.device("cpu"))["failed"] == "no such kernel"
 
 
 def test_a_rehearsal_measures_everything_and_is_never_taken_for_more(tmp_path: Path, capsys: Any) -> None:

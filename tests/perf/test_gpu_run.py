@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacebatch.perf import gpu, gpu_steps
+from spacebatch.perf import gpu
 from spacebatch.perf.__main__ import main
 from spacebatch.perf.sweep import Deadline
 from tests.perf_cases import by_name
@@ -107,25 +107,25 @@ def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 def test_absent_tools_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpu_steps.sanitizer(Deadline(9)) == ("skipped", "compute-sanitizer is not on PATH")
-    assert gpu_steps.ncu([by_name("plain")], tmp_path / "ncu.txt", Deadline(9)) == ("skipped", "ncu is not on PATH")
+    assert gpu.sanitizer(Deadline(9)) == ("skipped", "compute-sanitizer is not on PATH")
+    assert gpu.ncu([by_name("plain")], tmp_path / "ncu.txt", Deadline(9)) == ("skipped", "ncu is not on PATH")
 
 
 @needs_shell
 def test_the_sanitizers_verdict(fake_tool: object) -> None:
     fake_tool("compute-sanitizer", 'echo "$@" >> "$0.log"; exit 0')  # type: ignore[operator]
-    assert gpu_steps.sanitizer(Deadline(60)) == ("done", "memcheck clean; racecheck clean; initcheck clean")
+    assert gpu.sanitizer(Deadline(60)) == ("done", "memcheck clean; racecheck clean; initcheck clean")
     fake_tool("compute-sanitizer", 'case "$2" in racecheck) echo "========= Error: race"; exit 9;; esac')  # type: ignore[operator]
-    assert gpu_steps.sanitizer(Deadline(60)) == ("failed", "racecheck: ========= Error: race")
+    assert gpu.sanitizer(Deadline(60)) == ("failed", "racecheck: ========= Error: race")
     fake_tool("compute-sanitizer", "echo cannot attach; exit 3")  # type: ignore[operator]
-    assert gpu_steps.sanitizer(Deadline(60)) == ("failed", "memcheck did not run: cannot attach")
+    assert gpu.sanitizer(Deadline(60)) == ("failed", "memcheck did not run: cannot attach")
 
 
 @needs_shell
 def test_tools_end_with_the_deadline(fake_tool: object) -> None:
     fake_tool("compute-sanitizer", "sleep 30 & sleep 30")  # type: ignore[operator]
     begun = time.monotonic()
-    assert gpu_steps.sanitizer(Deadline(0.5)) == ("incomplete", "no time for memcheck")
+    assert gpu.sanitizer(Deadline(0.5)) == ("incomplete", "no time for memcheck")
     assert time.monotonic() - begun < 15  # what the tool had started ended with it
 
 
@@ -134,16 +134,16 @@ def test_counters(fake_tool: object, tmp_path: Path) -> None:
     out = tmp_path / "results" / "ncu.txt"
     fake_tool("ncu", 'for last; do :; done; cat "$last"')  # type: ignore[operator]
     cases = [by_name("plain"), by_name("padded")]
-    assert gpu_steps.ncu(cases, out, Deadline(60)) == ("done", "2 cases, in ncu.txt")
+    assert gpu.ncu(cases, out, Deadline(60)) == ("done", "2 cases, in ncu.txt")
     assert all(case.key in out.read_text() and json.dumps(asdict(case)) in out.read_text() for case in cases)
     fake_tool("ncu", "echo ERR_NVGPUCTRPERM; exit 1")  # type: ignore[operator]
-    assert gpu_steps.ncu(cases, out, Deadline(60)) == ("skipped", "this user may not read the GPU's counters")
+    assert gpu.ncu(cases, out, Deadline(60)) == ("skipped", "this user may not read the GPU's counters")
 
 
 def test_pytests_summary() -> None:
     text = "....\n=== short test summary info ===\nFAILED tests/test_a.py::b - no\n1 failed, 3 passed, 2 warnings in 4.20s\n"
-    assert gpu_steps._summary(text) == "1 failed, 3 passed, 2 warnings in 4.20s"
-    assert gpu_steps._first_failure(text) == "FAILED tests/test_a.py::b - no"
+    assert gpu._summary(text) == "1 failed, 3 passed, 2 warnings in 4.20s"
+    assert gpu._first_failure(text) == "FAILED tests/test_a.py::b - no"
 
 
 @needs_shell
@@ -153,15 +153,15 @@ def test_pytest_is_run_in_two_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (folder / "tl_kernels" / "test_kernels.py").write_text("def test_a(): pass\n")
     (folder / "test_other.py").write_text("import pytest\n@pytest.mark.gpu\ndef test_b(): pass\ndef test_c(): pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
-    monkeypatch.setattr(gpu_steps, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
     found = importlib.util.find_spec
     # too few tests to share out
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xdist" else found(name))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     for marked, summary in (("gpu", "1 passed, 2 deselected"), ("not gpu", "2 passed, 1 deselected")):
-        state, detail = gpu_steps.tests(marked, Deadline(60))
+        state, detail = gpu.tests(marked, Deadline(60))
         assert (state, detail.partition(" in ")[0]) == ("done", summary)
     (folder / "tl_kernels" / "test_kernels.py").write_text("def test_a(): assert 0\n")
-    state, detail = gpu_steps.tests("not gpu", Deadline(60))
+    state, detail = gpu.tests("not gpu", Deadline(60))
     assert state == "failed"
     assert "test_kernels.py::test_a" in detail
