@@ -119,16 +119,10 @@ class Deadline:
 
 
 def measure(cases: Sequence[Case], providers: Sequence[Provider], bench: Bench, run: Run, deadline: Deadline) -> int:
-    """Measure cases until the deadline.
+    """Measure cases, in order of value, into a run; returns how many.
 
-    Args:
-        cases: in order of value.
-        providers: who can run here, ourselves among them.
-        bench: how. run: takes the records.
-        deadline: after it no case is begun; the keys of the rest go to `run.not_measured`.
-
-    Returns:
-        How many cases were measured. An interruption by the user is passed on once the file is written.
+    After the deadline no case is begun; the keys of the rest go to `run.not_measured`. An interruption by the user is
+    passed on once the file is written.
     """
     reached: set[str] = set()
     progress = sys.stderr if sys.stderr.isatty() else None

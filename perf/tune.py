@@ -87,20 +87,16 @@ def _in_words(config: Config) -> str:
 def tune(
     cases: Sequence[Case], device: torch.device, *, budget_seconds: float = 300.0, clock: Clock | None = None
 ) -> list[Tuned]:
-    """Measure every configuration worth it for some cases, and keep the best where later calls find it.
+    """Measure every configuration worth it for some cases, and keep the best in the table of the device's name.
 
     Cases of one bucket share their configuration, so only the first of each bucket is measured. Kernels are compiled in
     parallel processes first; then the candidates of a bucket run in turn, round by round, on inputs that are together
-    larger than the cache, each result checked first. What is found goes to the table of the device's name
-    (`spacebatch.tuning.table`), which calls consult unless SPACEBATCH_AUTOTUNE is "off".
+    larger than the cache, each result checked first.
 
     Args:
         cases: whose calls are tuned. device: where.
         budget_seconds: no bucket is begun after so many seconds.
         clock: how a round of calls is timed; by default by the device's events.
-
-    Returns:
-        A `Tuned` for each bucket that was measured, in the order of the cases.
 
     Raises:
         ValueError: a budget that is not positive.

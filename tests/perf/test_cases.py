@@ -39,6 +39,13 @@ def test_sources(case: Case) -> None:
     assert is_channels_last(x) == (case.layout == "channels_last")
 
 
+@pytest.mark.parametrize("elements", [1, 1024], ids=["by_hand", "by_definition"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.layout == "channels_last"], ids=lambda case: case.name)
+def test_what_is_expected_lies_as_the_result_does(case: Case, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spacebatch.perf.measure.DEFINITION_ELEMENTS", elements)
+    assert is_channels_last(expected(case, case.source(CPU)))
+
+
 def test_layouts_that_are_not_dense() -> None:
     shape = (3, 4, 6, 8)
     dense = {name: with_layout(shape, torch.int16, name, CPU) for name in LAYOUTS}

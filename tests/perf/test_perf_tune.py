@@ -126,6 +126,18 @@ def test_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
             tune(CASE, budget_seconds=budget)
 
 
+def test_a_case_is_compiled_ahead_as_it_was_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "interpreter")
+    seen: list[object] = []
+    monkeypatch.setattr(launch, "precompile", lambda plan, config: seen.append((plan, config)))
+    first, other = (plan for plan in plans(CASE)[:2])
+    assert first.family != other.family
+    for config, plan in ((first.rule, first), (other.rule, other)):
+        perf_tune._call(CASE)  # by rule, then by the table
+        assert seen.pop() == (plan, config)
+        tuning.table("interpreter").add(first.bucket, other.rule)
+
+
 def test_default_cases() -> None:
     assert {case.torch_dtype.itemsize for case in default_cases()} == {1, 2, 4, 8}
     assert all(case.geometry.space_shape[0] >= 1 for case in default_cases())
