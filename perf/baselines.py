@@ -20,7 +20,7 @@ import spacebatch
 from spacebatch.by_hand import by_hand, steps
 from spacebatch.reference.geometry import BlockGeometry
 
-from .cases import Case, arguments_of
+from .cases import Case
 
 Function = Callable[[Any], Any]
 _dlpack: Any = import_module("torch.utils.dlpack")
@@ -115,7 +115,7 @@ def _ours(case: Case) -> Function:
 
 
 def _ours_out(case: Case) -> Function:
-    operation, arguments = getattr(spacebatch, case.direction), arguments_of(case.direction, case.geometry)
+    operation, arguments = getattr(spacebatch, case.direction), case.arguments
     kept: list[Tensor] = []
 
     def run(x: Tensor) -> Tensor:
@@ -127,7 +127,8 @@ def _ours_out(case: Case) -> Function:
 
 
 def _our_arrays(case: Case) -> Function:
-    operation, arguments = getattr(spacebatch, case.direction), arguments_of(case.direction, case.memory_geometry)
+    operation, geometry = getattr(spacebatch, case.direction), case.memory_geometry
+    arguments = geometry.arguments if case.direction == "space_to_batch" else geometry.inverse
     return lambda x: operation(x, **arguments)
 
 

@@ -98,6 +98,11 @@ class Case:
         )
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the call that `moves` names."""
+        return self.geometry.arguments if self.moves == "space_to_batch" else self.geometry.inverse
+
+    @property
     def memory_geometry(self) -> BlockGeometry:
         """The geometry of the same call on dense arrays in memory order: (N, *spatial, C) for channels_last."""
         if self.layout != "channels_last":
@@ -175,11 +180,6 @@ class Case:
         """
         data = {**data, "shape": tuple(data["shape"]), "block": tuple(data["block"])}
         return cls(**{**data, "paddings": tuple((int(before), int(after)) for before, after in data["paddings"])})
-
-
-def arguments_of(direction: Direction, geometry: BlockGeometry) -> dict[str, Any]:
-    """The keyword arguments that make a call of one operator be of a geometry."""
-    return geometry.arguments if direction == "space_to_batch" else geometry.inverse
 
 
 def with_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, device: torch.device) -> Tensor:

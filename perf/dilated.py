@@ -89,8 +89,8 @@ def main(options: argparse.Namespace) -> int:
     wrong = [record for record in data["cells"] if "wrong" in record]
     for record in wrong:
         print(f"WRONG {Case.from_dict(record['cell']).key}: {record['wrong']}")
-    if not data["measured"] and (options.plot or options.plot_training):
-        raise ValueError("this run is a rehearsal; its figures mean nothing and are not drawn")
+    if not data["measured"] and (options.plot or options.plot_training or options.write_docs):
+        raise ValueError("this run is a rehearsal; its figures mean nothing and are neither drawn nor written")
     if options.plot:
         plots.draw_map(rows_of(data), data["device"], options.plot)
     if options.plot_training:
@@ -391,10 +391,8 @@ def write_docs(data: dict[str, Any], page: Path) -> None:
     """Put the tables between the marks of a page.
 
     Raises:
-        ValueError: the page has no marks, or the figures are of a rehearsal.
+        ValueError: the page has no marks.
     """
-    if not data["measured"]:
-        raise ValueError("--write-docs: this run is a rehearsal; its figures mean nothing")
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"--write-docs: {page} has no line {BEGIN} followed by a line {END}")

@@ -1,4 +1,4 @@
-"""What a run comes to: goals met and missed, the worst cases, geometric means, all as text."""
+"""The report of a run: goals met and missed, the worst cases, geometric means; and tables of text."""
 
 from __future__ import annotations
 
