@@ -174,6 +174,7 @@ class Case:
     def from_dict(cls, data: dict[str, Any]) -> Case:
         """What `dataclasses.asdict` made of a case, back from JSON.
 
+        >>> from dataclasses import asdict
         >>> case = Case("batch_to_space", (1, 4), (2,), ((0, 0),))
         >>> Case.from_dict(asdict(case)) == case
         True
