@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from . import object_cache
-from .gentle_import import import_gently
+from .gentle_import import import_gently, load_library
 from .spec import KernelSpec, Spec
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MODES = ("behind", "wait", "off")
 PAUSE = 1e-4  # seconds of sleep, in which another thread gets the interpreter; without it that waits for the switch interval of 5 ms
+
+GRACE = 1e-3  # seconds in which the call that asked goes on with its work
 
 
 class Kernel:
@@ -112,7 +114,11 @@ class _AbsentError(Exception):
 def _found(spec: KernelSpec, turn: Any) -> Functions:
     pause = _pause if turn is _polite_turn else _no_pause
     with turn():
-        engine = import_gently(f"{__package__}.engine", pause)
+        try:
+            load_library()
+            engine = import_gently(f"{__package__}.engine", pause)
+        except (ImportError, OSError) as error:
+            raise _AbsentError(f"llvmlite cannot be loaded: {error}") from error
     with turn():
         reason = engine.missing()
         if reason is not None:
@@ -128,6 +134,8 @@ def _found(spec: KernelSpec, turn: Any) -> Functions:
             return found
     if mode() == "off":
         raise _AbsentError("SPACEBATCH_COMPILE is off, and its kernel is not on disk")
+    with turn():
+        import_gently(f"{__package__}.kernel", pause)
     code = engine.object_code(spec, engine.vector_bytes(), pause, turn)
     with turn():
         found = engine.loaded(code)
@@ -175,6 +183,7 @@ def _started() -> bool:
 def _work(queue: SimpleQueue[Kernel]) -> None:
     while True:
         kernel = queue.get()
+        time.sleep(GRACE)
         try:
             finish(kernel, _polite_turn)
         except Warning:  # where warnings are errors

@@ -32,7 +32,7 @@ NUMBERS = "biufcmM"  # kinds of NumPy's dtypes that are nothing but their bits
 # and 16 by two of PyTorch's, half of that 11 and 9.7, 4 MiB 84 and 54; threads of our own, which have to be woken, take 30 and 63.
 SHORT_BYTES = 1 << 16
 SHARED_BYTES = 1 << 20
-SHARED_BYTES_OF_OUR_OWN = 6 << 20
+SHARED_BYTES_OF_OUR_OWN = 4 << 20
 CHUNK_BYTES = 1 << 17  # what the last thread may be late by
 # Of a result that was there before, which non-temporal stores write: 64 MiB take 2.2 ms instead of 2.8 and 256 MiB 9.6 instead of 12.7,
 # but 16 MiB, which stay in the cache, 0.39 instead of 0.35. New memory was just zeroed through the cache by the operating system, and

@@ -130,6 +130,19 @@ def test_a_kernel_that_cannot_be_compiled_is_told_once(mode: str, monkeypatch: p
         right(found)
 
 
+def test_an_llvmlite_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("its library is not there")
+
+    monkeypatch.setattr(compiler, "import_gently", fails)
+    found = call()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match=r"^llvmlite cannot be loaded: its library is not there$"):
+            right(found)
+    assert call() == "llvmlite cannot be loaded: its library is not there"
+
+
 def test_a_damaged_file_is_replaced(nothing_compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACEBATCH_COMPILE", "wait")
     assert right(call())
