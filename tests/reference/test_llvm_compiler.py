@@ -364,7 +364,7 @@ def test_exit_waits_for_llvm_and_then_nothing_is_begun() -> None:
     """But a call at the very end, which waits, compiles for itself."""
     program = """
 import atexit
-from spacebatch.reference.llvm import compiler
+from spacebatch.reference.llvm import compiler, engine  # else llvmlite would not notice the exit
 atexit.unregister(compiler._at_exit)
 work = []
 
