@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from spacebatch.perf.baselines import PROVIDERS
 from spacebatch.perf.cases import Case
 from spacebatch.perf.checks import expected, same_bits
-from spacebatch.perf.suites import cases_of
-from spacebatch.perf.baselines import PROVIDERS
-from spacebatch.perf.suites import cpu_suite, gpu_suite
+from spacebatch.perf.suites import cases_of, cpu_suite, gpu_suite
 
 pytest.importorskip("pytest_benchmark")
 
