@@ -1,4 +1,4 @@
-"""Space-to-Batch and Batch-to-Space for PyTorch: Triton kernels on the GPU, NumPy on the CPU, gradients of every order.
+"""Space-to-Batch and Batch-to-Space for PyTorch: Triton kernels on the GPU, compiled kernels on the CPU, gradients of every order.
 
 >>> import torch, spacebatch
 >>> x = torch.rand(1, 3, 5, 5)
@@ -7,25 +7,23 @@
 >>> y.shape, torch.equal(spacebatch.batch_to_space(y, **g.inverse), x)
 (torch.Size([4, 3, 3, 3]), True)
 
-torch is imported when the first name that needs it is used, unless it is there already; `spacebatch.reference` works
-without it, on NumPy alone.
+Arrays of NumPy need no torch: nothing here imports it before a name that is about tensors alone is used.
 """
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .explanation import Explanation, explain
+from .functions import batch_to_space, space_to_batch
 from .reference.geometry import BlockGeometry, required_paddings
+from .reference.prepared import use_backend
 
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
-    from .backends import use_backend
-    from .choose import BlockChoice, choose_block
     from .compiled import use_compiled
-    from .conversion import Conversion
-    from .converting import convert
-    from .explanation import Explanation, explain
-    from .functions import batch_to_space, space_to_batch
+    from .nn.block_choice import BlockChoice, choose_block
+    from .nn.conversion_report import Conversion
+    from .nn.convert_network import convert
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,51 +45,38 @@ __all__ = [
     "use_compiled",
 ]
 
-_SUBMODULES = ("caffe2", "nn", "reference", "tensorflow")
-_HOME = {
-    "batch_to_space": "functions",
-    "space_to_batch": "functions",
-    "use_backend": "backends",
+_NEED_TORCH = {
+    "BlockChoice": "nn.block_choice",
+    "Conversion": "nn.conversion_report",
+    "choose_block": "nn.block_choice",
+    "convert": "nn.convert_network",
     "use_compiled": "compiled",
-    "Explanation": "explanation",
-    "explain": "explanation",
+    "nn": "nn",
 }
-# these bring torch.fx along
-_LATER = {"BlockChoice": "choose", "Conversion": "conversion", "choose_block": "choose", "convert": "converting"}
 
 
-def _load() -> None:
-    """Bring in everything that needs torch."""
+def _with_torch(module: str) -> Any:
+    """A module that needs torch, once the operators are registered."""
     try:
         import_module(".operators", __name__)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        message = (
-            "this part of spacebatch needs PyTorch, which is not installed; spacebatch.reference needs NumPy alone"
-        )
+        message = "this part of spacebatch needs PyTorch, which is not installed; arrays of NumPy do not"
         raise ModuleNotFoundError(message, name="torch") from error
-    for name, module in _HOME.items():
-        globals()[name] = getattr(import_module(f".{module}", __name__), name)
+    return import_module(f".{module}", __name__)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        if name != "reference":
-            _load()
-        return import_module(f".{name}", __name__)
-    if name in _HOME:
-        _load()
-        return globals()[name]
-    if name in _LATER:
-        _load()
-        return getattr(import_module(f".{_LATER[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers would take any name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        if name in ("caffe2", "reference", "tensorflow"):
+            return import_module(f".{name}", __name__)
+        if name not in _NEED_TORCH:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _with_torch(_NEED_TORCH[name])
+        return module if name == "nn" else getattr(module, name)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-if sys.modules.get("torch") is not None:
-    _load()

@@ -156,3 +156,29 @@ def _undo(order: Sequence[int]) -> list[int] | None:
     if list(order) == list(range(len(order))):
         return None
     return sorted(range(len(order)), key=order.__getitem__)
+
+
+def call(direction, geometry, x, number):
+    from . import traced
+
+    args = geometry.block_shape, geometry.paddings, geometry.spatial_dims
+    if direction == "space_to_batch":
+        return traced.space_to_batch(x, *args, number, geometry.batch_order, geometry.arrangement)
+    return traced.batch_to_space(x, *args, geometry.batch_order, geometry.arrangement)
+
+
+def split_views(geometry):
+    g = geometry
+    steps = space_to_batch_steps(
+        g.space_shape,
+        g.block_shape,
+        g.paddings,
+        g.spatial_dims,
+        [a.blocks for a in g.axes],
+        g.batch_order == "batch_major",
+        g.arrangement == "contiguous",
+        range(len(g.space_shape)),
+    )
+    split = steps.split
+    batch = [split[d] for d in steps.permutation]
+    return split, steps.permutation, batch

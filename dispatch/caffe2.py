@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
+from . import spelling
 from .caffe2_registry import (
     GradientMakerBase,
     OperatorDef,
@@ -28,10 +28,8 @@ from .caffe2_registry import (
     register_cpu_operator,
     register_gradient,
 )
-from .functions import ArrayT
-from .functions import batch_to_space as _batch_to_space
-from .functions import space_to_batch as _space_to_batch
 from .reference.arguments import Pair, as_integer, check_choice
+from .spelling import ArrayT, Blocks, Words
 
 __all__ = [
     "BatchToSpaceOp",
@@ -92,6 +90,8 @@ class SpaceBatchOpBase(ABC):
             checked[name] = as_integer(value, f"{self.type}: {name}")
             if checked[name] < 0:
                 raise ValueError(f"{self.type}: {name} must not be negative, got {checked[name]}")
+        for name, number in checked.items():
+            spelling.check_int64(f"{self.type}: {name}", number)
         check_choice(self.type, "order", self.order, ("NCHW",))
         for name, number in checked.items():
             object.__setattr__(self, name, number)
@@ -105,9 +105,27 @@ class SpaceBatchOpBase(ABC):
 
         return (side(self.pad_t), side(self.pad_b)), (side(self.pad_l), side(self.pad_r))
 
+    @property
+    def blocks(self) -> Blocks:
+        """The numbers in the form that both operators share with the other spellings."""
+        return Blocks((self.block_size, self.block_size), self.paddings, (2, 3))
+
+    def words(self) -> Words:
+        """How messages name those numbers."""
+
+        def border(k: int) -> str:
+            sides = ("pad_l", "pad_r") if k else ("pad_t", "pad_b")
+            before, after = ("pad" if getattr(self, side) is None else side for side in sides)
+            return f"({before}, {after})"
+
+        def remedy(k: int, missing: int) -> str:
+            return f"{'pad_r' if k else 'pad_b'}={self.paddings[k][1] + missing} would do"
+
+        return Words(self.type, lambda k: "block_size", border, "block_size**2", remedy)
+
     def check_input(self, input: Any) -> None:
         """The input is a 4-D array or tensor, or ValueError (TypeError if it is neither)."""
-        if not isinstance(input, (np.ndarray, Tensor)):
+        if not isinstance(input, np.ndarray) and not spelling.is_tensor(input):
             raise TypeError(
                 f"{self.type}: the input must be a torch.Tensor or a numpy.ndarray, got {type(input).__name__}"
             )
@@ -151,7 +169,7 @@ class SpaceToBatchOp(SpaceBatchOpBase):
         Source: Caffe2's SpaceToBatchOp::RunOnDevice.
         """
         self.check_input(input)
-        return _space_to_batch(input, (self.block_size, self.block_size), self.paddings)
+        return spelling.space_to_batch(self.words, input, self.blocks)
 
 
 @register_cpu_operator("BatchToSpace")
@@ -185,7 +203,7 @@ class BatchToSpaceOp(SpaceBatchOpBase):
         Source: Caffe2's BatchToSpaceOp::RunOnDevice.
         """
         self.check_input(input)
-        return _batch_to_space(input, (self.block_size, self.block_size), self.paddings)
+        return spelling.batch_to_space(self.words, input, self.blocks)
 
 
 @register_gradient("SpaceToBatch")

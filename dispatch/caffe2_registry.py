@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, overload
 
+from .spelling import shown
+
 
 class Operator(Protocol):
     """What a registered class makes when it is called with the arguments of a definition."""
@@ -34,13 +36,13 @@ _gradients: dict[str, Callable[..., GradientMaker]] = {}
 
 def _register(function: str, registry: dict[str, Any], method: str, name: str, cls: Any) -> Any:
     if not isinstance(name, str):
-        raise TypeError(f"{function}: name must be a string, got {name!r} of type {type(name).__name__}")
+        raise TypeError(f"{function}: name must be a string, got {shown(name)} of type {type(name).__name__}")
     if name in registry:
         raise ValueError(f"{function}: {name!r} is already registered, as {registry[name]!r}")
     if cls is None:
         return lambda decorated: _register(function, registry, method, name, decorated)
     if not callable(getattr(cls, method, None)):
-        raise TypeError(f"{function}: cls must be a class with a method {method}, got {cls!r}")
+        raise TypeError(f"{function}: cls must be a class with a method {method}, got {shown(cls)}")
     registry[name] = cls
     return cls
 
@@ -182,7 +184,7 @@ class OperatorDef:
 
 def _operator_class(type: str) -> Callable[..., Operator]:
     if not isinstance(type, str):
-        raise TypeError(f"OperatorDef: type must be a string, got {type!r}")
+        raise TypeError(f"OperatorDef: type must be a string, got {shown(type)}")
     if type not in _operators:
         raise ValueError(f"OperatorDef: type {type!r} is not a registered operator; known are {_listed(_operators)}")
     return _operators[type]
@@ -195,7 +197,7 @@ def _given_arguments(type: str, cls: Callable[..., Operator], arguments: Any) ->
     except (TypeError, ValueError):
         pairs = {None: None}
     if not all(isinstance(name, str) for name in pairs):
-        raise TypeError(f"{type}: arguments must map names to values, got {arguments!r}")
+        raise TypeError(f"{type}: arguments must map names to values, got {shown(arguments)}")
     given = {name: value for name, value in sorted(pairs.items()) if value is not None}
     known = inspect.signature(cls).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
@@ -208,9 +210,9 @@ def _given_arguments(type: str, cls: Callable[..., Operator], arguments: Any) ->
 def _one_name(type: str, field_name: str, names: Any) -> tuple[str, ...]:
     listed = (names,) if isinstance(names, str) else names
     if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
-        raise TypeError(f"{type}: {field_name} must be a string or a sequence of strings, got {names!r}")
+        raise TypeError(f"{type}: {field_name} must be a string or a sequence of strings, got {shown(names)}")
     if len(listed) != 1:
-        raise ValueError(f"{type}: {field_name} must name one blob, got {names!r}")
+        raise ValueError(f"{type}: {field_name} must name one blob, got {shown(names)}")
     return tuple(listed)
 
 
@@ -252,7 +254,7 @@ def create_operator(
 def _check_definition(where: str, definition: Any) -> None:
     if not isinstance(definition, OperatorDef):
         kind = type(definition).__name__
-        raise TypeError(f"{where}: definition must be an OperatorDef, got {definition!r} of type {kind}")
+        raise TypeError(f"{where}: definition must be an OperatorDef, got {shown(definition)} of type {kind}")
 
 
 class GradientMakerBase(ABC):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spacebatch.reference.pad_value import check_pad_value
+from spacebatch.reference.prepared import Direction
 
-from .backend import Direction, PadValue
+from .eager import PadValue
 
 
 def check_tensor(op: str, x: Tensor) -> None:
@@ -50,14 +50,6 @@ def torch_pad_value(value: Any, dtype: torch.dtype) -> PadValue:
         return number
     integers = torch.iinfo(dtype)
     return check_pad_value(value, "i", integers.min, integers.max, name)
-
-
-def check_array(op: Direction, array: Any, out: Any) -> None:
-    """A NumPy array, and an `out` that is none of PyTorch's."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(array).__name__}")
-    if isinstance(out, Tensor):
-        raise TypeError(f"{op}: out is a torch.Tensor, but the input is a NumPy array")
 
 
 def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -> None:

@@ -1,18 +1,18 @@
-"""`spacebatch.explain`: which way a call takes, which backend and kernel, and why not another."""
+"""`spacebatch.explain`: which route a call takes, which backend and kernel, and why not another."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from torch import Tensor
 
+from spacebatch.reference import prepared
+from spacebatch.reference.functions import layout_of, result_like
 from spacebatch.reference.geometry import BlockGeometry
-
-from . import backends, checks, llvm_backend, routes, strided_copy
-from .backend import Direction
+from spacebatch.reference.prepared import Direction, Layout
 
 if TYPE_CHECKING:
     from .nn.functional import AtrousExplanation
@@ -25,15 +25,15 @@ class Explanation:
     Attributes:
         operation: "space_to_batch" or "batch_to_space".
         geometry: the block geometry of the call.
-        way: "aten", "operator", "autograd" or "backend" for tensors, "reference" for NumPy arrays.
+        route: "aten", "operator", "autograd" or "eager"; arrays are always eager.
         backend: name of the backend, None where none can run.
-        kernel: what the backend would launch or copy.
+        kernel: what the backend would launch or copy. While a kernel of the CPU is being compiled, the backend after it serves.
         reasons: for each backend asked, None if it can run and otherwise why not.
     """
 
     operation: str
     geometry: BlockGeometry
-    way: str
+    route: str
     backend: str | None
     kernel: str
     reasons: dict[str, str | None] = field(hash=False)
@@ -45,7 +45,7 @@ class Explanation:
         lines = [
             f"{self.operation}: {source} -> {result}",
             f"  blocks   {g.block_shape} on dims {g.spatial_dims}, borders {g.paddings}, {g.batch_order}, {g.arrangement}",
-            f"  way      {self.way}: {_WAYS[self.way]}",
+            f"  route    {self.route}: {_ROUTES[self.route]}",
             f"  backend  {self.backend}",
             f"  kernel   {self.kernel}",
         ]
@@ -53,13 +53,13 @@ class Explanation:
         return "\n".join(lines)
 
 
-_WAYS = {
+_ROUTES = {
     "aten": "compiling or transforming, hence PyTorch's own operators",
     "operator": "a tensor subclass or a dispatch mode, hence torch.ops.spacebatch",
     "autograd": "a gradient is wanted",
-    "backend": "eager, straight to the backend",
-    "reference": "a NumPy array",
+    "eager": "straight to the backend",
 }
+_ATEN_KERNEL = "pad, reshape, permute, clone, view"
 
 
 @overload
@@ -81,12 +81,12 @@ def explain(
 def explain(
     operation: str | Callable[..., Any], x: Any, block_shape: Any, *borders: Any, **options: Any
 ) -> Explanation | AtrousExplanation:
-    """Tell which way, backend and kernel a call takes, and why; the arguments are those of the call.
+    """Tell which route, backend and kernel a call takes, and why; the arguments are those of the call.
 
     >>> import torch, spacebatch
     >>> told = spacebatch.explain("space_to_batch", torch.ones(1, 3, 5, 5), 2, "auto")
-    >>> told.way, told.backend
-    ('backend', 'llvm')
+    >>> told.route, told.backend
+    ('eager', 'llvm')
     >>> print(told)  # doctest: +ELLIPSIS
     space_to_batch: (1, 3, 5, 5) -> (4, 3, 3, 3)
       blocks   (2, 2) on dims (2, 3), borders ((0, 1), (0, 1)), block_major, interleaved
@@ -95,8 +95,8 @@ def explain(
     Args:
         operation: "space_to_batch" or "batch_to_space", or the function; or one of `nn.functional.atrous_conv*d`, whose
             arguments follow, for the method it takes and the times behind it.
-        x: the tensor or array; a meta tensor will do.
-        block_shape, borders, options: as in the call; `pad_value` and `out` do not matter.
+        x: the tensor or array. For a meta tensor it tells what a GPU would do.
+        block_shape, borders, options: as in the call; `pad_value` does not matter.
 
     Returns:
         An `Explanation`; of an atrous convolution an `nn.functional.AtrousExplanation`.
@@ -113,52 +113,37 @@ def explain(
         raise ValueError(
             f"explain: the operation must be space_to_batch, batch_to_space or atrous_conv1d, 2d or 3d, got {operation!r}"
         )
-    options = {key: value for key, value in options.items() if key not in ("pad_value", "out")}
-    if not isinstance(x, (Tensor, np.ndarray)):
-        raise TypeError(f"explain: x must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
-    geometry = (BlockGeometry if name == "space_to_batch" else BlockGeometry.from_batch)(
-        tuple(x.shape), block_shape, *borders, **options
-    )
+    out = options.pop("out", None)
+    options.pop("pad_value", None)
     direction: Direction = "space_to_batch" if name == "space_to_batch" else "batch_to_space"
+    make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
     if isinstance(x, np.ndarray):
-        return _of_array(direction, geometry, x)
+        geometry = make(x.shape, block_shape, *borders, **options)
+        shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+        result = result_like(x, shape) if out is None else out
+        return _asked(direction, geometry, "eager", layout_of(x), layout_of(result, new=out is None), "numpy")
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        raise TypeError(f"explain: x must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
+    from . import checks, eager, routes
+
+    geometry = make(tuple(x.shape), block_shape, *borders, **options)
     checks.check_tensor(name, x)
-    way = routes.way(x)
-    if way == "aten":
-        return Explanation(name, geometry, way, "torch", _TORCH_KERNEL, {})
-    forced = backends.forced
+    route = routes.route_of(x)
+    if route == "aten":
+        return Explanation(name, geometry, route, "torch", _ATEN_KERNEL, {})
+    layouts = eager.layouts_of(direction, geometry, x, out)
+    return _asked(direction, geometry, route, *layouts, "cuda" if x.is_meta else x.device.type)
+
+
+def _asked(
+    direction: Direction, geometry: BlockGeometry, route: str, source: Layout, result: Layout, device: str
+) -> Explanation:
+    """What the loop over the backends finds, with nothing compiled."""
     reasons: dict[str, str | None] = {}
-    for backend in backends.candidates(x) if forced is None else (forced,):
-        reasons[backend.name] = reason = backend.can_run(direction, geometry, x, None)
-        if reason is None:
-            return Explanation(
-                name, geometry, way, backend.name, _kernel(backend.name, direction, geometry, x), reasons
-            )
-    return Explanation(name, geometry, way, None, "none: the call fails", reasons)
-
-
-def _of_array(direction: Direction, geometry: BlockGeometry, x: np.ndarray[Any, Any]) -> Explanation:
-    call = llvm_backend.array_call(direction, geometry, x)
-    if not isinstance(call, str):
-        return Explanation(direction, geometry, "reference", "llvm", str(call), {"llvm": None})
-    return Explanation(direction, geometry, "reference", "numpy", _NUMPY_KERNEL, {"llvm": call, "numpy": None})
-
-
-_NUMPY_KERNEL = "strided copies of whole rectangles, border filled apart"
-_TORCH_KERNEL = "pad, reshape, permute, clone, view"
-
-
-def _kernel(backend: str, direction: Direction, geometry: BlockGeometry, x: Tensor) -> str:
-    if backend == "triton":
-        from spacebatch.tl_kernels import launch
-
-        return launch.describe(direction, geometry, x)
-    if backend == "numpy":
-        return _NUMPY_KERNEL
-    if backend == "llvm":
-        call = llvm_backend.call_for(direction, geometry, x)
-        assert not isinstance(call, str)
-        return str(call.prepared)
-    if x.device.type == "cpu" and not geometry.empty:
-        return strided_copy.describe(direction, geometry, x)
-    return _TORCH_KERNEL
+    for name, answer in prepared.answers(direction, geometry, source, result, device):
+        if not isinstance(answer, str):
+            reasons[name] = None
+            return Explanation(direction, geometry, route, name, str(answer), reasons)
+        reasons[name] = answer
+    return Explanation(direction, geometry, route, None, "none: the call fails", reasons)

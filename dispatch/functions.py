@@ -1,25 +1,63 @@
-"""`spacebatch.space_to_batch` and `spacebatch.batch_to_space`: arguments in, the front door behind."""
+"""`spacebatch.space_to_batch` and `spacebatch.batch_to_space`: arrays go to the reference, which needs no torch, tensors to `tensors`."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
-from torch import Tensor
+import numpy.typing as npt
 
+from spacebatch.reference import functions as arrays
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
-from spacebatch.reference.functions import array_to_batch, array_to_space
+from spacebatch.reference.prepared import Direction
 
-from . import llvm_backend, routes, traced
-from .checks import check_apart, check_array, check_out, torch_pad_value
-from .checks import check_tensor as check_tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-ArrayT = TypeVar("ArrayT", Tensor, "np.ndarray[Any, np.dtype[Any]]")
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+tensors: Any = importlib.import_module(".tensors", __package__) if sys.modules.get("torch") is not None else None
 
 
+def _tensors(op: Direction, x: object) -> Any:
+    """`tensors`, imported for the first tensor where torch came after this module; without torch there is none."""
+    global tensors
+    if sys.modules.get("torch") is None:
+        raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
+    from . import tensors as found
+
+    tensors = found
+    return found
+
+
+@overload
 def space_to_batch(
-    x: ArrayT,
+    x: Tensor,
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    pad_value: bool | int | float | complex = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: Tensor | None = ...,
+) -> Tensor: ...
+@overload
+def space_to_batch(
+    x: npt.NDArray[ScalarT],
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    pad_value: bool | int | float | complex = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: npt.NDArray[ScalarT] | None = ...,
+) -> npt.NDArray[ScalarT]: ...
+def space_to_batch(
+    x: Any,
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
@@ -27,8 +65,8 @@ def space_to_batch(
     pad_value: bool | int | float | complex = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """Move blocks of the spatial dims into the batch, padding on the way: one pass over memory.
 
     >>> import torch, spacebatch
@@ -66,47 +104,54 @@ def space_to_batch(
     Source: Caffe2's SpaceToBatch and TensorFlow's SpaceToBatchND; batch-major and contiguous it is Swin's window partition,
     batch-major and interleaved MaxViT's grid partition.
     """
-    if isinstance(x, Tensor):
-        number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
-        way = routes.way(x)
-        if x.is_nested or x.is_quantized or (way != "backend" and way != "autograd") or out is not None:
-            check_tensor("space_to_batch", x)
-        if way == "aten" or (way == "operator" and routes.symbolic(x)):
-            result = traced.space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
-            return result if out is None else traced.into("space_to_batch", x, result, out)
-        call = routes.space_call(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
-        if out is None:
-            return routes.space_to_batch(x, call, number, way)
-        check_out("space_to_batch", x, call.geometry.batch_shape, out)
-        if way != "operator":
-            check_apart("space_to_batch", x, out)
-        if way == "backend":
-            return call.to_batch(x, number, out)
-        return out.copy_(routes.space_to_batch(x, call, number, way))
-    check_array("space_to_batch", x, out)
-    return array_to_batch(
-        llvm_backend.array_copies().to_batch,
-        x,
-        block_shape,
-        paddings,
-        spatial_dims,
-        pad_value,
-        batch_order,
-        arrangement,
-        out,
+    if isinstance(x, np.ndarray):
+        return arrays.space_to_batch(
+            x,
+            block_shape,
+            paddings,
+            spatial_dims=spatial_dims,
+            pad_value=pad_value,
+            batch_order=batch_order,
+            arrangement=arrangement,
+            out=out,
+        )
+    return (tensors or _tensors("space_to_batch", x)).space_to_batch(
+        x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, out
     )
 
 
+@overload
 def batch_to_space(
-    y: ArrayT,
+    y: Tensor,
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: Tensor | None = ...,
+) -> Tensor: ...
+@overload
+def batch_to_space(
+    y: npt.NDArray[ScalarT],
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    spatial_dims: int | Sequence[int] | None = ...,
+    batch_order: BatchOrder = ...,
+    arrangement: Arrangement = ...,
+    out: npt.NDArray[ScalarT] | None = ...,
+) -> npt.NDArray[ScalarT]: ...
+def batch_to_space(
+    y: Any,
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
     spatial_dims: int | Sequence[int] | None = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """Move blocks from the batch back into the spatial dims, cropping on the way: the inverse of `space_to_batch`.
 
     >>> import torch, spacebatch
@@ -133,22 +178,10 @@ def batch_to_space(
 
     Source: Caffe2's BatchToSpace and TensorFlow's BatchToSpaceND.
     """
-    if isinstance(y, Tensor):
-        way = routes.way(y)
-        if y.is_nested or y.is_quantized or (way != "backend" and way != "autograd") or out is not None:
-            check_tensor("batch_to_space", y)
-        if way == "aten" or (way == "operator" and routes.symbolic(y)):
-            result = traced.batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
-            return result if out is None else traced.into("batch_to_space", y, result, out)
-        call = routes.batch_call(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
-        if out is None:
-            return routes.batch_to_space(y, call, way)
-        check_out("batch_to_space", y, call.geometry.space_shape, out)
-        if way != "operator":
-            check_apart("batch_to_space", y, out)
-        if way == "backend":
-            return call.to_space(y, out)
-        return out.copy_(routes.batch_to_space(y, call, way))
-    check_array("batch_to_space", y, out)
-    copy = llvm_backend.array_copies().to_space
-    return array_to_space(copy, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)
+    if isinstance(y, np.ndarray):
+        return arrays.batch_to_space(
+            y, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, out=out
+        )
+    return (tensors or _tensors("batch_to_space", y)).batch_to_space(
+        y, block_shape, crops, spatial_dims, batch_order, arrangement, out
+    )

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor
 
 import spacebatch
-from spacebatch.perf.eager import eager_batch_to_space, eager_space_to_batch
-from spacebatch.perf.timing import Call, copy_of, hardware, interleaved, software
 from spacebatch.reference import BlockGeometry, definition
+from spacebatch.reference.prepared import Direction
 
-from .backend import Direction
+from .by_hand import by_hand
 from .picture import draw, read
+from .timing import Call, copy_of, hardware, interleaved, software
 
 TIMED_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}  # the photograph is repeated up to here: beyond any cache
 ROUNDS = 21
@@ -234,15 +235,19 @@ def _print_times(photograph: Tensor, geometry: BlockGeometry) -> None:
     to_batch, to_space = 4 * (x.numel() + y.numel()), 8 * x.numel()  # bytes; what is cropped need not be read
     print(f"\nTimes of {repeats} such photographs, {x.numel() * 4 / 1e6:.0f} MB: medians of {ROUNDS} interleaved runs")
     print(f"  {'operation':18}{'backend':10}{'ms':>9}{'GB/s':>10}{'of a copy':>12}{'eager ms':>12}{'speed-up':>11}")
-    rows: tuple[tuple[str, Direction, tuple[_Operation, _Operation], Tensor, Tensor, int], ...] = (
-        ("space_to_batch", "space_to_batch", (spacebatch.space_to_batch, eager_space_to_batch), x, y, to_batch),
-        ("  backward", "batch_to_space", (spacebatch.space_to_batch, eager_space_to_batch), x, y, to_space),
-        ("batch_to_space", "batch_to_space", (spacebatch.batch_to_space, eager_batch_to_space), y, x, to_space),
-        ("  backward", "space_to_batch", (spacebatch.batch_to_space, eager_batch_to_space), y, x, to_batch),
+    shapes = BlockGeometry(x.shape, *arguments)
+    rows: tuple[tuple[str, Direction, Tensor, Tensor, int], ...] = (
+        ("space_to_batch", "space_to_batch", x, y, to_batch),
+        ("  backward", "batch_to_space", x, y, to_space),
+        ("batch_to_space", "batch_to_space", y, x, to_space),
+        ("  backward", "space_to_batch", y, x, to_batch),
     )
-    for name, moved_by, pair, source, result, moved in rows:
+    for name, moved_by, source, result, moved in rows:
+        operation: Direction = "space_to_batch" if source is x else "batch_to_space"
         timed = _backward if name.startswith(" ") else _forward
-        call, eager = (timed(operation, source, result, arguments) for operation in pair)
+        keywords = shapes.arguments if source is x else shapes.inverse
+        call = timed(partial(getattr(spacebatch, operation), **keywords), source, result)
+        eager = timed(by_hand(operation, shapes), source, result)
         calls = {"call": call, "eager": eager, "copy": copy_of(moved, device)}
         times = {key: timing.median for key, timing in interleaved(calls, device, rounds=ROUNDS).items()}
         backend = spacebatch.explain(moved_by, x if moved_by == "space_to_batch" else y, *arguments).backend
@@ -256,11 +261,11 @@ def _print_times(photograph: Tensor, geometry: BlockGeometry) -> None:
     )
 
 
-def _forward(operation: _Operation, source: Tensor, result: Tensor, arguments: Any) -> Call:
-    return lambda: operation(source, *arguments)
+def _forward(operation: _Operation, source: Tensor, result: Tensor) -> Call:
+    return lambda: operation(source)
 
 
-def _backward(operation: _Operation, source: Tensor, result: Tensor, arguments: Any) -> Call:
+def _backward(operation: _Operation, source: Tensor, result: Tensor) -> Call:
     leaf = source.detach().requires_grad_()
-    output = operation(leaf, *arguments)
+    output = operation(leaf)
     return lambda: torch.autograd.grad(output, leaf, result, retain_graph=True)

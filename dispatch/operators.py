@@ -16,7 +16,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.geometry import BlockGeometry
 
-from . import aten, backends, checks, routes
+from . import aten, checks, eager
 
 _library = torch.library.Library("spacebatch", "DEF")
 # any strides are read as they are, so that a compiler has no reason to copy an input first
@@ -64,7 +64,7 @@ def _space_to_batch(
     )
     checks.check_tensor("space_to_batch", x)
     number = checks.torch_pad_value(pad_value, x.dtype)
-    return backends.run("space_to_batch", geometry, routes.resolved(x), number)
+    return eager.run("space_to_batch", geometry, x, eager.pad_bits(number, x.dtype))
 
 
 def _batch_to_space(
@@ -85,7 +85,7 @@ def _batch_to_space(
         arrangement=arrangement,
     )
     checks.check_tensor("batch_to_space", y)
-    return backends.run("batch_to_space", geometry, routes.resolved(y), 0)
+    return eager.run("batch_to_space", geometry, y, b"")
 
 
 _library.impl("space_to_batch", _space_to_batch, "CompositeExplicitAutograd")

@@ -1,30 +1,26 @@
-"""The way of one call on torch tensors: which of four ways it takes, and its gradients.
+"""The routes of a call on a tensor, and its gradients.
 
-1. Compiling, or inside a functorch transform or autograd's batching of gradients: the pure aten spelling, which the
+1. Compiling, or inside a functorch transform or autograd's batching of gradients: PyTorch's own operators, which the
    compiler fuses and transforms take apart.
 2. A tensor subclass or a dispatch mode: the registered `torch.ops.spacebatch` operator.
 3. A gradient is wanted, or forward-mode AD is on: an `autograd.Function`, whose gradient is the other operator.
-4. Otherwise: the backend, directly.
+4. Otherwise: eager, straight to the backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.keyed import keyed
+from spacebatch.reference.prepared import Direction
 
-from . import backends, llvm_backend, sharding, torch_backend, torch_private
-from .backend import Direction, Into, PadValue
+from . import aten, sharding, torch_private
+from .eager import PadValue, pad_bits, run
 
-Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
-_Kind: TypeAlias = "tuple[tuple[int, ...], torch.dtype]"
-_Kernel: TypeAlias = Callable[[Tensor, PadValue], Tensor]
+Route: TypeAlias = Literal["aten", "operator", "autograd", "eager"]
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, torch.nn.Buffer))
 _is_compiling = torch_private.is_compiling
@@ -36,8 +32,8 @@ _forward_ad = torch_private.forward_ad_active
 _grad_enabled = torch.is_grad_enabled
 
 
-def way(x: Tensor) -> Way:
-    """Which of the four ways a call with this input takes."""
+def route_of(x: Tensor) -> Route:
+    """Which of the four routes a call with this input takes."""
     if type(x) in _PLAIN:
         if _is_compiling() or _is_tracing() or _functorch_level() is not None or not _has_storage(x):
             return "aten"
@@ -45,162 +41,83 @@ def way(x: Tensor) -> Way:
             return "aten" if _forward_ad() else "operator"  # the operator would lose tangents
         if (x.requires_grad and _grad_enabled()) or _forward_ad():
             return "autograd"
-        return "backend"
+        return "eager"
     return "aten" if _is_compiling() or _forward_ad() else "operator"
-
-
-def symbolic(x: Tensor) -> bool:
-    """Whether a size of x is a symbol, of which no geometry can be made."""
-    return any(isinstance(size, torch.SymInt) for size in x.shape)
-
-
-def resolved(x: Tensor) -> Tensor:
-    """x with lazy conjugation and negation carried out: backends move raw bits."""
-    return x.resolve_conj().resolve_neg()
-
-
-class Call:
-    """What is worked out once for all calls of one shape with the same arguments."""
-
-    __slots__ = ("_into", "_to_batch", "_to_space", "geometry")
-
-    def __init__(self, geometry: BlockGeometry) -> None:
-        self.geometry = geometry
-        self._to_batch: dict[_Kind, _Kernel] = {}  # of CPU tensors, by strides and dtype
-        self._to_space: dict[_Kind, _Kernel] = {}
-        self._into: dict[tuple[Direction, _Kind, tuple[int, ...]], Into] = {}  # and by those of an `out`
-
-    def to_batch(self, x: Tensor, pad_value: PadValue, out: Tensor | None = None) -> Tensor:
-        """space_to_batch of a plain tensor, without a look for gradients; `out` was checked."""
-        if x.is_complex() or x.is_neg():
-            x = resolved(x)
-        if not x.is_cpu or backends.forced is not None:
-            return backends.run("space_to_batch", self.geometry, x, pad_value, out)
-        if out is None:
-            kernel = self._to_batch.get((x.stride(), x.dtype)) or self._kernel("space_to_batch", self._to_batch, x)
-            return kernel(x, pad_value)
-        return self._written("space_to_batch", x, pad_value, out)
-
-    def to_space(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """batch_to_space of a plain tensor, without a look for gradients; `out` was checked."""
-        if y.is_complex() or y.is_neg():
-            y = resolved(y)
-        if not y.is_cpu or backends.forced is not None:
-            return backends.run("batch_to_space", self.geometry, y, 0, out)
-        if out is None:
-            kernel = self._to_space.get((y.stride(), y.dtype)) or self._kernel("batch_to_space", self._to_space, y)
-            return kernel(y, 0)
-        return self._written("batch_to_space", y, 0, out)
-
-    def _kernel(self, direction: Direction, kept: dict[_Kind, _Kernel], x: Tensor) -> _Kernel:
-        found = llvm_backend.call_for(direction, self.geometry, x)
-        kernel = partial(torch_backend.run, direction, self.geometry, out=None) if isinstance(found, str) else found
-        if len(kept) > 64:
-            kept.clear()
-        kept[x.stride(), x.dtype] = kernel
-        return kernel
-
-    def _written(self, direction: Direction, source: Tensor, pad_value: PadValue, out: Tensor) -> Tensor:
-        """`out`, filled."""
-        key = direction, (source.stride(), source.dtype), out.stride()
-        into = self._into.get(key)
-        if into is None:
-            if len(self._into) > 64:
-                self._into.clear()
-            into = self._into[key] = llvm_backend.into(direction, self.geometry, source, out)
-        backends.tell_autograd(out)
-        into(source, out, pad_value)
-        return out
 
 
 class SpaceToBatch(torch.autograd.Function):
     """Gradient and tangent of space_to_batch; the padding is a constant."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, call: Call, pad_value: PadValue) -> Tensor:
-        ctx.call = call
-        return call.to_batch(x, pad_value)
+    def forward(ctx: Any, x: Tensor, geometry: BlockGeometry, pad: bytes) -> Tensor:
+        ctx.geometry = geometry
+        return run("space_to_batch", geometry, x, pad)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return batch_to_space(grad, ctx.call, way(grad)), None, None
+        return call("batch_to_space", ctx.geometry, grad), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return space_to_batch(tangent, ctx.call, 0, way(tangent))
+        return call("space_to_batch", ctx.geometry, tangent)
 
 
 class BatchToSpace(torch.autograd.Function):
     """Gradient and tangent of batch_to_space; what was cropped gets zero."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, call: Call) -> Tensor:
-        ctx.call = call
-        return call.to_space(y)
+    def forward(ctx: Any, y: Tensor, geometry: BlockGeometry) -> Tensor:
+        ctx.geometry = geometry
+        return run("batch_to_space", geometry, y, b"")
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return space_to_batch(grad, ctx.call, 0, way(grad)), None
+        return call("space_to_batch", ctx.geometry, grad), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return batch_to_space(tangent, ctx.call, way(tangent))
+        return call("batch_to_space", ctx.geometry, tangent)
 
 
-_apply_to_batch = torch_private.apply_of(SpaceToBatch)
-_apply_to_space = torch_private.apply_of(BatchToSpace)
+_space_to_batch = torch_private.apply_of(SpaceToBatch)
+_batch_to_space = torch_private.apply_of(BatchToSpace)
 
 
-def space_to_batch(x: Tensor, call: Call, pad_value: PadValue, way: Way) -> Tensor:
-    """space_to_batch of a tensor of the geometry's space shape, the way it must go."""
-    if way == "backend":
-        return call.to_batch(x, pad_value)
-    if way == "autograd":
-        return _apply_to_batch(x, call, pad_value)  # type: ignore[no-any-return]
-    if way == "operator":
-        return operator(torch.ops.spacebatch.space_to_batch, x, operator_arguments(call.geometry, pad_value))
-    return torch_backend.run_aten("space_to_batch", call.geometry, x, pad_value)
+def call(
+    direction: Direction, geometry: BlockGeometry, x: Tensor, number: PadValue = 0, route: Route | None = None
+) -> Tensor:
+    """One operator on a tensor of the geometry's shape, by the route that it must take.
+
+    Args:
+        direction, geometry, x: of the call.
+        number: the pad value, checked.
+        route: where it is known already.
+    """
+    if route is None:
+        route = route_of(x)
+    if route == "eager":
+        return run(direction, geometry, x, pad_bits(number, x.dtype))
+    if route == "autograd":
+        if direction == "space_to_batch":
+            return _space_to_batch(x, geometry, pad_bits(number, x.dtype))  # type: ignore[no-any-return]
+        return _batch_to_space(x, geometry)  # type: ignore[no-any-return]
+    if route == "operator":
+        return _operator(direction, geometry, x, number)
+    return aten.call(direction, geometry, x, number)
 
 
-def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
-    """batch_to_space of a tensor of the geometry's batch shape, the way it must go."""
-    if way == "backend":
-        return call.to_space(y)
-    if way == "autograd":
-        return _apply_to_space(y, call)  # type: ignore[no-any-return]
-    if way == "operator":
-        return operator(torch.ops.spacebatch.batch_to_space, y, operator_arguments(call.geometry))
-    return torch_backend.run_aten("batch_to_space", call.geometry, y, 0)
-
-
-def operator(op: Any, x: Tensor, arguments: tuple[Any, ...]) -> Tensor:
-    """A call of a registered operator; what it needs to know of the tensor's kind is brought in first."""
+def _operator(direction: Direction, geometry: BlockGeometry, x: Tensor, number: PadValue) -> Tensor:
+    """The registered operator; what it needs to know of the tensor's kind is brought in first."""
+    operator = getattr(torch.ops.spacebatch, direction)
+    arguments = operator_arguments(direction, geometry, number)
     if sharding.is_distributed(x) and not sharding.register():
-        return sharding.replicated(op, x, arguments)
-    return op(x, *arguments)  # type: ignore[no-any-return]
+        return sharding.replicated(operator, x, arguments)
+    return operator(x, *arguments)  # type: ignore[no-any-return]
 
 
-def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[Any, ...]:
+def operator_arguments(direction: Direction, geometry: BlockGeometry, number: PadValue) -> tuple[Any, ...]:
     """What `torch.ops.spacebatch.*` takes after the tensor; borders travel as a flat list."""
     borders = [side for pair in geometry.paddings for side in pair]
-    return (
-        geometry.block_shape,
-        borders,
-        geometry.spatial_dims,
-        *pad_value,
-        geometry.batch_order,
-        geometry.arrangement,
-    )
-
-
-@keyed(maxsize=1024)
-def space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
-    """The call of `space_to_batch` with these arguments, kept where they are plain ints, tuples and lists."""
-    return Call(BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement))
-
-
-@keyed(maxsize=1024)
-def batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
-    """The call of `batch_to_space` with these arguments, likewise."""
-    make = BlockGeometry.from_batch
-    return Call(make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement))
+    pad = (number,) if direction == "space_to_batch" else ()
+    order = geometry.batch_order, geometry.arrangement
+    return (geometry.block_shape, borders, geometry.spatial_dims, *pad, *order)

@@ -1,92 +1,102 @@
-"""PyTorch's own operators: strided copies on the CPU, the aten spelling anywhere else."""
+"""PyTorch's own operators as a backend: a pad or a crop where there is a border, and one strided copy."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.memory_order import dense_strides, memory_order
+from spacebatch.reference.prepared import Answer, Backend, Direction, Layout
 
-from . import aten, strided_copy
-from .backend import Backend, Direction, PadValue, empty_result
+from . import aten
 
-# dtypes that an operator lacks travel as integers of the same width
-AS_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
-
-def _can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None) -> str | None:
-    return None
-
-
-def aten_steps(direction: Direction, geometry: BlockGeometry, order: tuple[int, ...]) -> aten.Steps:
-    """The steps of the aten spelling for a geometry and a memory order."""
-    to_batch = direction == "space_to_batch"
-    return (aten.space_to_batch_steps if to_batch else aten.batch_to_space_steps)(
-        geometry.space_shape if to_batch else geometry.batch_shape,
-        geometry.block_shape,
-        geometry.paddings,
-        geometry.spatial_dims,
-        [axis.blocks if to_batch else axis.size for axis in geometry.axes],
-        geometry.batch_order == "batch_major",
-        geometry.arrangement == "contiguous",
-        order,
+# What all of PyTorch's operators know on every device; the others travel as integers of the same width.
+_KNOWN = frozenset(
+    getattr(torch, name)
+    for name in (
+        "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()  # noqa: SIM905
     )
+)
 
 
-_cached_steps = lru_cache(maxsize=4096)(aten_steps)
+class TorchCopy:
+    """A prepared call: views of source and result whose dims correspond, and a copy between them."""
+
+    def __init__(self, direction: Direction, geometry: BlockGeometry, source: Layout) -> None:
+        self._to_batch = direction == "space_to_batch"
+        self._geometry = geometry
+        self._bits = None if source.dtype in _KNOWN else INTEGERS[source.itemsize]
+        self._dtype = self._bits or source.dtype
+        self._space, self._permutation, self._batch = aten.split_views(geometry)
+
+    def ready(self, wait: bool = False) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes) -> None:
+        """Fill the result."""
+        source, result = source.detach(), result.detach()
+        if self._bits is not None:
+            source, result = source.view(self._bits), result.view(self._bits)
+        geometry = self._geometry
+        if not self._to_batch:
+            self._to_space(source, result)
+            return
+        number = 0 if not pad else torch.tensor(list(pad), dtype=torch.uint8, device="cpu").view(self._dtype).item()
+        if geometry.empty:
+            result.fill_(number)
+            return
+        if geometry.padded:
+            source = _padded(geometry, source, number)
+        result.view(self._batch).copy_(source.view(self._space).permute(self._permutation))
+
+    def _to_space(self, source: Tensor, result: Tensor) -> None:
+        geometry = self._geometry
+        whole = result
+        if geometry.padded:
+            order = memory_order(geometry.batch_shape, source.stride())
+            shape = _padded_shape(geometry)
+            whole = source.new_empty_strided(shape, dense_strides(shape, order))
+        whole.view(self._space).permute(self._permutation).copy_(source.view(self._batch))
+        if whole is not result:
+            for axis in geometry.axes:
+                whole = whole.narrow(axis.dim, axis.before, axis.size)
+            result.copy_(whole)
+
+    def __str__(self) -> str:
+        if self._geometry.empty:
+            return "nothing to move"
+        if not self._geometry.padded:
+            return "one strided copy"
+        return "padded, then one strided copy" if self._to_batch else "one strided copy, then cropped"
 
 
-def run_aten(direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue) -> Tensor:
-    """The aten spelling of a geometry, as a graph or a transform takes it apart."""
-    steps = aten_steps(direction, geometry, aten.output_order(source))
-    if direction == "space_to_batch":
-        return aten.space_to_batch(source, steps, pad_value)
-    return aten.batch_to_space(source, steps)
+def _padded_shape(geometry: BlockGeometry) -> tuple[int, ...]:
+    shape = list(geometry.space_shape)
+    for axis in geometry.axes:
+        shape[axis.dim] = axis.block * axis.blocks
+    return tuple(shape)
 
 
-def run(
-    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
-) -> Tensor:
-    if source.is_cpu and not geometry.empty:
-        return _strided(direction, geometry, source, pad_value, out)
-    steps = _cached_steps(direction, geometry, aten.output_order(source))
-    if direction == "space_to_batch":
-        result = aten.space_to_batch(source, steps, pad_value)
-    else:
-        result = aten.batch_to_space(source, steps)
-    if out is not None:
-        return out.copy_(result)
-    # The spelling ends in a view of its own copy; autograd would not let its users write to that in place.
-    return result if result._base is None else result.data
+def _padded(geometry: BlockGeometry, x: Tensor, number: bool | int | float | complex) -> Tensor:
+    if not isinstance(number, complex):
+        borders = dict(zip(geometry.spatial_dims, geometry.paddings, strict=True))
+        dims = range(len(geometry.space_shape) - 1, min(borders) - 1, -1)
+        return torch.constant_pad_nd(x, [side for d in dims for side in borders.get(d, (0, 0))], number)
+    shape = _padded_shape(geometry)
+    padded = x.new_empty_strided(shape, dense_strides(shape, memory_order(x.shape, x.stride()))).fill_(number)
+    inside = padded
+    for axis in geometry.axes:
+        inside = inside.narrow(axis.dim, axis.before, axis.size)
+    inside.copy_(x)
+    return padded
 
 
-def _strided(
-    direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
-) -> Tensor:
-    to_batch = direction == "space_to_batch"
-    if source.dtype in strided_copy.DTYPES:
-        if to_batch:
-            return strided_copy.space_to_batch(geometry, source, pad_value, out)
-        return strided_copy.batch_to_space(geometry, source, out)
-    result = empty_result(source, geometry.batch_shape if to_batch else geometry.space_shape) if out is None else out
-    read, write, pad_value = as_bits(geometry, source, result, pad_value if to_batch else 0)
-    if to_batch:
-        strided_copy.space_to_batch(geometry, read, pad_value, write)
-    else:
-        strided_copy.batch_to_space(geometry, read, write)
-    return result
+def _prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
+    return TorchCopy(direction, geometry, source)
 
 
-def as_bits(
-    geometry: BlockGeometry, source: Tensor, result: Tensor, pad_value: PadValue
-) -> tuple[Tensor, Tensor, PadValue]:
-    """Both tensors as integers of the same width, and the pad value's bits."""
-    bits = AS_BITS[source.element_size()]
-    if geometry.padded:
-        pad_value = int(torch.tensor(pad_value, dtype=source.dtype, device="cpu").view(bits).item())
-    return source.detach().view(bits), result.detach().view(bits), pad_value
-
-
-TORCH = Backend("torch", _can_run, run)
+TORCH = Backend("torch", _prepare)

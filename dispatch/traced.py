@@ -16,10 +16,11 @@ from torch import Tensor
 
 from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.memory_order import memory_order
+from spacebatch.reference.prepared import Direction
 
 from . import aten, compiled, torch_private
-from .backend import Direction, PadValue
 from .checks import check_out
+from .eager import PadValue
 
 # What runtimes for ONNX take. Where blocked dims split in two would exceed it, they are moved one after the other.
 ONNX_RANK = 6

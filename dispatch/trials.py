@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spacebatch.perf.timing import interleaved
+from .timing import interleaved
 
 ROUNDS, WARMUP = 7, 2
 

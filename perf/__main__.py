@@ -1,12 +1,13 @@
 """`python -m spacebatch.perf`: measure and inspect on the machine at hand.
 
-gpu        everything that needs a real GPU, in less than ten minutes
-sweep      time cells against peers, on the CPU or a GPU; `check` only compares bits, `list` only names
-tune       measure tile sizes on this GPU and keep the best
-overhead   the host's time per call
-atrous     where a dilated convolution is faster in batch space
-report     goals met and missed, from a file of measurements; `plot` draws it, `compare` two of them
-static     compile every kernel ahead of time, without a GPU, and print what its machine code is made of
+gpu         everything that needs a real GPU, in less than ten minutes
+sweep       time cases against peers, on the CPU or a GPU; `check` only compares bits, `list` only names
+tune        measure tile sizes on this GPU and keep the best
+overhead    the host's time per call
+first-call  what imports and first calls cost, in processes of their own
+atrous      where a dilated convolution is faster in batch space
+report      goals met and missed, from a file of measurements; `plot` draws it, `compare` two of them
+static      compile every kernel ahead of time, without a GPU, and print what its machine code is made of
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-# Each has `add_arguments(parser)` and `main(options) -> int`, and is imported for its own command alone.
-MODULES = {
-    "gpu": "everything that needs a real GPU",
-    "overhead": "the host's time per call",
-    "atrous": "where a dilated convolution is faster in batch space",
-    "static": "machine code of every kernel, compiled without a GPU",
+# name: (module, its functions that add options and that run, text). A module is imported for its own command alone.
+COMMANDS = {
+    "gpu": ("gpu", "add_arguments", "main", "everything that needs a real GPU"),
+    "sweep": ("sweep", "add_arguments", "main", "time cases against peers, each checked to the bit first"),
+    "check": ("sweep", "add_case_options", "check", "run cases once and compare the bits, with no clock"),
+    "list": ("sweep", "add_case_options", "listing", "providers, presets and cases"),
+    "tune": ("tune", "add_arguments", "main", "measure tile sizes on this GPU and keep the best"),
+    "overhead": ("overhead", "add_arguments", "main", "the host's time per call"),
+    "first-call": ("first_call", "add_arguments", "main", "what imports and first calls cost"),
+    "atrous": ("dilated", "add_arguments", "main", "where a dilated convolution is faster in batch space"),
+    "report": ("report", "add_arguments", "main", "goals met and missed, from a file of measurements"),
+    "plot": ("plots", "add_arguments", "main", "pictures of a file of measurements"),
+    "compare": ("report", "add_compare_arguments", "compare_main", "two files of measurements, case by case"),
+    "static": ("static", "add_arguments", "main", "machine code of every kernel, compiled without a GPU"),
 }
 
 
@@ -32,21 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m spacebatch.perf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    named = arguments[0] if arguments else ""
-    if named in MODULES:
-        module = import_module(f".{named}", __package__)
-        chosen = commands.add_parser(named, help=MODULES[named])
-        module.add_arguments(chosen)
-        chosen.set_defaults(main=module.main)
-    else:
-        from .commands import add_to
-
-        for name, text in MODULES.items():
-            commands.add_parser(name, help=text)
-        add_to(commands)
+    for name, (file, options_of, run, text) in COMMANDS.items():
+        chosen = commands.add_parser(name, help=text)
+        if arguments[:1] == [name]:
+            module = import_module(f".{file}", __package__)
+            getattr(module, options_of)(chosen)
+            chosen.set_defaults(run=getattr(module, run))
     options = parser.parse_args(arguments)
     try:
-        return int(options.main(options))
+        if options.command == "first-call":  # which measures what happens by default
+            return int(options.run(options))
+        from spacebatch.timing import compiled_first
+
+        with compiled_first():
+            return int(options.run(options))
     except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2

@@ -5,34 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spacebatch.by_hand import by_hand, is_channels_last
 from spacebatch.reference import definition
 
-from .cells import Cell
-from .eager import by_hand, is_channels_last
+from .cases import Case, arguments_of
 
 DEFINITION_ELEMENTS = 1024  # up to here the definition is evaluated element by element
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def expected(cell: Cell, source: Tensor) -> Tensor:
-    """What a cell gives for a source: by the definition where that is quick, else by PyTorch's operators by hand.
+def expected(case: Case, source: Tensor) -> Tensor:
+    """What a case gives for a source: by the definition where that is quick, else by PyTorch's operators by hand.
 
-    >>> cell = Cell("space_to_batch", (1, 4), (2,), ((1, 1),), "int32")
-    >>> expected(cell, torch.tensor([[1, 2, 3, 4]], dtype=torch.int32)).tolist()
+    >>> case = Case("space_to_batch", (1, 4), (2,), ((1, 1),), "int32")
+    >>> expected(case, torch.tensor([[1, 2, 3, 4]], dtype=torch.int32)).tolist()
     [[0, 2, 4], [1, 3, 0]]
 
     Elements travel as integers of their width, so that a NaN keeps its bits.
     """
-    geometry, bits = cell.geometry, as_integers(source)
+    geometry, bits = case.geometry, as_integers(source)
     if max(source.numel(), geometry.space_shape[0]) <= DEFINITION_ELEMENTS and not bits.is_complex():
-        array = bits.cpu().numpy()
-        found = (
-            definition.space_to_batch(array, **geometry.arguments)
-            if cell.moves == "space_to_batch"
-            else definition.batch_to_space(array, **geometry.inverse)
-        )
+        found = getattr(definition, case.moves)(bits.cpu().numpy(), **arguments_of(case.moves, geometry))
         return torch.from_numpy(found).to(source.device).view(source.dtype)
-    return by_hand(cell.moves, geometry, is_channels_last(source))(bits).view(source.dtype)
+    return by_hand(case.moves, geometry, is_channels_last(source))(bits).view(source.dtype)
 
 
 def as_integers(x: Tensor) -> Tensor:

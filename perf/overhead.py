@@ -1,8 +1,9 @@
 """`python -m spacebatch.perf overhead`: what a call costs besides moving memory, on a tensor of 1 x 1 x 4 x 4.
 
 Both operators, with padding and without, against the same thing by hand (`F.pad`, `view`, `permute`, `contiguous`, `view`,
-and a slice where there are crops), without a gradient, with one recorded, and forward and backward. Every figure is the median of
-rounds in which ours and the other take turns, so that a busy neighbour meets both.
+and a slice where there are crops): without a gradient, with one recorded, forward and backward, and on NumPy arrays. Then with
+sizes that the process has never seen, small images and signals, where both sides get the same ones. Every figure is the median
+of rounds in which ours and the other take turns, so that other load slows both.
 
 Without a GPU a last pair of rows counts the Python of a call that ends in a Triton kernel, with the kernel replaced by nothing.
 
@@ -14,55 +15,37 @@ Without a GPU a last pair of rows counts the Python of a call that ends in a Tri
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 import spacebatch
+from spacebatch.atomic_file import write_text_atomically
+from spacebatch.by_hand import by_hand
+from spacebatch.timing import hardware, round_seconds, software
 
-from .timing import hardware, software
+from .baselines import array_function
+from .cases import Case
 
 MODES = ("no gradient", "gradient", "forward+backward")
 SIZE = (1, 1, 4, 4)
 BLOCK = 2
-
-
-def _to_batch(x: Tensor) -> Tensor:
-    return x.view(1, 1, 2, 2, 2, 2).permute(3, 5, 0, 1, 2, 4).contiguous().view(4, 1, 2, 2)
-
-
-def _to_batch_padded(x: Tensor) -> Tensor:
-    return pad(x, (1, 1, 1, 1)).view(1, 1, 3, 2, 3, 2).permute(3, 5, 0, 1, 2, 4).contiguous().view(4, 1, 3, 3)
-
-
-def _to_space(y: Tensor) -> Tensor:
-    return y.view(2, 2, 1, 1, 2, 2).permute(2, 3, 4, 0, 5, 1).contiguous().view(1, 1, 4, 4)
-
-
-def _to_space_cropped(y: Tensor) -> Tensor:
-    x = y.view(2, 2, 1, 1, 3, 3).permute(2, 3, 4, 0, 5, 1).contiguous().view(1, 1, 6, 6)
-    return x[:, :, 1:5, 1:5].contiguous()
-
-
-# (operation, padding or crop, by hand with all sizes written out, shape of the input, shape of the result)
-CASES = (
-    ("space_to_batch", 0, _to_batch, SIZE, (4, 1, 2, 2)),
-    ("space_to_batch", 1, _to_batch_padded, SIZE, (4, 1, 3, 3)),
-    ("batch_to_space", 0, _to_space, (4, 1, 2, 2), SIZE),
-    ("batch_to_space", 1, _to_space_cropped, (4, 1, 3, 3), SIZE),
+CASES = tuple(
+    Case(direction, SIZE, (BLOCK, BLOCK), ((border, border),) * 2)
+    for direction in ("space_to_batch", "batch_to_space")
+    for border in (0, 1)
 )
 
 
@@ -71,7 +54,8 @@ class Row:
     """One line of the table; times in microseconds per call.
 
     Attributes:
-        operation, padded, mode: of the call; `mode` is one of `MODES`, or "up to the launch".
+        operation, padded, mode: of the call; `mode` is one of `MODES`, "NumPy", "new size, 4-D", "new size, 1-D" or
+            "up to the launch".
         ours, hand: medians; `hand` is None where nothing comparable can be run.
         ratio: the median of ours / by hand, round by round.
     """
@@ -83,9 +67,15 @@ class Row:
     hand: float | None
     ratio: float | None
 
+    @classmethod
+    def of(cls, operation: str, padded: bool, mode: str, ours: Sequence[float], hand: Sequence[float]) -> Row:
+        """The medians of rounds."""
+        ratio = statistics.median(a / b for a, b in zip(ours, hand, strict=True))
+        return cls(operation, padded, mode, statistics.median(ours), statistics.median(hand), ratio)
+
 
 def rows_of(device: torch.device, *, calls: int = 400, rounds: int = 41) -> list[Row]:
-    """Measure the table on a device.
+    """The rows of calls whose sizes repeat, on a device.
 
     Args:
         device: where the tensor lies; on a GPU a round ends when the device has caught up, and few enough calls are
@@ -94,54 +84,62 @@ def rows_of(device: torch.device, *, calls: int = 400, rounds: int = 41) -> list
         rounds: of each row.
     """
     rows = []
-    for operation, padding, hand, source, result in CASES:
-        function = getattr(spacebatch, operation)
-
-        def ours(x: Tensor, function: Any = function, padding: int = padding) -> Tensor:
-            return function(x, BLOCK, padding)  # type: ignore[no-any-return]
-
+    for case in CASES:
+        border = case.paddings[0][0]
+        ours, hand = ours_of(case.direction, border), by_hand(case.direction, case.geometry)
         for mode in MODES:
-            x = torch.rand(source, device=device, requires_grad=mode != MODES[0])
-            upstream = torch.rand(result, device=device)
-            times = _turns(tuple(_in_mode(f, mode, x, upstream) for f in (ours, hand)), device, calls, rounds)
-            ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-            medians = [statistics.median(each) for each in times]
-            rows.append(Row(operation, bool(padding), mode, medians[0], medians[1], ratio))
+            x = torch.rand(case.source_shape, device=device, requires_grad=mode != MODES[0])
+            upstream = torch.rand(case.result_shape, device=device)
+            times = turns([_in_mode(f, mode, x, upstream) for f in (ours, hand)], device, calls, rounds)
+            rows.append(Row.of(case.direction, bool(border), mode, *times))
     return rows
 
 
-def _in_mode(function: Callable[[Tensor], Tensor], mode: str, x: Tensor, upstream: Tensor) -> Callable[[], object]:
+def numpy_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
+    """The same calls without a gradient on NumPy arrays, against NumPy's functions by hand."""
+    rows = []
+    for case in CASES:
+        border, moved = case.paddings[0][0], array_function(np, case)
+        ours, x = ours_of(case.direction, border), np.random.default_rng(0).random(case.source_shape, np.float32)
+
+        def hand(x: Any, moved: Callable[[Any], Any] = moved) -> Any:
+            return np.ascontiguousarray(moved(x))
+
+        times = turns([_in_mode(f, MODES[0], x, None) for f in (ours, hand)], torch.device("cpu"), calls, rounds)
+        rows.append(Row.of(case.direction, bool(border), "NumPy", *times))
+    return rows
+
+
+def ours_of(operation: str, border: int) -> Callable[[Any], Any]:
+    """This library's call as one writes it."""
+    function: Callable[..., Any] = getattr(spacebatch, operation)
+    return lambda x: function(x, BLOCK, border)
+
+
+def _in_mode(function: Callable[[Any], Any], mode: str, x: Any, upstream: Tensor | None) -> Callable[[], object]:
     if mode == "forward+backward":
         return lambda: torch.autograd.grad(function(x), x, upstream)
     return lambda: function(x)
 
 
-def _turns(
-    functions: tuple[Callable[[], object], ...], device: torch.device, calls: int, rounds: int
+def turns(
+    functions: Sequence[Callable[[], object]], device: torch.device, calls: int, rounds: int
 ) -> list[list[float]]:
-    """Microseconds per call of each function in each round; the first round warms up and is not counted."""
-    times: list[list[float]] = [[] for _ in functions]
-    order = list(range(len(functions)))
-    shuffle = random.Random(0).shuffle
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for count in range(rounds + 1):
-            shuffle(order)
-            for k in order:
-                function = functions[k]
-                _wait(device)
-                start = time.perf_counter()
-                for _ in range(calls):
-                    function()
-                elapsed = time.perf_counter() - start
-                _wait(device)
-                if count:
-                    times[k].append(elapsed / calls * 1e6)
-    finally:
-        if collecting:
-            gc.enable()
-    return times
+    """Microseconds per call of each function in each round; one round more warms up and is not counted."""
+
+    def clock(named: list[tuple[str, Callable[[], object]]]) -> list[tuple[str, float]]:
+        found = []
+        for name, function in named:
+            _wait(device)
+            start = time.perf_counter()
+            for _ in range(calls):
+                function()
+            found.append((name, (time.perf_counter() - start) / calls * 1e6))
+            _wait(device)
+        return found
+
+    times = round_seconds({str(k): f for k, f in enumerate(functions)}, clock, rounds=rounds + 1, warmup=0)
+    return [found[1:] for found in times.values()]
 
 
 def _wait(device: torch.device) -> None:
@@ -153,7 +151,7 @@ class _Nothing:
     """In place of a kernel, and of what compiling it gives: every launch does nothing."""
 
     def __init__(self, kernel: Any) -> None:
-        self.arg_names = kernel.arg_names
+        self.params = [SimpleNamespace(name=name, is_constexpr=name.isupper()) for name in kernel.arg_names]
 
     def __getitem__(self, grid: object) -> Callable[..., _Nothing]:
         return lambda *arguments, **options: self
@@ -170,7 +168,7 @@ def _kernels_replaced() -> Iterator[None]:
     kernels, device_of = dict(launch.KERNELS), (torch.cuda.current_device, torch.cuda.get_device_name)
     interpreted = launch.INTERPRETED
     launch.KERNELS.update({name: _Nothing(kernel) for name, kernel in kernels.items()})
-    torch.cuda.current_device = lambda: None  # type: ignore[assignment, return-value]
+    torch.cuda.current_device = lambda: -1
     torch.cuda.get_device_name = lambda device=None: "none"
     try:
         with spacebatch.use_backend("triton"):
@@ -179,7 +177,6 @@ def _kernels_replaced() -> Iterator[None]:
         launch.KERNELS.update(kernels)
         launch.INTERPRETED = interpreted
         torch.cuda.current_device, torch.cuda.get_device_name = device_of
-        launch._call.cache_clear()  # what was made ready launches nothing
 
 
 def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
@@ -192,13 +189,14 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
     with _kernels_replaced():
         from spacebatch.tl_kernels import launch
 
-        for operation, shape in (("space_to_batch", SIZE), ("batch_to_space", (4, 1, 2, 2))):
-            function, x = getattr(spacebatch, operation), torch.rand(shape)
+        for case in CASES[::2]:
+            operation, x = case.direction, torch.rand(case.source_shape)
+            function = getattr(spacebatch, operation)
             if spacebatch.explain(operation, x, BLOCK).backend != "triton":
                 return []
             function(x, BLOCK)  # the backend's "can run" is asked once per kind of call, and is about the interpreter
             launch.INTERPRETED = False
-            (times,) = _turns((lambda f=function, x=x: f(x, BLOCK),), device, calls, rounds)  # type: ignore[misc]
+            (times,) = turns([lambda f=function, x=x: f(x, BLOCK)], device, calls, rounds)  # type: ignore[misc]
             launch.INTERPRETED = True
             rows.append(Row(operation, False, "up to the launch", statistics.median(times), None, None))
     return rows
@@ -219,13 +217,33 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for a page: ours / by hand, plain and then with a border.
+
+    >>> print(markdown([Row("space_to_batch", border, "gradient", 5.0, 10.0, 0.5) for border in (False, True)]))
+    | | gradient |
+    |---|---|
+    | `space_to_batch`, plain; padded | 5.0 / 10.0; 5.0 / 10.0 |
+    """
+    compared = [row for row in rows if row.hand is not None]
+    modes = list(dict.fromkeys(row.mode for row in compared))
+    lines = [f"| | {' | '.join(modes)} |", "|---" * (len(modes) + 1) + "|"]
+    for operation, border in (("space_to_batch", "padded"), ("batch_to_space", "cropped")):
+        mine = [row for row in compared if row.operation == operation]
+        parts = ["; ".join(f"{r.ours:.1f} / {r.hand:.1f}" for r in mine if r.mode == mode) for mode in modes]
+        if mine:
+            lines.append(f"| `{operation}`, plain; {border} | {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--calls", type=int, default=400, help="calls per round")
+    parser.add_argument("--calls", type=int, default=400, help="calls per round, a tenth of it of new sizes")
     parser.add_argument("--rounds", type=int, default=41, help="rounds, of which the median is taken")
     parser.add_argument("--threads", type=int, help="PyTorch's threads; a tensor of 16 elements needs one")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    parser.add_argument("--markdown", action="store_true", help="print them once more, as a table for a page")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -240,22 +258,23 @@ def main(options: argparse.Namespace) -> int:
     if device.type == "cpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything brings Triton in
     print(f"{hardware(device)}; {software()}; {SIZE} float32, block {BLOCK}, padding 0 or 1")
-    rows = rows_of(device, calls=options.calls, rounds=options.rounds)
+    rows, note = rows_of(device, calls=options.calls, rounds=options.rounds), "launched on the device"
+    if device.type == "cpu":
+        rows += numpy_rows(calls=options.calls, rounds=options.rounds)
+        from .new_sizes import new_size_rows
+
+        rows += new_size_rows(calls=-(-options.calls // 10), rounds=min(options.rounds, 15))
     print(table(rows), flush=True)
     slower = [row for row in rows if row.ratio is not None and row.ratio > 1]
-    note = "launched on the device"
     if device.type == "cpu":
         more, note = _try_launch_rows(options)
         rows += more
     print(note)
+    if options.markdown:
+        print(f"\n{markdown(rows)}\n")
     if options.json:
-        data = {
-            "hardware": hardware(device),
-            "software": software(),
-            "note": note,
-            "rows": [asdict(row) for row in rows],
-        }
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
+        data = {"hardware": hardware(device), "software": software(), "note": note, "rows": list(map(asdict, rows))}
+        write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
     print(
         f"{len(slower)} of {len(rows)} rows take longer than by hand" if slower else "no row takes longer than by hand"
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .goals import ROWS
-from .providers import PROVIDERS
+from .baselines import PROVIDERS
 from .records import Record, Run
 from .report import best_peer
+from .suites import ROWS
 
 COLOURS = {name: f"C{i}" for i, name in enumerate(PROVIDERS)} | {"copy": "black"}
 _MOST_BARS = 60
@@ -56,9 +57,9 @@ def draw(run: Run, folder: Path, suffix: str = ".png") -> list[Path]:
 
 
 def bandwidth(figure: Any, run: Run) -> bool:
-    """Bandwidth against size: each provider's median over the cells of a size, and the copy's; False without two sizes."""
+    """Bandwidth against size: each provider's median over the cases of a size, and the copy's; False without two sizes."""
     series: dict[str, dict[int, list[float]]] = {}
-    for record in run.cells:
+    for record in run.cases:
         size = 1 << round(math.log2(record.moved_bytes))
         timed = {**record.times, **({"copy": record.copy} if record.copy else {})}
         for name, timing in timed.items():
@@ -95,7 +96,7 @@ def bandwidth(figure: Any, run: Run) -> bool:
     steps = [n * 10.0**e for e in range(-4, 6) for n in (1, 2, 5) if low <= n * 10.0**e <= high]
     axes.set_yticks(steps, [f"{step:g}" for step in steps])
     axes.set_xlabel("bytes that must move, read and written")
-    axes.set_ylabel("GB/s, median over the cells of a size (ours: with lowest and highest)")
+    axes.set_ylabel("GB/s, median over the cases of a size (ours: with lowest and highest)")
     axes.set_title(f"Bandwidth by size: {run.device['name']}", fontsize=10)
     axes.grid(True, which="major", alpha=0.3)
     axes.legend()
@@ -105,10 +106,10 @@ def bandwidth(figure: Any, run: Run) -> bool:
 def peers(figure: Any, run: Run) -> bool:
     """A heat map: the best peer's time over ours, by kind of access and dtype; False where no peer was timed."""
     found: dict[tuple[str, str], list[float]] = {}
-    for record in run.cells:
+    for record in run.cases:
         best = best_peer(record)
         if best is not None:
-            found.setdefault((_kind(record), record.cell.dtype), []).append(best[1])
+            found.setdefault((_kind(record), record.case.dtype), []).append(best[1])
     if not found:
         return False
     kinds, dtypes = _unique(kind for kind, _ in found), _unique(dtype for _, dtype in found)
@@ -130,41 +131,41 @@ def peers(figure: Any, run: Run) -> bool:
 
 
 def limit(figure: Any, run: Run) -> bool:
-    """A bar a cell: its share of the copy's bandwidth, the lowest first, with the goals as lines."""
-    found = sorted((r for r in run.cells if r.share is not None), key=lambda r: r.share or 0.0)
+    """A bar a case: its share of the copy's bandwidth, the lowest first, with the goals as lines."""
+    found = sorted((r for r in run.cases if r.share is not None), key=lambda r: r.share or 0.0)
     if not found:
         return False
     count, found = len(found), found[:_MOST_BARS]
-    rows = _unique(r.cell.row for r in found)
+    rows = _unique(r.case.row for r in found)
     figure.set_size_inches(10, 1.6 + 0.19 * len(found))
     axes = figure.add_subplot()
     for i, record in enumerate(found):
-        colour = f"C{rows.index(record.cell.row)}"
+        colour = f"C{rows.index(record.case.row)}"
         axes.barh(i, record.share, color=colour, height=0.75)
-        goal = ROWS[record.cell.row].share if record.cell.row in ROWS else None
+        goal = ROWS[record.case.row].share if record.case.row in ROWS else None
         if goal is not None:
             axes.plot([goal, goal], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
     axes.axvline(1.0, color="grey", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(found)), [r.cell.key for r in found], fontsize=6)
+    axes.set_yticks(range(len(found)), [r.case.key for r in found], fontsize=6)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(0, max(1.05, *(r.share * 1.02 for r in found if r.share)))
     axes.set_xlabel("share of a copy's bandwidth in the same run (black: the goal; dashed: the copy)")
     which = f"the {len(found)} lowest of {count}" if count > len(found) else f"all {count}"
-    axes.set_title(f"What is left to the limit, {which} cells: {run.device['name']}", fontsize=9)
+    axes.set_title(f"What is left to the limit, {which} cases: {run.device['name']}", fontsize=9)
     for i, row in enumerate(rows):
-        axes.barh(-10, 0, color=f"C{i}", label=row or "cells")
+        axes.barh(-10, 0, color=f"C{i}", label=row or "cases")
     axes.legend(loc="upper right", fontsize=8)
     return True
 
 
 def _kind(record: Record) -> str:
-    cell = record.cell
-    words = ["to batch" if cell.direction == "space_to_batch" else "to space", cell.name or f"{len(cell.block)}-D"]
-    words.append(f"block {cell.block[-1]}")
-    if any(map(any, cell.paddings)):
+    case = record.case
+    words = ["to batch" if case.direction == "space_to_batch" else "to space", case.name or f"{len(case.block)}-D"]
+    words.append(f"block {case.block[-1]}")
+    if any(map(any, case.paddings)):
         words.append("padded")
-    words += [word for word, usual in ((cell.layout, "contiguous"), (cell.arrangement, "interleaved")) if word != usual]
-    if cell.mode == "backward":
+    words += [word for word, usual in ((case.layout, "contiguous"), (case.arrangement, "interleaved")) if word != usual]
+    if case.mode == "backward":
         words.append("backward")
     return ", ".join(words)
 
@@ -187,3 +188,17 @@ def _bytes(count: int) -> str:
         if count >= unit:
             return f"{count // unit} {name}"
     return f"{count} B"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `plot`."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: beside the file")
+    parser.add_argument("--format", choices=("png", "svg", "pdf"), default="png")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Pictures of a file."""
+    for path in draw(Run.load(options.file), options.out or options.file.parent, f".{options.format}"):
+        print(f"plot {path}")
+    return 0

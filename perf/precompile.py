@@ -17,6 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .baselines import PROVIDERS
+
 Job = tuple[Any, ...]  # (what, of what, …), see `compile_all`
 
 
@@ -27,8 +31,8 @@ def compile_all(jobs: Sequence[Job], seconds: float, processes: int | None = Non
     (0, [])
 
     Args:
-        jobs: ("kernel", plan, config) compiles one of our kernels; ("call", cell) the one that a cell takes;
-            ("compile", cell, "cuda") what torch.compile makes of it there.
+        jobs: ("kernel", plan, config) compiles one of our kernels; ("call", case) the one that a case takes;
+            ("compile", case, "cuda") what torch.compile makes of it there.
         seconds: what is not done by then is left.
         processes: by default one per core, less one.
 
@@ -79,22 +83,17 @@ def _kernel(plan: Any, config: Any) -> None:
     launch.precompile(plan, config)
 
 
-def _call(cell: Any) -> None:
-    import torch
+def _call(case: Any) -> None:
+    from spacebatch import tuning
+    from spacebatch.tl_kernels import launch
 
-    from spacebatch.tl_kernels import launch, tuning
-
-    plan = launch.plans_of(cell.moves, cell.geometry, cell.source(torch.device("meta")))[0]
+    plan = launch.plans_of(case.moves, case.geometry, case.source(torch.device("meta")))[0]
     found = tuning.table(torch.cuda.get_device_name()).get(plan.bucket)
     launch.precompile(plan, plan.rule if found is None or found.family != plan.family else found)
 
 
-def _compiled(cell: Any, kind: str) -> None:
-    import torch
-
-    from .providers import PROVIDERS
-
-    PROVIDERS["compile"].prepare(cell)(cell.source(torch.device(kind)))
+def _compiled(case: Any, kind: str) -> None:
+    PROVIDERS["compile"].prepare(case)(case.source(torch.device(kind)))
 
 
 _WORK: dict[str, Callable[..., None]] = {"kernel": _kernel, "call": _call, "compile": _compiled}

@@ -1,4 +1,4 @@
-"""What was measured, as JSON that is on disk after every cell.
+"""What was measured, as JSON that is on disk after every case.
 
 The file is one object:
 
@@ -9,48 +9,47 @@ The file is one object:
                 and the threads of the CPU. software: versions, by name.
     providers   name → what it is. absent: name → why it was not timed at all.
     steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}]
-    cells       [record], see `Record`; times in seconds, each {median, lower, upper, runs}
-    not_measured  the keys of cells that were wanted and not reached
-    tuned       what `tl_kernels.measure.tune` found: [{bucket, config, seconds, rule, rule_seconds, every}]
+    cells       [record], see `Record`, its case as "cell"; times in seconds, each {median, lower, upper, runs}
+    not_measured  the keys of cases that were wanted and not reached
+    tuned       what tuning found: [{bucket, config, seconds, rule, rule_seconds, every}]
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .cells import Cell
-from .timing import Timing, hardware, software
+from spacebatch.atomic_file import write_text_atomically
+from spacebatch.timing import Timing, hardware, software
+
+from .cases import Case
 
 SCHEMA = 1
 
 
 @dataclass
 class Record:
-    """What became of one cell.
+    """What became of one case.
 
     Attributes:
-        cell: which.
+        case: which.
         moved_bytes: that must move, read and written.
         copy: a copy of as many bytes in the same run, None where none was timed.
         times: name → timing, of the providers that gave the right result.
         ratios: name → the provider's seconds over ours, the median of the ratios round by round.
         wrong: names of those whose result differed; they are not timed.
-        failed: name → error. refused: name → why it has nothing for this cell.
+        failed: name → error. refused: name → why it has nothing for this case.
         kernel: what ran on our side, configuration included.
         host: name → seconds until a call returns. graph: name → seconds inside a CUDA graph, "copy" among them.
         extra_bytes: of memory that our call takes beside input and result.
     """
 
-    cell: Cell
+    case: Case
     moved_bytes: int
     copy: Timing | None = None
     times: dict[str, Timing] = field(default_factory=dict)
@@ -69,21 +68,18 @@ class Record:
         ours = self.times.get("ours")
         return self.copy.median / ours.median if self.copy and ours else None
 
-    @property
-    def bytes_per_second(self) -> float | None:
-        ours = self.times.get("ours")
-        return self.moved_bytes / ours.median if ours else None
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON; what is empty is left out."""
-        data = {"key": self.cell.key, **asdict(self)}
+        data = {"key": self.case.key, "cell": self.case.as_dict(), **asdict(self)}
+        del data["case"]
         return {name: value for name, value in data.items() if value not in (None, "", {}, [])}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Record:
         """The record that `as_dict` described."""
-        data = {name: value for name, value in data.items() if name != "key"}
-        data["cell"] = Cell.from_dict(data["cell"])
+        data = {name: value for name, value in data.items() if name not in ("key", "cell")} | {
+            "case": Case.from_dict(data["cell"])
+        }
         data["times"] = {name: Timing(**timing) for name, timing in data.get("times", {}).items()}
         data["copy"] = Timing(**data["copy"]) if "copy" in data else None
         return cls(**data)
@@ -91,7 +87,7 @@ class Record:
 
 @dataclass
 class Run:
-    """All that one run measured; `save` may be called after every cell."""
+    """All that one run measured; `save` may be called after every case."""
 
     kind: str
     measured: bool
@@ -101,7 +97,7 @@ class Run:
     providers: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
-    cells: list[Record] = field(default_factory=list)
+    cases: list[Record] = field(default_factory=list)
     not_measured: list[str] = field(default_factory=list)
     tuned: list[dict[str, Any]] = field(default_factory=list)
     path: Path | None = None
@@ -115,13 +111,13 @@ class Run:
         return cls(kind, measured, device_facts(device), software(), spacebatch.__version__, path=path)
 
     def add(self, record: Record) -> None:
-        """Keep a record, in the place of an earlier one of the same cell, and write the file every few seconds."""
-        for i, before in enumerate(self.cells):
-            if before.cell.key == record.cell.key:
-                self.cells[i] = record
+        """Keep a record, in the place of an earlier one of the same case, and write the file every few seconds."""
+        for i, before in enumerate(self.cases):
+            if before.case.key == record.case.key:
+                self.cases[i] = record
                 break
         else:
-            self.cells.append(record)
+            self.cases.append(record)
         if time.monotonic() - self._saved > 2:
             self.save()
 
@@ -130,15 +126,7 @@ class Run:
         if self.path is None:
             return
         self._saved = time.monotonic()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json.dumps(self.as_dict(), indent=1) + "\n")
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_text_atomically(self.path, json.dumps(self.as_dict(), indent=1) + "\n")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the schema stands at the top of this file."""
@@ -146,7 +134,7 @@ class Run:
             "schema": SCHEMA,
             **{name: getattr(self, name) for name in ("kind", "measured", "spacebatch", "device", "software")},
             **{name: getattr(self, name) for name in ("providers", "absent", "steps", "not_measured", "tuned")},
-            "cells": [record.as_dict() for record in self.cells],
+            "cells": [record.as_dict() for record in self.cases],
         }
 
     @classmethod
@@ -161,8 +149,8 @@ class Run:
             schema = data.pop("schema")
             if schema != SCHEMA:
                 raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
-            cells = [Record.from_dict(record) for record in data.pop("cells")]
-            return cls(**data, cells=cells, path=path)
+            cases = [Record.from_dict(record) for record in data.pop("cells")]
+            return cls(**data, cases=cases, path=path)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a file of measurements: {error}") from error
 
@@ -187,8 +175,3 @@ def _driver() -> str:
     except OSError:
         return ""
     return text.splitlines()[0]
-
-
-def by_key(records: Iterable[Record]) -> dict[str, Record]:
-    """Records by the key of their cell."""
-    return {record.cell.key: record for record in records}

@@ -1,37 +1,44 @@
-"""What a run comes to: goals met and missed, the worst cells, geometric means, all as text."""
+"""What a run comes to: goals met and missed, the worst cases, geometric means, all as text."""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from .goals import CPU_EXTRA_BYTES, GRAPH_SHARE, MEANS, NOISE, ROWS
-from .providers import PROVIDERS
+from .baselines import PROVIDERS
 from .records import Record, Run
+from .suites import ROWS
+
+GRAPH_SHARE = 0.80  # of a captured copy, for small tensors inside a CUDA graph
+MEANS = {"cuda": {"compile": 1.5, "eager": 2.5}, "cpu": {"tensorflow": 4.0, "eager": 1.5}}  # geometric means of ratios
+NOISE = 0.02  # a call counts as not slower up to here: two timings of one call differ by as much
+CPU_EXTRA_BYTES = 1 << 20  # of memory per thread, beside input and output
 
 PEERS = tuple(name for name, provider in PROVIDERS.items() if provider.peer)
 
 
 def report(run: Run, worst: int = 10) -> str:
-    """The whole report; `table` prints every cell.
+    """The whole report; `table` prints every case.
 
     Args:
-        run: what was measured. worst: how many of the worst cells to list.
+        run: what was measured. worst: how many of the worst cases to list.
     """
     parts = [header(run)]
     if not run.measured:
         parts.append("A rehearsal: every figure below comes from a clock that was made up, and none was measured.")
-    wrong = [f"  {r.cell.key}: {', '.join(r.wrong)}" for r in run.cells if r.wrong]
+    wrong = [f"  {r.case.key}: {', '.join(r.wrong)}" for r in run.cases if r.wrong]
     if wrong:
         parts.append("\n".join(["WRONG results, not timed:", *wrong]))
-    parts += [shares(run.cells), means(run.cells, run.device["type"]), worst_cells(run.cells, worst)]
+    parts += [shares(run.cases), means(run.cases, run.device["type"]), worst_cases(run.cases, worst)]
     parts.append(memory(run))
-    failed = [f"  {r.cell.key}: {name}: {error}" for r in run.cells for name, error in r.failed.items()]
+    failed = [f"  {r.case.key}: {name}: {error}" for r in run.cases for name, error in r.failed.items()]
     if failed:
         rest = [f"  … and {len(failed) - worst} more"] if len(failed) > worst else []
         parts.append("\n".join(["Failed:", *failed[:worst], *rest]))
     if run.not_measured:
-        parts.append(f"Not measured, for want of time: {len(run.not_measured)} cells; the JSON names them.")
+        parts.append(f"Not measured, for want of time: {len(run.not_measured)} cases; the JSON names them.")
     if run.steps:
         parts.append(steps(run))
     return "\n\n".join(part for part in parts if part)
@@ -45,11 +52,11 @@ def header(run: Run) -> str:
 
 
 def shares(records: Iterable[Record]) -> str:
-    """Per row of the goals: cells met and missed, the median and the lowest share, and how often no peer was faster."""
+    """Per row of the goals: cases met and missed, the median and the lowest share, and how often no peer was faster."""
     records = list(records)
     lines = [f"{'row':<18}{'share of a copy':>16}{'met':>6}{'missed':>8}{'median':>9}{'lowest':>9}{'fastest':>10}"]
     for name, row in ROWS.items():
-        mine = [r for r in records if r.cell.row == name]
+        mine = [r for r in records if r.case.row == name]
         found = sorted(r.share for r in mine if r.share is not None)
         if not mine:
             continue
@@ -70,14 +77,14 @@ def shares(records: Iterable[Record]) -> str:
     if small:
         quick = sum(r.host["ours"] <= r.host["eager"] for r in small if {"ours", "eager"} <= {*r.host})
         inside = sum(r.graph["copy"] >= GRAPH_SHARE * r.graph["ours"] for r in small if {"ours", "copy"} <= {*r.graph})
-        lines.append(f"small tensors: host's time at most eager's in {quick} of {len(small)} cells;")
+        lines.append(f"small tensors: host's time at most eager's in {quick} of {len(small)} cases;")
         lines.append(f"  at least {GRAPH_SHARE:.0%} of a captured copy inside a CUDA graph in {inside} of {len(small)}")
-    lines.append(f"fastest: no slower than the best peer on the cell, within {NOISE:.0%}")
+    lines.append(f"fastest: no slower than the best peer on the case, within {NOISE:.0%}")
     return "\n".join(lines)
 
 
 def best_peer(record: Record) -> tuple[str, float] | None:
-    """(name, its seconds over ours) of the fastest peer that was timed on a cell."""
+    """(name, its seconds over ours) of the fastest peer that was timed on a case."""
     found = {name: ratio for name, ratio in record.ratios.items() if name in PEERS}
     if not found:
         return None
@@ -101,9 +108,9 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def means(records: Iterable[Record], device: str) -> str:
-    """Geometric mean of each provider's seconds over ours, over the large cells, with the goal."""
-    records = [r for r in records if r.cell.row != "small"]
-    lines = [f"{'provider':<14}{'cells':>6}{'mean ratio':>12}{'lowest':>9}{'highest':>9}   goal"]
+    """Geometric mean of each provider's seconds over ours, over the large cases, with the goal."""
+    records = [r for r in records if r.case.row != "small"]
+    lines = [f"{'provider':<14}{'cases':>6}{'mean ratio':>12}{'lowest':>9}{'highest':>9}   goal"]
     for name in PROVIDERS:
         found = [r.ratios[name] for r in records if name in r.ratios]
         if not found:
@@ -116,22 +123,22 @@ def means(records: Iterable[Record], device: str) -> str:
     return "\n".join([*lines, "ratio: the provider's seconds over ours, median of the rounds' ratios"])
 
 
-def worst_cells(records: Iterable[Record], count: int) -> str:
-    """The cells furthest below their goal: by share of the copy where there is a goal, else by the best peer."""
+def worst_cases(records: Iterable[Record], count: int) -> str:
+    """The cases furthest below their goal: by share of the copy where there is a goal, else by the best peer."""
     scored = [(score, r) for r in records if (score := badness(r)) is not None]
     scored.sort(key=lambda pair: pair[0])
-    lines = [f"the worst {min(count, len(scored))} cells, against their goals:"]
+    lines = [f"the worst {min(count, len(scored))} cases, against their goals:"]
     for score, r in scored[:count]:
         best = best_peer(r)
         peer = f", {best[0]} takes {best[1]:.2f}x our time" if best else ""
         share = f"{r.share:.1%} of a copy" if r.share is not None else ""
-        lines.append(f"  {score:5.2f}  {r.cell.key} [{r.cell.row}]: {share}{peer}; {r.kernel}")
+        lines.append(f"  {score:5.2f}  {r.case.key} [{r.case.row}]: {share}{peer}; {r.kernel}")
     return "\n".join(lines) if scored else ""
 
 
 def badness(record: Record) -> float | None:
     """What was reached over what is aimed at; below 1 a goal is missed. None where nothing was timed."""
-    row = ROWS.get(record.cell.row)
+    row = ROWS.get(record.case.row)
     parts = []
     if row and row.share is not None and record.share is not None:
         parts.append(record.share / row.share)
@@ -143,13 +150,13 @@ def badness(record: Record) -> float | None:
 
 def memory(run: Run) -> str:
     """The most memory that a call took beside its input and its result."""
-    found = [(r.extra_bytes, r) for r in run.cells if r.extra_bytes is not None]
+    found = [(r.extra_bytes, r) for r in run.cases if r.extra_bytes is not None]
     if not found:
         return ""
     most, record = max(found, key=lambda pair: pair[0])
     allowed = CPU_EXTRA_BYTES * run.device.get("threads", 1)
     return (
-        f"memory beside input and result: at most {most / 2**20:.2f} MiB, over {len(found)} cells, by {record.cell.key} "
+        f"memory beside input and result: at most {most / 2**20:.2f} MiB, over {len(found)} cases, by {record.case.key} "
         f"(goal: {allowed >> 20} MiB, {'met' if most <= allowed else 'missed'})"
     )
 
@@ -162,49 +169,86 @@ def steps(run: Run) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """Every cell in a line: our time, GB/s, share of the copy, and each provider's ratio."""
+    """Every case in a line: our time, GB/s, share of the copy, and each provider's ratio."""
     names = [name for name in PROVIDERS if name != "ours" and any(name in r.ratios for r in records)]
-    width = max((len(r.cell.key) for r in records), default=4) + 2
+    width = max((len(r.case.key) for r in records), default=4) + 2
     columns = "".join(f"{name:>14}" for name in names)
-    lines = [f"{'cell':<{width}}{'us':>10}{'+-':>7}{'GB/s':>9}{'of copy':>9}{columns}"]
+    lines = [f"{'case':<{width}}{'us':>10}{'+-':>7}{'GB/s':>9}{'of copy':>9}{columns}"]
     for r in records:
         ours = r.times.get("ours")
         if ours is None:
-            lines.append(f"{r.cell.key:<{width}}  {'WRONG' if 'ours' in r.wrong else 'not timed'}")
+            lines.append(f"{r.case.key:<{width}}  {'WRONG' if 'ours' in r.wrong else 'not timed'}")
             continue
         spread = (ours.upper - ours.lower) / 2 / ours.median
         ratios = "".join(f"{f'{r.ratios[name]:.2f}x' if name in r.ratios else '-':>14}" for name in names)
         share = "-" if r.share is None else f"{r.share:.1%}"
         speed = r.moved_bytes / ours.median / 1e9
-        lines.append(f"{r.cell.key:<{width}}{ours.median * 1e6:>10.1f}{spread:>7.0%}{speed:>9.1f}{share:>9}{ratios}")
+        lines.append(f"{r.case.key:<{width}}{ours.median * 1e6:>10.1f}{spread:>7.0%}{speed:>9.1f}{share:>9}{ratios}")
     return "\n".join(lines)
 
 
 def compare(before: Run, after: Run, threshold: float = 0.05) -> tuple[str, int]:
-    """Two runs cell by cell: (text, how many cells got slower by more than the threshold).
+    """Two runs case by case: (text, how many cases got slower by more than the threshold).
 
     Where both have a copy, shares of it are compared, since that takes the state of the machine out; else seconds.
     """
-    olds = {r.cell.key: r for r in before.cells}
+    olds = {r.case.key: r for r in before.cases}
     rows = []
-    for new in after.cells:
-        old = olds.get(new.cell.key)
+    for new in after.cases:
+        old = olds.get(new.case.key)
         if old is None or "ours" not in old.times or "ours" not in new.times:
             continue
         if old.share is not None and new.share is not None:
-            rows.append((new.share / old.share, new.cell.key, f"{old.share:.1%} -> {new.share:.1%} of a copy"))
+            rows.append((new.share / old.share, new.case.key, f"{old.share:.1%} -> {new.share:.1%} of a copy"))
         else:
             a, b = old.times["ours"].median, new.times["ours"].median
-            rows.append((a / b, new.cell.key, f"{a * 1e6:.1f} -> {b * 1e6:.1f} us"))
+            rows.append((a / b, new.case.key, f"{a * 1e6:.1f} -> {b * 1e6:.1f} us"))
     rows.sort()
     lines = [f"before: {before.device['name']}; {before.software}", f"after:  {after.device['name']}; {after.software}"]
     if not rows:
-        return "\n".join([*lines, "no cell was timed in both"]), 0
+        return "\n".join([*lines, "no case was timed in both"]), 0
     slower = [row for row in rows if row[0] < 1 - threshold]
     faster = [row for row in rows if row[0] > 1 + threshold]
     lines.append(
-        f"{len(rows)} cells in both: {geometric_mean([row[0] for row in rows]):.3f}x the speed (geometric mean), "
+        f"{len(rows)} cases in both: {geometric_mean([row[0] for row in rows]):.3f}x the speed (geometric mean), "
         f"{len(slower)} slower and {len(faster)} faster by more than {threshold:.0%}"
     )
     lines += [f"  {speed:.2f}x  {key}: {text}" for speed, key, text in [*slower, *reversed(faster)]]
     return "\n".join(lines), len(slower)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `report`."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--worst", type=positive, default=10, help="how many of the worst cases; default: %(default)s")
+    parser.add_argument("--table", action="store_true", help="every case as well")
+
+
+def main(options: argparse.Namespace) -> int:
+    """The report of a file."""
+    run = Run.load(options.file)
+    if options.table:
+        print(table(run.cases), end="\n\n")
+    print(report(run, options.worst))
+    return 0
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `compare`."""
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    parser.add_argument("--threshold", type=float, default=0.05, help="what counts as slower; default: %(default)s")
+
+
+def compare_main(options: argparse.Namespace) -> int:
+    """0, or 1 where cases got slower by more than the threshold."""
+    text, slower = compare(Run.load(options.before), Run.load(options.after), options.threshold)
+    print(text)
+    return 1 if slower else 0
+
+
+def positive(text: str) -> int:
+    """An option's number, 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a positive number is needed, got {text!r}")
+    return int(text)

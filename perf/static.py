@@ -15,16 +15,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from spacebatch.atomic_file import write_text_atomically
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import Direction
 from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.prepared import Direction
 from spacebatch.tl_kernels.family import Config, Plan
 from spacebatch.tl_kernels.plan import make_plans
-
-if TYPE_CHECKING:
-    from .traffic import Traffic
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32),
@@ -106,10 +104,6 @@ class Report:
     spills: int
     shared: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
     """Triton's compiled kernel for a plan, with no GPU; the tile is the rule's unless given."""
@@ -136,17 +130,18 @@ def compile_plan(plan: Plan, target: str, config: Config | None = None) -> Any:
         elif name in constants:
             signature[name] = "constexpr"
             constexprs[(position,)] = constants[name]
-        elif name == "dims":
-            signature[name] = tuple(tuple(_integer_type(v) for v in dim) for dim in found.dims)
-        elif name == "inner":
-            signature[name] = tuple(_integer_type(v) for v in found.inner)
+        elif name in ("loops", "inner"):
+            signature[name] = _types(getattr(found, name))
         else:
             signature[name] = "i32"
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": config.warps})
 
 
-def _integer_type(value: int) -> str:
+def _types(value: Any) -> Any:
+    """Triton's type of an integer; records of types for records of integers, whose fields the kernels name."""
+    if isinstance(value, tuple):
+        return type(value)(*map(_types, value)) if hasattr(value, "_fields") else tuple(map(_types, value))
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 
@@ -200,13 +195,8 @@ def _read_nvidia(kernel: Any) -> tuple[int, int, int, int, int]:
     if not names or found is None:
         raise RuntimeError("static: the disassembly holds no instructions or no register count")
     local = 4 * sum(name.startswith(("LDL", "STL")) for name in names)
-    return (
-        _widest(names, "LDG"),
-        _widest(names, "STG"),
-        len(names),
-        int(found.group(1)),
-        max(int(found.group(2)), local),
-    )
+    spills = max(int(found.group(2)), local)
+    return _widest(names, "LDG"), _widest(names, "STG"), len(names), int(found.group(1)), spills
 
 
 def _widest(names: Iterable[str], stem: str) -> int:
@@ -249,18 +239,16 @@ def reports(targets: Iterable[str], element_sizes: Iterable[int], every_family: 
                         yield report(case, direction, element_bytes, target, plan.family)
 
 
-def table(rows: Sequence[Report], found: Sequence[Traffic | None]) -> str:
-    """Reports and the traffic of their kernels as aligned text."""
-    from .traffic import HEADER, columns
-
+def table(rows: Sequence[Report]) -> str:
+    """Reports as aligned text."""
     lines = [
         f"{'case':<24}{'direction':<16}{'bytes':>6}  {'target':<8}{'family':<10}{'load':>5}{'store':>6}{'instr/B':>9}{'regs':>6}"
-        f"{'spills':>8}{'shared':>8}{HEADER if any(found) else ''}"
+        f"{'spills':>8}{'shared':>8}"
     ]
     lines += [
         f"{r.case:<24}{r.direction:<16}{r.element_bytes:>6}  {r.target:<8}{r.family:<10}{r.load_bits:>5}{r.store_bits:>6}"
-        f"{r.instructions_per_byte:>9.2f}{r.registers:>6}{r.spills:>8}{r.shared:>8}{columns(f)}"
-        for r, f in zip(rows, found, strict=True)
+        f"{r.instructions_per_byte:>9.2f}{r.registers:>6}{r.spills:>8}{r.shared:>8}"
+        for r in rows
     ]
     return "\n".join(lines)
 
@@ -270,9 +258,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: sm_90; repeatable")
     parser.add_argument("--bytes", action="append", type=int, choices=[1, 2, 4, 8, 16], help="default: all; repeatable")
     parser.add_argument("--families", action="store_true", help="every family that applies, not only the one taken")
-    parser.add_argument(
-        "--no-traffic", action="store_true", help="leave the model of memory traffic out: half the time"
-    )
     parser.add_argument("--json", type=Path, help="write the reports to this file as well")
 
 
@@ -280,13 +265,9 @@ def main(options: argparse.Namespace) -> int:
     """Print the table; the exit status."""
     import triton
 
-    from .traffic import of_reports
-
     rows = list(reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16], options.families))
-    found = [None] * len(rows) if options.no_traffic else of_reports(rows, CASES)
-    print(table(rows, found))
+    print(table(rows))
     if options.json:
-        figures = [r.as_dict() | ({"traffic": f.as_dict()} if f else {}) for r, f in zip(rows, found, strict=True)]
-        data = {"triton": triton.__version__, "reports": figures}
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        data = {"triton": triton.__version__, "reports": [asdict(row) for row in rows]}
+        write_text_atomically(options.json, json.dumps(data, indent=1) + "\n")
     return 0

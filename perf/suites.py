@@ -1,10 +1,16 @@
-"""Which cells are measured: the list that the goals for a GPU speak of, and the default one for a CPU."""
+"""Which cases are measured: those that the goals for a GPU speak of, the default ones for a CPU, and shapes of real networks.
+
+Sources of the networks: DeepLabv3 (arXiv:1706.05587), a crop of 513 x 513 at output stride 8 (65 x 65) and 16 (33 x 33);
+DRN (arXiv:1705.09914); WaveNet (arXiv:1609.03499) and TCN (arXiv:1803.01271), whose rates double layer by layer; MaxViT
+(arXiv:2204.01697), windows and grid of 7; Swin (arXiv:2103.14030), windows of 7; dilated neighbourhood attention
+(arXiv:2209.15001).
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,14 +18,36 @@ import torch
 
 from spacebatch.reference.geometry import BlockGeometry
 
-from .cells import Cell, Layout
-from .goals import row_of
+from .cases import Case, Layout
 
+
+class Row(NamedTuple):
+    """One row of the goals.
+
+    Attributes:
+        text: which cases count for it.
+        share: of the bandwidth of a copy of as many bytes in the same run; None where none is aimed at.
+    """
+
+    text: str
+    share: float | None
+
+
+ROWS = {
+    "aligned": Row("aligned sizes, elements of 2 to 16 bytes, any block, padded or not", 0.95),
+    "aligned, 1 byte": Row("the same with elements of 1 byte", 0.90),
+    "odd": Row("odd widths, paddings, crops and blocks, elements of 2 bytes and more", 0.85),
+    "odd, 1 byte": Row("the same with elements of 1 byte", 0.65),
+    "strided": Row("sliced, transposed and expanded inputs, 32 bytes or more in a run", 0.85),
+    "small": Row("up to 1 MB: the host's time, and 80% of a copy inside a CUDA graph", None),
+    "cpu": Row("the CPU: not slower than any peer", None),
+    "network": Row("shapes of real networks", None),
+    "chosen": Row("chosen by options", None),
+}
 DIRECTIONS = ("space_to_batch", "batch_to_space")
 WINDOWS = {"batch_order": "batch_major", "arrangement": "contiguous"}
 GRID = {"batch_order": "batch_major", "arrangement": "interleaved"}
 GPU_BYTES = 256 << 20  # of an input: far more than any cache, and long enough for the clock
-SINGLE = ("float16", "float32", "float64", "complex128")  # by elements of 2, 4, 8 and 16 bytes
 
 
 class Kind(NamedTuple):
@@ -88,13 +116,13 @@ SMALL = (
 )
 
 
-def gpu_suite() -> list[Cell]:
-    """The cells of the goals for a GPU, the most telling first.
+def gpu_suite() -> list[Case]:
+    """The cases of the goals for a GPU, the most informative first.
 
-    >>> sorted({cell.row for cell in gpu_suite()})
+    >>> sorted({case.row for case in gpu_suite()})
     ['aligned', 'aligned, 1 byte', 'odd', 'odd, 1 byte', 'small', 'strided']
     """
-    cells: list[Cell] = []
+    cases: list[Case] = []
     for kinds, dtype in (
         (ALIGNED, "float16"),
         (ODD, "float16"),
@@ -113,13 +141,14 @@ def gpu_suite() -> list[Cell]:
         (ODD[8:], "uint8"),
         (ALIGNED[:3], "bfloat16"),
     ):
-        row = row_of(getattr(torch, dtype).itemsize, kinds[0] in ALIGNED, kinds[0] in STRIDED)
+        row = "strided" if kinds[0] in STRIDED else "aligned" if kinds[0] in ALIGNED else "odd"
+        row += ", 1 byte" if dtype == "uint8" else ""
         for kind in kinds:
-            cells += both(of_kind(kind, dtype, GPU_BYTES, row))
+            cases += both(_of_kind(kind, dtype, GPU_BYTES, row))
     for kind, dtype in itertools.product(SMALL, ("float16", "float32")):
-        cells += both(of_kind(kind, dtype, 0, "small"))
-    gradients = [cell for cell in cells if cell.row in ("aligned", "odd") and cell.dtype == "float16"][:4]
-    return [*cells, *(replace(cell, mode="backward") for cell in gradients)]
+        cases += both(_of_kind(kind, dtype, 0, "small"))
+    gradients = [case for case in cases if case.row in ("aligned", "odd") and case.dtype == "float16"][:4]
+    return [*cases, *(replace(case, mode="backward") for case in gradients)]
 
 
 CPU_SIZES = (4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20)
@@ -128,29 +157,27 @@ CPU_BLOCKS = (2, 3, 4, 8)
 CPU_LAYOUTS = ("nchw", "nhwc", "1d", "3d")
 
 
-def cpu_suite(full: bool = False, quick: bool = False) -> list[Cell]:
-    """The default cells for a CPU: every pair of size, dtype, layout and block, in both directions, padded and not.
+def cpu_suite(quick: bool = False) -> list[Case]:
+    """The default cases for a CPU: every pair of size, dtype, layout and block, in both directions, padded and not.
 
-    >>> len(cpu_suite(quick=True)) < len(cpu_suite()) < len(cpu_suite(full=True))
-    True
+    >>> len(cpu_suite(quick=True)), len(cpu_suite())
+    (64, 480)
 
     Args:
-        full: every combination instead of every pair, four times as many.
         quick: only inputs of 4 and 64 KiB, of float32 and uint8.
     """
     sizes, dtypes = (CPU_SIZES[:2], ("float32", "uint8")) if quick else (CPU_SIZES, CPU_DTYPES)
-    cells: list[Cell] = []
+    cases: list[Case] = []
     for i, size in enumerate(sizes):
         for j, dtype in enumerate(dtypes):
             for k, layout in enumerate(CPU_LAYOUTS):
-                blocks = CPU_BLOCKS if full else (CPU_BLOCKS[(i + j + k) % 4],)
-                for block, padded in itertools.product(blocks, (False, True)):
-                    cells += both(_cpu_cell(layout, dtype, block, padded, size))
-    return cells
+                for padded in (False, True):
+                    cases += both(_cpu_case(layout, dtype, CPU_BLOCKS[(i + j + k) % 4], padded, size))
+    return cases
 
 
-def _cpu_cell(layout: str, dtype: str, block: int, padded: bool, size: int) -> Cell:
-    """A cell of about `size` bytes of input whose sizes the block divides, less one on each side where it is padded."""
+def _cpu_case(layout: str, dtype: str, block: int, padded: bool, size: int) -> Case:
+    """A case of about `size` bytes of input whose sizes the block divides, less one on each side where it is padded."""
     elements = size // getattr(torch, dtype).itemsize
     spatial = {"1d": 1, "3d": 3}.get(layout, 2)
     channels = 16 if elements >= 16 * (2 * block) ** spatial else 2
@@ -159,7 +186,7 @@ def _cpu_cell(layout: str, dtype: str, block: int, padded: bool, size: int) -> C
     samples = max(1, elements // (channels * edge**spatial))
     less = 1 if padded and edge > 2 else 0
     shape = (samples, channels, *[edge - less] * spatial)
-    return Cell(
+    return Case(
         "space_to_batch",
         shape,
         (block,) * spatial,
@@ -171,24 +198,69 @@ def _cpu_cell(layout: str, dtype: str, block: int, padded: bool, size: int) -> C
     )
 
 
-def both(cell: Cell) -> list[Cell]:
-    """A cell, and its inverse."""
-    return [cell, replace(cell, direction="batch_to_space")]
+CAUSAL = "causal"  # 1-D: the rate's padding before, and whatever makes the length divisible after
 
 
-def of_kind(kind: Kind, dtype: str, input_bytes: int, row: str, name: str = "") -> Cell:
-    """A cell of as many samples as make up the bytes, at least one."""
-    sample = math.prod(kind.sample) * getattr(torch, dtype).itemsize
-    return make(
-        (max(1, input_bytes // sample), *kind.sample),
-        kind.block,
-        kind.paddings,
-        dtype,
-        kind.layout,
-        row,
-        name,
-        **kind.options,
-    )
+class Preset(NamedTuple):
+    """One layer: what its input looks like and what is done to it."""
+
+    about: str
+    shape: tuple[int, ...]
+    blocks: tuple[Any, ...]
+    paddings: Any = "auto"
+    layout: Layout = "contiguous"
+    options: dict[str, Any] = {}  # noqa: RUF012 - never written to
+
+
+_RATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+PRESETS = {
+    "aspp-65": Preset("DeepLabv3 ASPP on 65 x 65", (2, 2048, 65, 65), (6, 12, 18)),
+    "aspp-33": Preset("DeepLabv3 ASPP on 33 x 33", (2, 2048, 33, 33), (6, 12, 18)),
+    "drn": Preset("DRN-D-54, stages of rate 2 and 4 on 1/8 of 512 x 512", (4, 512, 64, 64), (2, 4)),
+    "dilated-resnet": Preset("ResNet-101 at output stride 8 on 769 x 769", (2, 1024, 97, 97), (2, 4)),
+    "wavenet": Preset("WaveNet, residual channels on a second of 16 kHz", (4, 128, 16000), _RATES, CAUSAL),
+    "tcn": Preset("TCN on sequences of 4096", (32, 150, 4096), _RATES, CAUSAL),
+    "maxvit-window": Preset("MaxViT-T stage 1, block attention", (16, 64, 56, 56), (8,), 0, "channels_last", WINDOWS),
+    "maxvit-grid": Preset("MaxViT-T stage 1, grid attention", (16, 64, 56, 56), (8,), 0, "channels_last", GRID),
+    "swin": Preset("Swin-T stage 1", (32, 96, 56, 56), (8,), 0, "channels_last", WINDOWS),
+    "swin-56x112": Preset("Swin-T stage 1, twice as wide", (16, 96, 56, 112), ((8, 16),), 0, "channels_last", WINDOWS),
+    "natten": Preset("dilated neighbourhood attention", (4, 128, 48, 80), (2, 4, 8), 0, "channels_last", GRID),
+    "video": Preset("video, 16 frames", (2, 64, 16, 112, 112), ((1, 2, 2), (2, 2, 2)), 0),
+    "image-4k": Preset("a photograph of 3840 x 2160", (1, 3, 2160, 3840), (2, 4, 8), 0),
+}
+
+
+def cases_of(name: str, dtype: str = "float16") -> list[Case]:
+    """The cases of a preset, both directions.
+
+    >>> [case.block for case in cases_of("aspp-33")][::2]
+    [(6, 6), (12, 12), (18, 18)]
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset: there is none called {name!r}; there are {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    cases: list[Case] = []
+    for block in preset.blocks:
+        paddings: Any = preset.paddings
+        if paddings == CAUSAL:
+            length = preset.shape[-1] + block
+            paddings = ((block, -length % block),)
+        cases += both(make(preset.shape, block, paddings, dtype, preset.layout, "network", name, **preset.options))
+    return cases
+
+
+def both(case: Case) -> list[Case]:
+    """A case, and its inverse."""
+    return [case, replace(case, direction="batch_to_space")]
+
+
+def _of_kind(kind: Kind, dtype: str, input_bytes: int, row: str) -> Case:
+    """A case of as many samples as make up the bytes, at least one."""
+    samples = max(1, input_bytes // (math.prod(kind.sample) * getattr(torch, dtype).itemsize))
+    return make((samples, *kind.sample), kind.block, kind.paddings, dtype, kind.layout, row, **kind.options)
 
 
 def make(
@@ -200,8 +272,8 @@ def make(
     row: str = "chosen",
     name: str = "",
     **options: Any,
-) -> Cell:
-    """A `space_to_batch` cell from arguments as users write them.
+) -> Case:
+    """A `space_to_batch` case from arguments as users write them.
 
     >>> make((1, 3, 5, 5), 2, "auto", "uint8").paddings
     ((0, 1), (0, 1))
@@ -209,40 +281,8 @@ def make(
     Raises:
         ValueError, TypeError: as the call itself.
     """
-    geometry = BlockGeometry(shape, block, paddings, op="cell", **options)  # refuses what makes no sense
-    cell = Cell(
-        "space_to_batch",
-        geometry.space_shape,
-        geometry.block_shape,
-        geometry.paddings,
-        dtype,
-        layout,
-        row=row,
-        name=name,
-        **options,
-    )
-    if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ValueError(f"cell: the dtype must be one of PyTorch's names, got {dtype!r}")
-    return cell
-
-
-def chosen(
-    shapes: Sequence[Sequence[int]],
-    blocks: Sequence[Any],
-    paddings: Sequence[Any],
-    dtypes: Sequence[str],
-    layouts: Sequence[Layout],
-    directions: Sequence[str],
-    modes: Sequence[str],
-    arrangements: Sequence[str],
-    batch_orders: Sequence[str],
-) -> Iterator[Cell]:
-    """Every combination of what was chosen."""
-    for shape, block, pads, dtype, layout in itertools.product(shapes, blocks, paddings, dtypes, layouts):
-        for arrangement, batch_order in itertools.product(arrangements, batch_orders):
-            cell = make(shape, block, pads, dtype, layout, arrangement=arrangement, batch_order=batch_order)
-            numbers = cell.torch_dtype.is_floating_point or cell.torch_dtype.is_complex
-            for direction, mode in itertools.product(directions, modes):
-                if mode == "backward" and not numbers:
-                    continue  # integers have no gradient
-                yield replace(cell, direction=direction, mode=mode)  # type: ignore[arg-type]
+    geometry = BlockGeometry(shape, block, paddings, op="case", **options)  # refuses what makes no sense
+    sizes = (geometry.space_shape, geometry.block_shape, geometry.paddings)
+    case = Case("space_to_batch", *sizes, dtype, layout, row=row, name=name, **options)
+    case.torch_dtype  # noqa: B018 - refuses what is none
+    return case

@@ -3,7 +3,7 @@
     pytest perf --benchmark-only --benchmark-autosave
     pytest perf --benchmark-only --benchmark-compare
 
-On the CPU a few cells of the default sweep and of the presets, on a GPU those of the goals; results are checked first.
+On the CPU a few cases of the default sweep and of the presets, on a GPU those of the goals; results are checked first.
 A GPU call is timed until the GPU has finished.
 """
 
@@ -14,31 +14,30 @@ from typing import Any
 import pytest
 import torch
 
-from spacebatch.perf.cells import Cell
+from spacebatch.perf.baselines import PROVIDERS
+from spacebatch.perf.cases import Case
 from spacebatch.perf.checks import expected, same_bits
-from spacebatch.perf.presets import cells_of
-from spacebatch.perf.providers import PROVIDERS
-from spacebatch.perf.suites import cpu_suite, gpu_suite
+from spacebatch.perf.suites import cases_of, cpu_suite, gpu_suite
 
 pytest.importorskip("pytest_benchmark")
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _cells() -> list[Cell]:
+def _cases() -> list[Case]:
     if DEVICE.type == "cuda":
         return gpu_suite()[::8]
-    return [*cpu_suite(quick=True)[::9], *cells_of("swin", "float32"), *cells_of("image-4k", "uint8")[:2]]
+    return [*cpu_suite(quick=True)[::9], *cases_of("swin", "float32"), *cases_of("image-4k", "uint8")[:2]]
 
 
 @pytest.mark.parametrize("provider", ["ours", "eager"])
-@pytest.mark.parametrize("cell", _cells(), ids=lambda cell: cell.key.replace(" ", "-"))
-def test_speed(cell: Cell, provider: str, benchmark: Any) -> None:
-    source = cell.source(DEVICE)
-    function = PROVIDERS[provider].prepare(cell)
-    assert same_bits(function(source), expected(cell, source))
-    benchmark.group = cell.key
-    benchmark.extra_info["moved_bytes"] = cell.moved_bytes
+@pytest.mark.parametrize("case", _cases(), ids=lambda case: case.key.replace(" ", "-"))
+def test_speed(case: Case, provider: str, benchmark: Any) -> None:
+    source = case.source(DEVICE)
+    function = PROVIDERS[provider].prepare(case)
+    assert same_bits(function(source), expected(case, source))
+    benchmark.group = case.key
+    benchmark.extra_info["moved_bytes"] = case.moved_bytes
 
     def call() -> None:
         function(source)

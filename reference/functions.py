@@ -1,25 +1,30 @@
-"""`space_to_batch` and `batch_to_space` for NumPy arrays."""
+"""`space_to_batch` and `batch_to_space` for NumPy arrays: compiled kernels where llvmlite is installed, else NumPy alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from . import prepared
 from .arguments import Arrangement, BatchOrder, BlockShape, Borders
-from .cpu_path import copy_to_batch, copy_to_space
-from .geometry import BlockGeometry
-from .keyed import keyed
+from .geometry import BlockGeometry, batch_geometry, space_geometry
+from .llvm_backend import LLVM
 from .memory_order import memory_order
+from .numpy_backend import NUMPY
 from .pad_value import numpy_pad_value
+from .prepared import Device, Direction, Layout
 
 Array = npt.NDArray[Any]
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+prepared.DEVICES["numpy"] = Device((LLVM, NUMPY))
 
 
 def space_to_batch(
-    x: npt.NDArray[Any],
+    x: npt.NDArray[ScalarT],
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
@@ -27,8 +32,8 @@ def space_to_batch(
     pad_value: Any = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
+    out: npt.NDArray[ScalarT] | None = None,
+) -> npt.NDArray[ScalarT]:
     """Move blocks of the spatial dims of a NumPy array into its batch; see `spacebatch.space_to_batch`.
 
     >>> space_to_batch(np.arange(6).reshape(1, 6), (3,))
@@ -50,21 +55,25 @@ def space_to_batch(
 
     Source: Caffe2's SpaceToBatch, TensorFlow's SpaceToBatchND.
     """
-    return array_to_batch(
-        copy_to_batch, x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, out
-    )
+    _check_array("space_to_batch", x)
+    geometry = space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    pad: Any = b""
+    if not (type(pad_value) is int and pad_value == 0 and x.dtype.kind in "biufc"):
+        pad = numpy_pad_value(pad_value, x.dtype)
+        pad = pad if x.dtype.hasobject else pad.tobytes()
+    return _run("space_to_batch", geometry, x, pad, out)
 
 
 def batch_to_space(
-    y: npt.NDArray[Any],
+    y: npt.NDArray[ScalarT],
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
     spatial_dims: int | Sequence[int] | None = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
-    out: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[Any]:
+    out: npt.NDArray[ScalarT] | None = None,
+) -> npt.NDArray[ScalarT]:
     """Move blocks from the batch of a NumPy array back into its spatial dims: the inverse of `space_to_batch`.
 
     >>> batch_to_space(np.array([[0, 3], [1, 4], [2, 5]]), (3,))
@@ -84,56 +93,40 @@ def batch_to_space(
 
     Source: Caffe2's BatchToSpace, TensorFlow's BatchToSpaceND.
     """
-    return array_to_space(copy_to_space, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)
-
-
-@keyed(maxsize=1024)
-def _space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-
-
-@keyed(maxsize=1024)
-def _batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    make = BlockGeometry.from_batch
-    return make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-
-
-def array_to_batch(
-    copy: Callable[[BlockGeometry, Array, Array, Array], None],
-    x: Array,
-    block_shape: BlockShape,
-    paddings: Borders | str,
-    spatial_dims: int | Sequence[int] | None,
-    pad_value: Any,
-    batch_order: BatchOrder,
-    arrangement: Arrangement,
-    out: Array | None,
-) -> Array:
-    """`space_to_batch` with checked arguments and a result to write to, by `copy` of (geometry, x, result, pad value)."""
-    _check_array("space_to_batch", x)
-    geometry = _space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
-    pad = numpy_pad_value(pad_value, x.dtype)
-    y = _output("space_to_batch", x, geometry.batch_shape, out)
-    copy(geometry, np.asarray(x), np.asarray(y), pad)
-    return y
-
-
-def array_to_space(
-    copy: Callable[[BlockGeometry, Array, Array], None],
-    y: Array,
-    block_shape: BlockShape,
-    crops: Borders,
-    spatial_dims: int | Sequence[int] | None,
-    batch_order: BatchOrder,
-    arrangement: Arrangement,
-    out: Array | None,
-) -> Array:
-    """`batch_to_space` with checked arguments and a result to write to, by `copy` of (geometry, y, result)."""
     _check_array("batch_to_space", y)
-    geometry = _batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
-    x = _output("batch_to_space", y, geometry.space_shape, out)
-    copy(geometry, np.asarray(y), np.asarray(x))
-    return x
+    geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    return _run("batch_to_space", geometry, y, b"", out)
+
+
+def _run(direction: Direction, geometry: BlockGeometry, source: Array, pad: Any, out: Array | None) -> Array:
+    """Look up or prepare the call, allocate its result, and fill it."""
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    if out is None:
+        result = result_like(source, shape)
+    else:
+        _check_out(direction, source, shape, out)
+        result = out
+    key = (direction, source.strides, source.dtype, result.strides, out is None, prepared.demanded)
+    fill = geometry._prepared.get(key)
+    if fill is None:
+        layouts = layout_of(source), layout_of(result, new=out is None)
+        fill, keep = prepared.find(direction, geometry, *layouts)
+        if keep:
+            prepared.keep(geometry, key, fill)
+    fill(np.asarray(source), np.asarray(result), pad)
+    return result
+
+
+def layout_of(array: Array, new: bool = False) -> Layout:
+    """How an array lies in memory, as backends are told.
+
+    >>> layout_of(np.zeros((2, 3), np.int16)).strides
+    (3, 1)
+    """
+    size = array.itemsize or 1
+    whole = not any(stride % size for stride in array.strides)
+    strides = tuple(stride // size for stride in array.strides) if whole else None
+    return Layout(strides, array.itemsize, array.dtype, "numpy", new)
 
 
 def _check_array(op: str, array: Any) -> None:
@@ -145,11 +138,7 @@ def _check_array(op: str, array: Any) -> None:
         )
 
 
-def _output(
-    op: str, source: npt.NDArray[Any], shape: tuple[int, ...], out: npt.NDArray[Any] | None
-) -> npt.NDArray[Any]:
-    if out is None:
-        return result_like(source, shape)
+def _check_out(op: str, source: Array, shape: tuple[int, ...], out: Array) -> None:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
     if isinstance(out, np.ma.MaskedArray):
@@ -164,7 +153,6 @@ def _output(
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
     if np.may_share_memory(source, out):
         raise ValueError(f"{op}: out overlaps the input in memory")
-    return out
 
 
 def result_like(source: Array, shape: tuple[int, ...]) -> Array:

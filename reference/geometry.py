@@ -85,6 +85,7 @@ class BlockGeometry:
     padded: bool = field(compare=False)  # any padding at all
     empty: bool = field(compare=False)  # no element in space
     _hash: int = field(compare=False)
+    _prepared: dict = field(compare=False)
 
     def __init__(
         self,
@@ -176,6 +177,7 @@ class BlockGeometry:
         )
         put("empty", 0 in space_shape)
         put("padded", any(before or after for before, after in paddings))
+        put("_prepared", {})
         put("_hash", hash((space_shape, blocks, paddings, dims, batch_order, arrangement)))
 
     def __hash__(self) -> int:
@@ -414,3 +416,17 @@ def _row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(size, 1)
     return tuple(reversed(strides))
+
+
+from .keyed import keyed
+
+
+@keyed(maxsize=1024)
+def space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
+    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
+
+
+@keyed(maxsize=1024)
+def batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
+    make = BlockGeometry.from_batch
+    return make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)

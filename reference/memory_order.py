@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .geometry import BlockGeometry
+    from .prepared import Direction
 
 
 def memory_order(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
@@ -42,3 +47,29 @@ def dense_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]
         strides[dim] = step
         step *= max(shape[dim], 1)
     return tuple(strides)
+
+
+def result_layout(
+    direction: Direction, geometry: BlockGeometry, source_strides: Sequence[int], contiguous: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides, in elements, of a new result: dense, in the memory order of its source.
+
+    >>> from .geometry import BlockGeometry
+    >>> result_layout("space_to_batch", BlockGeometry((2, 3, 4, 4), 2), (48, 1, 12, 3))
+    ((8, 3, 2, 2), (12, 1, 6, 3))
+
+    Args:
+        direction, geometry: of the call.
+        source_strides: of the source, in any unit.
+        contiguous: whether the source is known to be in row-major order.
+    """
+    source, result = geometry.space_shape, geometry.batch_shape
+    if direction == "batch_to_space":
+        source, result = result, source
+    if contiguous:  # the usual case, at every new size
+        strides, step = [], 1
+        for size in reversed(result):
+            strides.append(step)
+            step *= size or 1
+        return result, tuple(strides[::-1])
+    return result, dense_strides(result, memory_order(source, source_strides))

@@ -48,7 +48,7 @@ SIGNATURES = {
     "nn.functional.atrous_conv3d": ATROUS,
     "nn.BatchSpace": "(*layers, rate=None)",
     "explain": "(operation, x, block_shape, *borders, **options)",
-    "Explanation": "(operation, geometry, way, backend, kernel, reasons)",
+    "Explanation": "(operation, geometry, route, backend, kernel, reasons)",
     "BlockGeometry": f"(shape, block_shape, paddings=0, *, {NO_PAD}, op='space_to_batch')",
     "BlockGeometry.from_batch": f"(shape, block_shape, crops=0, *, {NO_PAD}, op='batch_to_space')",
     "BlockGeometry.space_index": "(self, batch_index)",

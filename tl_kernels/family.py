@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from spacebatch.reference.loops import Direction
+
+FAMILIES = ("rows", "vectors", "phases", "granules")
+TILES = (1024, 2048, 4096, 8192, 16384, 32768)
+WARPS = (1, 2, 4, 8)
+MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
 
 
 class Config(NamedTuple):
@@ -14,18 +20,24 @@ class Config(NamedTuple):
     tile_bytes: int
     warps: int
 
+    @property
+    def known(self) -> bool:
+        """Whether there is such a family and such a tile; tables may have been written by another version."""
+        return self.family in FAMILIES and self.tile_bytes in TILES and self.warps in WARPS
+
 
 class Arguments(NamedTuple):
     """What a kernel is launched with, besides the pointers and the pad value.
 
     Attributes:
-        number: of rows, granules or programs: the kernel's first number.
-        dims: of each loop, its numbers; `inner`: those of the dim that a tile runs along. All `loops.coded`.
+        items: how many rows, granules or programs there are.
+        loops: a record of each loop; `inner`: one of the dim that a tile runs along. The family defines them; their numbers
+            are `integers.encoded`.
         flags: the constexprs but the tile.
     """
 
-    number: int
-    dims: tuple[tuple[int, ...], ...]
+    items: int
+    loops: tuple[tuple[Any, ...], ...]
     inner: tuple[Any, ...]
     flags: dict[str, Any]
 
@@ -71,6 +83,17 @@ class Plan(Protocol):
         """Plans are keys of caches."""
 
 
+def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
+    """All configurations worth measuring for a call, over every family that applies to it."""
+    return tuple(
+        Config(plan.family, tile, warps)
+        for plan in plans
+        for tile in TILES
+        for warps in WARPS
+        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
+    )
+
+
 def fitted(family: str, tile_bytes: int, warps: int, payload: int) -> Config:
     """A configuration, with tiles halved while the call would leave most of a GPU idle, and fewer warps with them."""
     while tile_bytes > 1024 and payload // tile_bytes < 512:
@@ -86,3 +109,8 @@ def power_of_two(n: int) -> int:
     [1, 2, 4, 8, 16]
     """
     return 1 << (n - 1).bit_length()
+
+
+def elsewhere(device: str) -> str:
+    """Why a tensor of a device of this type is not taken."""
+    return f"the tensor is on {device}, and the kernels run on CUDA and ROCm devices"

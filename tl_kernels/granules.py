@@ -1,22 +1,154 @@
-"""The kernel that fills a dense result from end to end, a granule of up to 16 bytes per thread and store.
+"""The family that fills any dense result from end to end, a granule of up to 16 bytes per thread and store.
 
-Index formula: `steps.py`; numbers: `granules_plan.py`. Grid: one dimension over tiles of the result's memory. The places
-of a granule's first row, and of the next where the row ends inside the granule, are found once for each granule; a word
-costs one load of either row, by its lane. So stores are wide whatever the width of the rows is.
+Index formula: `steps.py`. Grid: one dimension over tiles of the result's memory. The places of a granule's first row, and
+of the next where the row ends inside the granule, are found once for each granule; a word costs one load of either row, by
+its lane. So stores are wide whatever the width of the rows is.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from .locate import divide
+from spacebatch.reference.loops import INT32_MAX, Direction, Nest
+
+from .family import Arguments, Config, fitted
+from .integers import Divisor, divide, divisor, encoded, number
+from .steps import Borders, Steps, borders, covers, steps_of
+
+WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
+_WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
+
+
+class GranuleLoop(NamedTuple):
+    """One loop of the result; see `steps.Step`."""
+
+    size: Divisor
+    source_stride: int
+    extent: Divisor
+    inner_stride: int
+    skip: int
+    before: int
+    pace: int
+
+
+class Memory(NamedTuple):
+    """What the kernel is told of the result's memory."""
+
+    base: int  # the source's offset of the first word
+    tail: int  # words after the last whole granule
+    rows: int
+    borders: Borders
+
+
+@dataclass(frozen=True)
+class GranulesPlan:
+    """What a launch needs; counts are of words."""
+
+    direction: Direction
+    steps: Steps
+    lanes: int  # words of a granule
+    breaks: int
+    wide: bool
+    long: bool
+    pair: bool
+    words: int
+
+    family = "granules"
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the result that are written."""
+        return self.steps.total * self.words
+
+    @property
+    def access(self) -> tuple[int, int]:
+        """Bits of the widest load and store of one thread."""
+        return self.words * 8, self.lanes * self.words * 8
+
+    @property
+    def bucket(self) -> str:
+        """What is alike for the tuning."""
+        steps = self.steps.steps
+        first = steps[0]
+        row = f"{min(first.extent or first.source_stride, 32)} {first.axis >= 0:d}"
+        kinds = "/".join("s" if s.extent else "b" if s.axis >= 0 else "p" for s in steps)
+        size = min(self.payload.bit_length(), 30)
+        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {kinds}"
+
+    @property
+    def rule(self) -> Config:
+        """Several granules a thread, whose scalar work they share; fewer of single bytes, each of which takes a register."""
+        return fitted(self.family, 4096 if self.words == 1 else 8192, 4, self.payload)
+
+    def programs(self, tile: int) -> int:
+        """How many programs a launch with tiles of so many words takes."""
+        return -(-self.steps.total // max(tile, self.lanes))
+
+    def arguments(self, tile: int) -> Arguments:
+        """What the kernel takes, with tiles of so many words."""
+        steps = self.steps.steps
+        loops = tuple(
+            encoded(
+                GranuleLoop(
+                    divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace
+                )
+            )
+            for s in steps
+        )
+        granules, tail = divmod(self.steps.total, self.lanes)
+        memory = Memory(self.steps.base, tail, self.steps.total // steps[0].size, borders(self.steps.axes))
+        flags = {
+            "SPLITS": tuple(s.extent > 0 for s in steps),
+            "AXES": tuple(s.axis for s in steps),
+            "ND": len(steps),
+            "BORDERS": len(self.steps.axes),
+            "LANES": self.lanes,
+            "BREAKS": self.breaks,
+            "TAIL": tail > 0,
+            "DENSE": steps[0].source_stride == 1 and not steps[0].extent,
+            "WIDE": self.wide,
+            "LONG": self.long,
+            "PAIR": self.pair,
+        }
+        return Arguments(granules, loops, encoded(memory), flags)
+
+    def __str__(self) -> str:
+        row = self.steps.steps[0].size
+        ends = ("whole granules", "at most one row end in a granule", "several row ends in a granule")[self.breaks]
+        return f"{self.steps.total // row} rows of {row} words of {self.words} bytes, {self.lanes} to a granule, {ends}"
+
+
+def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
+    """The plan of a nest, or None where the result is not dense and aligned."""
+    steps = steps_of(direction, nest)
+    if steps is None:
+        return None
+    row = steps.steps[0].size
+    lanes, breaks = nest.full, ANY
+    for fewer in (nest.full, nest.full // 2):
+        if fewer and row >= fewer - 1:  # then the rest of a granule, after a row's end, fits the next row
+            lanes, breaks = fewer, WITHIN if row % fewer == 0 else ONE
+            break
+    return GranulesPlan(
+        direction,
+        steps,
+        lanes,
+        breaks,
+        wide=nest.wide,
+        long=steps.total > INT32_MAX - 2**16,
+        pair=nest.pair,
+        words=nest.words,
+    )
 
 
 @triton.jit
 def _walk(
     rest,
-    dims,
+    loops,
     inner,
     SPLITS: tl.constexpr,
     AXES: tl.constexpr,
@@ -29,20 +161,20 @@ def _walk(
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     zero = rest * 0
-    offset = zero.to(OFFSET) + tl.cast(inner[0] >> 2, OFFSET)
-    u0 = zero - tl.cast(inner[3] >> 2, NUMBER)
-    u1 = zero - tl.cast(inner[5] >> 2, NUMBER)
-    u2 = zero - tl.cast(inner[7] >> 2, NUMBER)
+    offset = zero.to(OFFSET) + number(inner.base, OFFSET)
+    u0 = zero - number(inner.borders[0].before, NUMBER)
+    u1 = zero - number(inner.borders[1].before, NUMBER)
+    u2 = zero - number(inner.borders[2].before, NUMBER)
     for d in tl.static_range(FIRST, ND):
         index = rest
         if d < ND - 1:
-            rest = divide(index, dims[d][0], dims[d][1], LONG)
-            index -= rest * tl.cast(dims[d][0] >> 2, NUMBER)
+            rest = divide(index, loops[d].size, LONG)
+            index -= rest * number(loops[d].size.value, NUMBER)
         if SPLITS[d]:
-            offset += stretch_offset(index + tl.cast(dims[d][7] >> 2, NUMBER), dims[d], WIDE, LONG)
+            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
         else:
-            offset += index.to(OFFSET) * tl.cast(dims[d][2] >> 2, OFFSET)
-        moved = index * tl.cast(dims[d][8] >> 2, NUMBER)
+            offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
+        moved = index * number(loops[d].pace, NUMBER)
         if AXES[d] == 0:
             u0 += moved
         if AXES[d] == 1:
@@ -53,30 +185,22 @@ def _walk(
 
 
 @triton.jit
-def stretch_offset(place, dim, WIDE: tl.constexpr, LONG: tl.constexpr):
+def _stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
     """Source offset of a place over a loop of stretches."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    outer = divide(place, dim[3], dim[4], LONG)
-    return place.to(OFFSET) * tl.cast(dim[5] >> 2, OFFSET) + outer.to(OFFSET) * tl.cast(dim[6] >> 2, OFFSET)
-
-
-@triton.jit
-def covers(u, size, LONG: tl.constexpr):
-    """Whether 0 <= u < size, size being coded."""
-    if LONG:
-        return (u >= 0) & (u < tl.cast(size >> 2, tl.int64))
-    return u.to(tl.uint32) < tl.cast(size >> 2, tl.uint32)
+    outer = divide(place, loop.extent, LONG)
+    return place.to(OFFSET) * number(loop.inner_stride, OFFSET) + outer.to(OFFSET) * number(loop.skip, OFFSET)
 
 
 @triton.jit
 def _row_inside(inside, u0, u1, u2, inner, ROW_AXIS: tl.constexpr, BORDERS: tl.constexpr, LONG: tl.constexpr):
-    """`inside`, and in no border of the dims that do not change along a row."""
+    """`inside`, and in no border of the loops that do not change along a row."""
     if BORDERS > 0 and ROW_AXIS != 0:
-        inside = inside & covers(u0, inner[4], LONG)
+        inside = inside & covers(u0, inner.borders[0].covered, LONG)
     if BORDERS > 1 and ROW_AXIS != 1:
-        inside = inside & covers(u1, inner[6], LONG)
+        inside = inside & covers(u1, inner.borders[1].covered, LONG)
     if BORDERS > 2 and ROW_AXIS != 2:
-        inside = inside & covers(u2, inner[8], LONG)
+        inside = inside & covers(u2, inner.borders[2].covered, LONG)
     return inside
 
 
@@ -94,8 +218,8 @@ def move_granules(
     source_pointer,
     result_pointer,
     granules,  # whole ones
-    dims,  # innermost first: size, magic, source stride, extent, magic, inner stride, outer - extent * inner, before, pace
-    inner,  # source offset, words after the last whole granule, rows, then before and covered of each bordered dim
+    loops,  # of `GranuleLoop`, innermost first
+    inner,  # `Memory`
     pad_low,
     pad_high,
     SPLITS: tl.constexpr,
@@ -103,7 +227,7 @@ def move_granules(
     ND: tl.constexpr,
     BORDERS: tl.constexpr,
     LANES: tl.constexpr,
-    BREAKS: tl.constexpr,  # 0: rows are whole granules, 1: a granule meets at most one row end, 2: any number
+    BREAKS: tl.constexpr,
     TAIL: tl.constexpr,  # words are left after the last whole granule
     DENSE: tl.constexpr,  # a word of a row is one step in the source
     WIDE: tl.constexpr,
@@ -119,9 +243,9 @@ def move_granules(
     granule = tl.cast(tl.program_id(0), NUMBER) * G + tl.arange(0, G)  # [G]
     lane = tl.arange(0, LANES)[None, :]
     whole = granule < tl.cast(granules, NUMBER)
-    tail = tl.cast(inner[1] >> 2, NUMBER)
-    rows = tl.cast(inner[2] >> 2, NUMBER)
-    length = tl.cast(dims[0][0] >> 2, NUMBER)
+    tail = number(inner.tail, NUMBER)
+    rows = number(inner.rows, NUMBER)
+    length = number(loops[0].size.value, NUMBER)
     pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
     # granules past the end repeat the last one, whose loads are in bounds, and store nothing
     if TAIL:
@@ -129,9 +253,9 @@ def move_granules(
     else:
         first = tl.minimum(granule, tl.cast(granules, NUMBER) - 1) * LANES
 
-    if BREAKS == 2:
+    if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
-        offset, u0, u1, u2 = _walk(word, dims, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
+        offset, u0, u1, u2 = _walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
         if BORDERS > 0:
             valid = _row_inside(word >= 0, u0, u1, u2, inner, -1, BORDERS, LONG)
             value = tl.load(source_pointer + offset, mask=valid, other=pad)
@@ -140,26 +264,26 @@ def move_granules(
     else:
         row = first * 0
         if ND > 1:
-            row = divide(first, dims[0][0], dims[0][1], LONG)
+            row = divide(first, loops[0].size, LONG)
         start = first - row * length  # of the granule in its row
         stop = length - start  # the lane at which the row ends
-        offset, u0, u1, u2 = _walk(row, dims, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+        offset, u0, u1, u2 = _walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         ends = lane < stop[:, None]
-        if BREAKS == 1:
+        if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
-            next_offset, n0, n1, n2 = _walk(following, dims, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+            next_offset, n0, n1, n2 = _walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         if SPLITS[0]:
-            before = tl.cast(dims[0][7] >> 2, NUMBER)
-            if BREAKS == 1:
+            before = number(loops[0].before, NUMBER)
+            if BREAKS == _ONE:
                 place = tl.where(ends, (start + before)[:, None], (before - stop)[:, None]) + lane
                 begin = tl.where(ends, offset[:, None], next_offset[:, None])
             else:
                 place = (start + before)[:, None] + lane
                 begin = offset[:, None]
-            value = tl.load(source_pointer + (begin + stretch_offset(place, dims[0], WIDE, LONG)))
+            value = tl.load(source_pointer + (begin + _stretch_offset(place, loops[0], WIDE, LONG)))
         else:
-            stride = tl.cast(dims[0][2] >> 2, OFFSET)
-            pace = tl.cast(dims[0][8] >> 2, NUMBER)
+            stride = number(loops[0].source_stride, OFFSET)
+            pace = number(loops[0].pace, NUMBER)
             steps = lane.to(OFFSET)
             if not DENSE:
                 steps = steps * stride
@@ -170,14 +294,14 @@ def move_granules(
                 valid = valid & inside[:, None]
             if ROW_AXIS >= 0:
                 along = (_chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
-                valid = valid & covers(along, inner[4 + 2 * ROW_AXIS], LONG)
-            if BREAKS == 0 and BORDERS == 0:
+                valid = valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
+            if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
             elif BORDERS == 0:
                 value = tl.load(pointers, mask=valid)
             else:
                 value = tl.load(pointers, mask=valid, other=pad)
-            if BREAKS == 1:
+            if BREAKS == _ONE:
                 pointers = (source_pointer + (next_offset - stop.to(OFFSET) * stride))[:, None] + steps
                 next_valid = lane >= stop[:, None]
                 if BORDERS > 0:
@@ -185,7 +309,7 @@ def move_granules(
                     next_valid = next_valid & inside[:, None]
                 if ROW_AXIS >= 0:
                     along = (_chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
-                    next_valid = next_valid & covers(along, inner[4 + 2 * ROW_AXIS], LONG)
+                    next_valid = next_valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
                 if BORDERS == 0:
                     value = tl.where(ends, value, tl.load(pointers, mask=next_valid))
                 else:

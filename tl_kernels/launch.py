@@ -1,166 +1,209 @@
-"""The launchers: one per direction, for validated tensors."""
+"""Calls of the kernels, prepared: all is worked out once but the addresses and the pad value."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import triton
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import Direction
+from spacebatch.reference.loops import Direction, nest
 from spacebatch.reference.memory_order import dense_strides, memory_order
+from spacebatch.reference.prepared import Layout
 
-from . import tuning
-from .family import Arguments, Config, Plan
+from .family import Arguments, Config, Plan, candidates, elsewhere
 from .granules import move_granules
 from .phases import move_phases
 from .plan import make_plans
+from .row_loops import MAX_LOOPS
 from .rows import move_rows
 from .vectors import move_vectors
 
 KERNELS = {"rows": move_rows, "vectors": move_vectors, "phases": move_phases, "granules": move_granules}
 INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
+_INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
+Launch = Callable[[int, int, tuple[int, int]], None]  # of the addresses of source and result, and the pad words
 
 
-def can_run(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str | None:
-    """None, or why the kernels cannot take this call."""
-    if source.device.type != "cuda" and not (INTERPRETED and source.device.type == "cpu"):
-        return f"the tensor is on {source.device}, and the kernels run on CUDA and ROCm devices"
-    if source.element_size() not in _BITS:
-        return f"{source.dtype} has elements of {source.element_size()} bytes"
-    if 0 not in source.shape and not plans_of(direction, geometry, source):
+class Tuning(Protocol):
+    """Who knows which configuration of a plan is the fastest on a device."""
+
+    def version(self) -> Hashable:
+        """Another value whenever `choose` may answer otherwise."""
+
+    def choose(
+        self, plans: Sequence[Plan], device: int, measure: Callable[[], Config] | None
+    ) -> tuple[Config | None, bool]:
+        """The configuration for a call on a device, None for the rule's; and whether a later call may rely on it.
+
+        Args:
+            measure: finds the fastest one by running the call with each; None where nothing may run.
+        """
+
+
+def prepare(
+    direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, tuning: Tuning | None = None
+) -> PreparedCall | str:
+    """A call, or why the kernels cannot take it.
+
+    Args:
+        geometry: with at least one element to read and one to write.
+        source, result: how the tensors lie. Their device is "cuda", or "meta" for a call that is only described; under
+            Triton's interpreter, "cpu" as well.
+        tuning: who chooses configurations; the rule alone where none is given.
+    """
+    if source.device not in ("cuda", "meta") and not (INTERPRETED and source.device == "cpu"):
+        return elsewhere(source.device)
+    if source.itemsize not in _WORDS:
+        return f"{source.dtype} has elements of {source.itemsize} bytes"
+    if source.strides is None or result.strides is None:
+        return "strides are no whole numbers of elements"
+    strides = (source.strides, result.strides) if direction == "space_to_batch" else (result.strides, source.strides)
+    # where the addresses are multiples of 16 there are as many loops or fewer, for words may be wider
+    if len(nest(geometry, *strides, source.itemsize, False, False).dims) > MAX_LOOPS + 1:
         return "the geometry takes more nested loops, after merging, than the kernels have"
-    return None
+    return PreparedCall(direction, geometry, source, *strides, tuning)
 
 
-def plans_of(
-    direction: Direction, geometry: BlockGeometry, source: Tensor, result: Tensor | None = None
-) -> tuple[Plan, ...]:
-    """The plans of a call, the one to take by rule first; without `result`, of a call that allocates its result."""
-    if result is None:
-        shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
-        strides: tuple[int, ...] = tuple(dense_strides(shape, memory_order(source.shape, source.stride())))
-        aligned = True
-    else:
-        strides, aligned = result.stride(), result.data_ptr() % 16 == 0
-    source_aligned = source.device.type == "meta" or source.data_ptr() % 16 == 0
-    return _call(direction, geometry, source.stride(), strides, source.element_size(), source_aligned, aligned).plans
+class PreparedCall:
+    """One call, with the launches that were made ready; see `reference.prepared.Prepared`."""
+
+    __slots__ = ("_batch_strides", "_geometry", "_source", "_space_strides", "_tuning", "_variants", "direction")
+
+    def __init__(
+        self,
+        direction: Direction,
+        geometry: BlockGeometry,
+        source: Layout,
+        space_strides: tuple[int, ...],
+        batch_strides: tuple[int, ...],
+        tuning: Tuning | None,
+    ) -> None:
+        self.direction, self._geometry, self._source = direction, geometry, source
+        self._space_strides, self._batch_strides = space_strides, batch_strides
+        self._tuning = tuning
+        self._variants: dict[tuple[bool, bool], _Variant] = {}
+
+    def ready(self, wait: bool = False) -> bool:
+        """True: a kernel that is not compiled yet is compiled by its first call."""
+        return True
+
+    def plans(self, source_aligned: bool = True, result_aligned: bool = True) -> tuple[Plan, ...]:
+        """The plans of the families that apply, the one to take by rule first.
+
+        Args:
+            source_aligned, result_aligned: whether the tensors start at a multiple of 16 bytes.
+        """
+        return self._variant(source_aligned, result_aligned).plans
+
+    def _variant(self, source_aligned: bool, result_aligned: bool) -> _Variant:
+        variant = self._variants.get((source_aligned, result_aligned))
+        if variant is None:
+            aligned = (source_aligned, result_aligned)
+            variant = self._variants[aligned] = _Variant(
+                make_plans(
+                    self.direction,
+                    self._geometry,
+                    self._space_strides,
+                    self._batch_strides,
+                    self._source.itemsize,
+                    *(aligned if self.direction == "space_to_batch" else aligned[::-1]),
+                )
+            )
+        return variant
+
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes = b"") -> None:
+        """Fill the result from the source, with the bits of an element of padding; none stand for zero."""
+        read, write = source.data_ptr(), result.data_ptr()
+        variant = self._variant(read % 16 == 0, write % 16 == 0)
+        words = pad_words(pad, variant.words)
+        if INTERPRETED:
+            plan = variant.plans[0]
+            start(plan, plan.rule, pointers(source, result, plan.words), words)
+            return
+        device = source.get_device()
+        if device != torch.cuda.current_device():
+            with torch.cuda.device(device):
+                self(source, result, pad)
+            return
+        # The second call of a kind and all later ones skip Triton's binding of arguments, which takes longer than a
+        # launch. Whether a pad word fits 32 bits is part of a kernel's signature.
+        tuning = self._tuning
+        version = tuning.version() if tuning else None
+        wide = words[0].bit_length() > 31, words[1].bit_length() > 31
+        launch = variant.launches.get((device, version, wide))
+        if launch is not None:
+            launch(read, write, words)
+            return
+        there = pointers(source, result, variant.words)
+        found, final = None, True
+        if tuning:
+            found, final = tuning.choose(variant.plans, device, lambda: measured(variant.plans, there, words))
+            version = tuning.version()  # measuring changed it
+        plan, config = taken(variant.plans, found)
+        kernel = start(plan, config, there, words)
+        if final:
+            variant.launches[device, version, wide] = launch_of(kernel, plan, config)
+
+    def __str__(self) -> str:
+        plans, found = self.plans(), None
+        if self._tuning and self._source.device != "cpu" and torch.cuda.is_available():
+            found, _ = self._tuning.choose(plans, torch.cuda.current_device(), None)
+        plan, config = taken(plans, found)
+        count = plan.programs(config.tile_bytes // plan.words)
+        return f"move_{plan.family}: {plan}; {count} programs of {config.tile_bytes} bytes and {config.warps} warps"
 
 
-class Call:
-    """What depends on shapes, strides, alignment and arguments alone: the plans, and the launches that were made ready."""
+class _Variant:
+    """What depends on the alignment of a call's addresses."""
 
-    __slots__ = ("plans", "ready")
+    __slots__ = ("launches", "plans", "words")
 
     def __init__(self, plans: tuple[Plan, ...]) -> None:
-        self.plans = plans
-        self.ready: dict[tuple[object, ...], Callable[[int, int, tuple[int, int]], None]] = {}
+        self.plans, self.words = plans, plans[0].words
+        self.launches: dict[tuple[int, Hashable, tuple[bool, bool]], Launch] = {}
 
 
-@lru_cache(maxsize=4096)
-def _call(
-    direction: Direction,
-    geometry: BlockGeometry,
-    source_strides: tuple[int, ...],
-    result_strides: tuple[int, ...],
-    element_bytes: int,
-    source_aligned: bool,
-    result_aligned: bool,
-) -> Call:
-    if direction == "space_to_batch":
-        strides, aligned = (source_strides, result_strides), (source_aligned, result_aligned)
-    else:
-        strides, aligned = (result_strides, source_strides), (result_aligned, source_aligned)
-    return Call(make_plans(direction, geometry, *strides, element_bytes, *aligned))
-
-
-def space_to_batch(geometry: BlockGeometry, x: Tensor, y: Tensor, pad_value: bool | int | float | complex) -> None:
-    """Fill y, of the geometry's batch shape, from x."""
-    run("space_to_batch", geometry, x, y, pad_value)
-
-
-def batch_to_space(geometry: BlockGeometry, y: Tensor, x: Tensor) -> None:
-    """Fill x, of the geometry's space shape, from y."""
-    run("batch_to_space", geometry, y, x)
-
-
-def run(
-    direction: Direction,
-    geometry: BlockGeometry,
-    source: Tensor,
-    result: Tensor,
-    pad_value: bool | int | float | complex = 0,
-    config: Config | None = None,
-) -> None:
-    """Fill `result` from `source`, with `config` where one is given, else with what tuning says.
-
-    Raises:
-        ValueError: the family of `config` does not apply to this call.
-    """
-    if result.numel() == 0:
-        return
-    if source.numel() == 0:
-        result.fill_(pad_value)
-        return
-    read, write = source.data_ptr(), result.data_ptr()
-    call = _call(
-        direction, geometry, source.stride(), result.stride(), source.element_size(), read % 16 == 0, write % 16 == 0
-    )
-    pad = pad_words(pad_value, source.dtype, call.plans[0].words)
-    if INTERPRETED or config is not None:
-        plan = call.plans[0] if config is None else _plan_for(call.plans, config)
-        pointers = as_words(source, plan.words), as_words(result, plan.words)
-        start(plan, config or plan.rule, pointers, pad)
-        return
-    device = source.device.index
-    if device != torch.cuda.current_device():
-        with torch.cuda.device(device):
-            run(direction, geometry, source, result, pad_value)
-        return
-    # The second call of a kind and all later ones skip Triton's binding of arguments, which takes longer than a launch.
-    # Whether a word of the pad value fits 32 bits is part of a kernel's signature.
-    key = (device, tuning.mode(), tuning.generation, pad[0].bit_length() > 31, pad[1].bit_length() > 31)
-    launch = call.ready.get(key)
-    if launch is not None:
-        launch(read, write, pad)
-        return
-    pointers = as_words(source, call.plans[0].words), as_words(result, call.plans[0].words)
-    plan, config, final = _tuned(call.plans, pointers, pad, source.device)
-    kernel = start(plan, config, pointers, pad)
-    if final:
-        call.ready[(*key[:2], tuning.generation, *key[3:])] = ready(kernel, plan, config)
-
-
-def pad_words(value: bool | int | float | complex, dtype: torch.dtype, words: int) -> tuple[int, int]:
+def pad_words(pad: bytes, words: int) -> tuple[int, int]:
     """The bits of a pad value as signed integers of the words that are moved: of the first one of an element, and of the last.
 
-    Where several elements travel in a word, it is the value repeated.
+    Where several elements travel in a word, they are repeated.
+
+    >>> pad_words(b"", 4), pad_words(bytes([255]), 4), pad_words(bytes([1, 0]), 4)
+    ((0, 0), (-1, -1), (65537, 65537))
     """
-    if type(value) is int and value == 0:
+    if not pad:
         return 0, 0
-    repeats = max(words // dtype.itemsize, 1)
-    bits = torch.tensor([value] * repeats, dtype=dtype, device="cpu").view(_BITS[words]).tolist()
-    return bits[0], bits[-1]
+    bits = pad * max(words // len(pad), 1)
+    first, last = bits[:words], bits[-words:]
+    return int.from_bytes(first, sys.byteorder, signed=True), int.from_bytes(last, sys.byteorder, signed=True)
 
 
-def as_words(x: Tensor, words: int) -> Any:
-    """What Triton takes as a pointer to `words`-byte integers."""
+def pointers(source: Tensor, result: Tensor, words: int) -> tuple[Any, Any]:
+    """What Triton takes as pointers to integers of so many bytes."""
+    return _pointer(source, words), _pointer(result, words)
+
+
+def _pointer(x: Tensor, words: int) -> Any:
     x = torch.view_as_real(x.detach()) if x.dtype.is_complex else x.detach()
     if x.element_size() >= words:
-        return x.view(_BITS[words])
-    return triton.reinterpret(x.view(_BITS[x.element_size()]), _INTEGERS[words])
+        return x.view(_WORDS[words])
+    return triton.reinterpret(x.view(_WORDS[x.element_size()]), _INTEGERS[words])
 
 
-_INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
+def plan_for(plans: Sequence[Plan], config: Config) -> Plan:
+    """The plan of a configuration's family.
 
-
-def _plan_for(plans: tuple[Plan, ...], config: Config) -> Plan:
+    Raises:
+        ValueError: there is none.
+    """
     for plan in plans:
         if plan.family == config.family:
             return plan
@@ -168,67 +211,11 @@ def _plan_for(plans: tuple[Plan, ...], config: Config) -> Plan:
     raise ValueError(f"launch: the family {config.family!r} does not apply to this call; {names} do")
 
 
-def _tuned(
-    plans: tuple[Plan, ...], pointers: tuple[Any, Any], pad: tuple[int, int], device: torch.device
-) -> tuple[Plan, Config, bool]:
-    """What to launch by the table or the rule, measured first where that is wanted and allowed; whether that stays so."""
-    mode = tuning.mode()
-    if mode == "off":
-        return plans[0], plans[0].rule, True
-    table = tuning.table(torch.cuda.get_device_name(device))
-    found = table.get(plans[0].bucket)
-    final = True
-    if found is None and mode == "on":
-        final = not torch.cuda.is_current_stream_capturing()
-        if final:
-            found = measured(plans, pointers, pad)
-            table.add(plans[0].bucket, found)
-    return (*_taken(plans, found), final)
-
-
-def _taken(plans: tuple[Plan, ...], found: Config | None) -> tuple[Plan, Config]:
-    """What was measured, where its family applies to this call, else the rule."""
+def taken(plans: Sequence[Plan], found: Config | None) -> tuple[Plan, Config]:
+    """What was chosen, where its family applies to this call, else the rule."""
     if found is not None and any(plan.family == found.family for plan in plans):
-        return _plan_for(plans, found), found
+        return plan_for(plans, found), found
     return plans[0], plans[0].rule
-
-
-def start(plan: Plan, config: Config, pointers: tuple[Any, Any], pad: tuple[int, int]) -> Any:
-    """One launch through Triton; the compiled kernel."""
-    tile = config.tile_bytes // plan.words
-    a = arguments(plan, tile)
-    return KERNELS[plan.family][(plan.programs(tile),)](
-        *pointers, a.number, a.dims, a.inner, *pad, **a.flags, TILE=tile, num_warps=config.warps
-    )
-
-
-def ready(kernel: Any, plan: Plan, config: Config) -> Callable[[int, int, tuple[int, int]], None]:
-    """Launches of a compiled kernel, given addresses and pad words: all else is put together here, once."""
-    tile = config.tile_bytes // plan.words
-    a = arguments(plan, tile)
-    constants = {**a.flags, "TILE": tile}
-    names = KERNELS[plan.family].arg_names
-    middle = (a.number, a.dims, a.inner)
-    after = tuple(constants[name] for name in names[7:])
-    runner = kernel[(plan.programs(tile), 1, 1)]
-
-    def launch(read: int, write: int, pad: tuple[int, int]) -> None:
-        runner(read, write, *middle, *pad, *after)
-
-    return launch
-
-
-def measured(plans: tuple[Plan, ...], pointers: tuple[Any, Any], pad: tuple[int, int]) -> Config:
-    """The fastest configuration of all families that apply, by Triton's own benchmark of this very call."""
-    bench = triton.runtime.driver.active.get_benchmarker()
-    times = {}
-    for config in tuning.candidates(plans):
-        plan = _plan_for(plans, config)
-        try:
-            times[config] = bench(lambda plan=plan, config=config: start(plan, config, pointers, pad), quantiles=(0.5,))
-        except (triton.OutOfResources, triton.CompilationError):
-            continue
-    return min(times, key=lambda config: times[config])
 
 
 @lru_cache(maxsize=4096)
@@ -237,26 +224,81 @@ def arguments(plan: Plan, tile: int) -> Arguments:
     return plan.arguments(tile)
 
 
+def start(plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int]) -> Any:
+    """One launch through Triton; the compiled kernel."""
+    tile = config.tile_bytes // plan.words
+    a = arguments(plan, tile)
+    return KERNELS[plan.family][(plan.programs(tile),)](
+        *there, a.items, a.loops, a.inner, *pad, **a.flags, TILE=tile, num_warps=config.warps
+    )
+
+
+def launch_of(kernel: Any, plan: Plan, config: Config) -> Launch:
+    """Launches of a compiled kernel, given addresses and pad words: all else is put together here, once."""
+    tile = config.tile_bytes // plan.words
+    a = arguments(plan, tile)
+    constants = {**a.flags, "TILE": tile}
+    numbers = (a.items, a.loops, a.inner)
+    after = tuple(constants[p.name] for p in KERNELS[plan.family].params if p.is_constexpr)
+    runner = kernel[(plan.programs(tile), 1, 1)]
+
+    def launch(read: int, write: int, pad: tuple[int, int]) -> None:
+        runner(read, write, *numbers, *pad, *after)
+
+    return launch
+
+
+def measured(plans: Sequence[Plan], there: tuple[Any, Any], pad: tuple[int, int]) -> Config:
+    """The fastest configuration of all families that apply, by Triton's own benchmark of this very call."""
+    bench = triton.runtime.driver.active.get_benchmarker()
+    times = {}
+    for config in candidates(plans):
+        plan = plan_for(plans, config)
+        try:
+            times[config] = bench(lambda plan=plan, config=config: start(plan, config, there, pad), quantiles=(0.5,))
+        except (triton.OutOfResources, triton.CompilationError):
+            continue
+    return min(times, key=lambda config: times[config])
+
+
 def precompile(plan: Plan, config: Config) -> None:
     """Compile a kernel into Triton's cache without running it."""
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
-    word = _BITS[plan.words]
+    word = _WORDS[plan.words]
     KERNELS[plan.family].warmup(
-        word, word, a.number, a.dims, a.inner, 0, 0, **a.flags, TILE=tile, num_warps=config.warps, grid=(1,)
+        word, word, a.items, a.loops, a.inner, 0, 0, **a.flags, TILE=tile, num_warps=config.warps, grid=(1,)
     )
 
 
-def describe(direction: Direction, geometry: BlockGeometry, source: Tensor) -> str:
-    """The kernel and its plan in a line, for `explain`."""
-    plans = plans_of(direction, geometry, source)
-    if not plans or source.numel() == 0:
-        return "none: there is nothing to move"
-    found = None
-    if source.device.type == "cuda" and tuning.mode() != "off":
-        found = tuning.table(torch.cuda.get_device_name(source.device)).get(plans[0].bucket)
-    plan, config = _taken(plans, found)
-    return (
-        f"move_{plan.family}: {plan}; {plan.programs(config.tile_bytes // plan.words)} programs of {config.tile_bytes} bytes "
-        f"and {config.warps} warps"
-    )
+# One call at once, for measurements and tests
+
+
+def plans_of(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, result: Tensor | None = None
+) -> tuple[Plan, ...]:
+    """The plans of a call on tensors; without `result`, of a call that allocates its result. Empty where there are none."""
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    order = memory_order(source.shape, source.stride())
+    there = _layout(source)._replace(device="meta")
+    new = there._replace(strides=tuple(dense_strides(shape, order)))
+    call = prepare(direction, geometry, there, new if result is None else _layout(result))
+    return () if isinstance(call, str) else call.plans(_aligned(source), result is None or _aligned(result))
+
+
+def run(direction: Direction, geometry: BlockGeometry, source: Tensor, result: Tensor, config: Config) -> None:
+    """Fill `result` from `source` with a configuration of one's own; padding is zero bits.
+
+    Raises:
+        ValueError: the family of the configuration does not apply to this call.
+    """
+    plan = plan_for(plans_of(direction, geometry, source, result), config)
+    start(plan, config, pointers(source, result, plan.words), (0, 0))
+
+
+def _layout(x: Tensor) -> Layout:
+    return Layout(x.stride(), x.element_size(), x.dtype, x.device.type)
+
+
+def _aligned(x: Tensor) -> bool:
+    return x.device.type == "meta" or x.data_ptr() % 16 == 0

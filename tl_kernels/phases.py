@@ -1,21 +1,210 @@
-"""The kernel that gathers interleaved blocks of any size and width for several phases at once.
+"""The family for interleaved blocks of any size and width: several phases gathered at once, to batch.
 
-Index formula: `steps.py`; numbers: `phases_plan.py`. Grid: one dimension; a program owns STRETCH consecutive words of a
-plane of the result in each of PHASES phases. Its place is found once, by scalars; a word of the stretch adds one division
-per loop of the plane, which all phases share. Lanes of a warp read neighbouring words, and Triton hands them over so that
-each thread stores 16 bytes.
+Index formula: `steps.py`. Grid: one dimension; a program owns STRETCH consecutive words of a plane of the result in each of
+PHASES phases. Its place is found once, by scalars; a word of the stretch adds one division per loop of the plane, which all
+phases share. Lanes of a warp read neighbouring words, and Triton hands them over so that each thread stores 16 bytes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from .granules import covers
-from .locate import divide
+from spacebatch.reference.loops import INT32_MAX, Direction, Nest
+
+from .family import Arguments, Config, power_of_two
+from .integers import Divisor, divide, divisor, encoded, number
+from .steps import Borders, Step, Steps, borders, covers, steps_of
+
+MOST_PHASES = 8
+LARGE_PLANE = 1 << 15  # words: the last tile of a plane wastes little; so it does where tiles just fill a plane
 
 # Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
 WARP_FIRST = tl.constexpr(tuple(int(part) for part in triton.__version__.split(".")[:2]) < (3, 7))
+
+
+class PhaseLoop(NamedTuple):
+    """One loop of the result; see `steps.Step`."""
+
+    size: Divisor
+    source_stride: int
+    delta: int  # the source's stride, less what the loops inside went; outside of the plane, the stride
+    result_stride: int  # in granules
+    pace: int
+
+
+class Place(NamedTuple):
+    """What the kernel is told beside the loops."""
+
+    base: int  # the source's offset of the first word
+    granules: int  # of a plane
+    phase_source_stride: int
+    phase_result_stride: int  # in granules
+    phase_pace: int
+    borders: Borders
+
+
+@dataclass(frozen=True)
+class PhasesPlan:
+    """What a launch needs; counts are of words.
+
+    A program owns a stretch of a *plane* (the innermost loops of the result, `plane` of them) of one place of the other
+    loops, and the same stretch of `shared.size` phases, whose words lie side by side in space.
+    """
+
+    steps: Steps
+    plane: tuple[Step, ...]  # innermost first
+    near: tuple[Step, ...]  # the loops that move less in space than the plane does, the least first
+    far: tuple[Step, ...]
+    shared: Step
+    lanes: int
+    wide: bool
+    long: bool
+    words: int
+
+    family = "phases"
+    direction: Direction = "space_to_batch"
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the result that are written."""
+        return self.steps.total * self.words
+
+    @property
+    def plane_size(self) -> int:
+        """Words of a plane."""
+        last = self.plane[-1]
+        return last.size * last.result_stride
+
+    @property
+    def access(self) -> tuple[int, int]:
+        """Bits of the widest load and store of one thread."""
+        return self.words * 8, 128
+
+    @property
+    def bucket(self) -> str:
+        """What is alike for the tuning."""
+        kinds = "/".join("b" if s.axis >= 0 else "p" for s in self.plane)
+        size = min(self.payload.bit_length(), 30)
+        step = min(self.plane[0].source_stride, 32)
+        return f"phases {self.words}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}"
+
+    @property
+    def rule(self) -> Config:
+        """A granule of every phase for each thread, two of few phases; fewer warps where a plane is small or the call is."""
+        granule = 16 * power_of_two(self.shared.size)
+        most = 256 if self.shared.size <= 2 and self.words > 1 else 128
+        tile = min(most * granule, power_of_two(self.plane_size // self.lanes) * granule)
+        while tile > 32 * granule and self.payload // tile < 512:
+            tile //= 2
+        return Config(self.family, max(tile, 1024), min(max(tile // (32 * granule), 1), 4))
+
+    def _stretch(self, tile: int) -> int:
+        return int(max(tile // power_of_two(self.shared.size), 32))
+
+    def programs(self, tile: int) -> int:
+        """How many programs a launch with tiles of so many words takes."""
+        count = -(-self.plane_size // self._stretch(tile))
+        for step in (*self.near, *self.far):
+            count *= step.size
+        return count
+
+    def arguments(self, tile: int) -> Arguments:
+        """What the kernel takes, with tiles of so many words."""
+        stretch = self._stretch(tile)
+        chunks = Step(-(-self.plane_size // stretch), 0, 0)
+        planes = []
+        moved = 0
+        for s in self.plane:
+            # from one step to the next, less what the steps inside went
+            planes.append((s, s.source_stride - moved))
+            moved = s.size * s.source_stride
+        outer = (*self.near, chunks, *self.far)
+        loops = tuple(_loop(s, delta, self.lanes) for s, delta in planes)
+        loops += tuple(_loop(s, s.source_stride, self.lanes) for s in outer)
+        place = Place(
+            base=self.steps.base,
+            granules=self.plane_size // self.lanes,
+            phase_source_stride=self.shared.source_stride,
+            phase_result_stride=self.shared.result_stride // self.lanes,
+            phase_pace=self.shared.pace,
+            borders=borders(self.steps.axes),
+        )
+        flags = {
+            "AXES": tuple(s.axis for s in (*self.plane, *outer)),
+            "MOVING": tuple(s.size > 1 for s in (*self.plane, *outer)),
+            "NP": len(self.plane),
+            "ND": len(self.plane) + len(outer),
+            "CHUNK_AT": len(self.plane) + len(self.near),
+            "BORDERS": len(self.steps.axes),
+            "PHASES": self.shared.size,
+            "SHARED_AXIS": self.shared.axis,
+            "SIDE_BY_SIDE": self.shared.source_stride == 1,
+            "LANES": self.lanes,
+            "WIDE": self.wide,
+            "LONG": self.long,
+            "STRETCH": stretch,
+            "RAGGED": self.plane_size % stretch != 0,
+        }
+        return Arguments(self.programs(tile), loops, encoded(place), flags)
+
+    def __str__(self) -> str:
+        return f"planes of {self.plane_size} words of {self.words} bytes, {self.shared.size} phases at once"
+
+
+def _loop(step: Step, delta: int, lanes: int) -> PhaseLoop:
+    return encoded(PhaseLoop(divisor(step.size), step.source_stride, delta, step.result_stride // lanes, step.pace))
+
+
+def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
+    """The plan of a nest, or None where no phases lie between the words of a row, or planes are not whole granules."""
+    steps = steps_of(direction, nest) if direction == "space_to_batch" and not nest.pair else None
+    if steps is None:
+        return None
+    first = steps.steps[0]
+    between = [s for s in steps.steps[1:] if 0 < s.source_stride < first.source_stride]
+    if not between:
+        return None
+    shared = min(between, key=lambda s: s.source_stride)
+    inside = [s for s in steps.steps if s.result_stride < shared.result_stride]
+    plane: list[Step] = []
+    for count in range(1, len(inside) + 1):
+        size = inside[count - 1].size * inside[count - 1].result_stride
+        if size % nest.full == 0:
+            plane = inside[:count]
+            if size >= LARGE_PLANE or -size % (128 * nest.full) * 16 <= size:
+                break
+    if not plane:
+        return None
+    others = [s for s in steps.steps if s not in plane and s != shared]
+    phases = next(n for n in range(min(MOST_PHASES, shared.size), 0, -1) if shared.size % n == 0)
+    if phases < shared.size:
+        others.append(
+            replace(
+                shared,
+                size=shared.size // phases,
+                result_stride=shared.result_stride * phases,
+                source_stride=shared.source_stride * phases,
+                pace=shared.pace * phases,
+            )
+        )
+        shared = replace(shared, size=phases)
+    others.sort(key=lambda s: s.source_stride)
+    reach = max(s.source_stride for s in plane)
+    return PhasesPlan(
+        steps,
+        tuple(plane),
+        tuple(s for s in others if s.source_stride < reach),
+        tuple(s for s in others if s.source_stride >= reach),
+        shared,
+        nest.full,
+        wide=nest.wide,
+        long=plane[-1].size * plane[-1].result_stride > INT32_MAX - 2**16,
+        words=nest.words,
+    )
 
 
 @triton.jit(do_not_specialize=["programs", "pad_low", "pad_high"])
@@ -23,8 +212,8 @@ def move_phases(
     source_pointer,
     result_pointer,
     programs,  # not read
-    dims,  # plane, then the others: size, magic, source stride, its change from the loop inside, result stride, pace
-    inner,  # source offset, granules of a plane, strides and pace of the phases, before and covered of bordered dims
+    loops,  # of `PhaseLoop`: of the plane, innermost first, then the others
+    inner,  # `Place`
     pad_low,
     pad_high,
     AXES: tl.constexpr,  # of each loop: the bordered dim that it moves along, or -1
@@ -48,34 +237,34 @@ def move_phases(
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     # scalars: the place of the program
     rest = tl.program_id(0)
-    source = tl.cast(inner[0] >> 2, OFFSET)
+    source = number(inner.base, OFFSET)
     result = tl.cast(0, OFFSET)  # in granules
     chunk = rest * 0
-    u0 = -tl.cast(inner[5] >> 2, tl.int32)
-    u1 = -tl.cast(inner[7] >> 2, tl.int32)
-    u2 = -tl.cast(inner[9] >> 2, tl.int32)
+    u0 = -number(inner.borders[0].before, tl.int32)
+    u1 = -number(inner.borders[1].before, tl.int32)
+    u2 = -number(inner.borders[2].before, tl.int32)
     for d in tl.static_range(NP, ND):
         if MOVING[d] or d == CHUNK_AT:
             index = rest
             if d < ND - 1:
                 if MOVING[d]:
-                    rest = divide(index, dims[d][0], dims[d][1], False)
-                    index -= rest * tl.cast(dims[d][0] >> 2, tl.int32)
+                    rest = divide(index, loops[d].size, False)
+                    index -= rest * number(loops[d].size.value, tl.int32)
                 else:
                     index = index * 0
             if d == CHUNK_AT:
                 chunk = index
             else:
-                source += tl.cast(index, OFFSET) * tl.cast(dims[d][2] >> 2, OFFSET)
-                result += tl.cast(index, OFFSET) * tl.cast(dims[d][4] >> 2, OFFSET)
+                source += tl.cast(index, OFFSET) * number(loops[d].source_stride, OFFSET)
+                result += tl.cast(index, OFFSET) * number(loops[d].result_stride, OFFSET)
                 if AXES[d] == 0:
-                    u0 += index * tl.cast(dims[d][5] >> 2, tl.int32)
+                    u0 += index * number(loops[d].pace, tl.int32)
                 if AXES[d] == 1:
-                    u1 += index * tl.cast(dims[d][5] >> 2, tl.int32)
+                    u1 += index * number(loops[d].pace, tl.int32)
                 if AXES[d] == 2:
-                    u2 += index * tl.cast(dims[d][5] >> 2, tl.int32)
+                    u2 += index * number(loops[d].pace, tl.int32)
     first = tl.cast(chunk, NUMBER) * STRETCH
-    granules = tl.cast(inner[1] >> 2, NUMBER)
+    granules = number(inner.granules, NUMBER)
     left = tl.minimum(granules - tl.cast(chunk, NUMBER) * (STRETCH // LANES), STRETCH // LANES).to(tl.int32) * LANES
 
     # words of the stretch, lanes of a warp side by side
@@ -94,17 +283,17 @@ def move_phases(
     for d in tl.static_range(NP):
         begin = rest_of_plane
         if d < NP - 1:
-            rest_of_plane = divide(begin, dims[d][0], dims[d][1], LONG)
-            begin -= rest_of_plane * tl.cast(dims[d][0] >> 2, NUMBER)
-        source += tl.cast(begin, OFFSET) * tl.cast(dims[d][2] >> 2, OFFSET)
-        offset += carry.to(OFFSET) * tl.cast(dims[d][3] >> 2, OFFSET)
+            rest_of_plane = divide(begin, loops[d].size, LONG)
+            begin -= rest_of_plane * number(loops[d].size.value, NUMBER)
+        source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
+        offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
         place = carry + begin.to(tl.int32)
         if d < NP - 1:
-            carry = divide(place, dims[d][0], dims[d][1], False)
+            carry = divide(place, loops[d].size, False)
         if AXES[d] >= 0:
             if d < NP - 1:
-                place -= carry * tl.cast(dims[d][0] >> 2, tl.int32)
-            moved = place * tl.cast(dims[d][5] >> 2, tl.int32)
+                place -= carry * number(loops[d].size.value, tl.int32)
+            moved = place * number(loops[d].pace, tl.int32)
             if AXES[d] == 0:
                 u0 = u0 + moved
             if AXES[d] == 1:
@@ -112,11 +301,11 @@ def move_phases(
             if AXES[d] == 2:
                 u2 = u2 + moved
     if BORDERS > 0 and SHARED_AXIS != 0:
-        valid = valid & covers(u0 + k * 0, inner[6], False)
+        valid = valid & covers(u0 + k * 0, inner.borders[0].covered, False)
     if BORDERS > 1 and SHARED_AXIS != 1:
-        valid = valid & covers(u1 + k * 0, inner[8], False)
+        valid = valid & covers(u1 + k * 0, inner.borders[1].covered, False)
     if BORDERS > 2 and SHARED_AXIS != 2:
-        valid = valid & covers(u2 + k * 0, inner[10], False)
+        valid = valid & covers(u2 + k * 0, inner.borders[2].covered, False)
 
     pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
     word = tl.arange(0, STRETCH)
@@ -128,17 +317,23 @@ def move_phases(
     for phase in tl.static_range(PHASES):
         inside = valid
         if SHARED_AXIS == 0:
-            inside = inside & covers(u0 + k * 0 + phase * tl.cast(inner[4] >> 2, tl.int32), inner[6], False)
+            inside = inside & covers(
+                u0 + k * 0 + phase * number(inner.phase_pace, tl.int32), inner.borders[0].covered, False
+            )
         if SHARED_AXIS == 1:
-            inside = inside & covers(u1 + k * 0 + phase * tl.cast(inner[4] >> 2, tl.int32), inner[8], False)
+            inside = inside & covers(
+                u1 + k * 0 + phase * number(inner.phase_pace, tl.int32), inner.borders[1].covered, False
+            )
         if SHARED_AXIS == 2:
-            inside = inside & covers(u2 + k * 0 + phase * tl.cast(inner[4] >> 2, tl.int32), inner[10], False)
+            inside = inside & covers(
+                u2 + k * 0 + phase * number(inner.phase_pace, tl.int32), inner.borders[2].covered, False
+            )
         if SIDE_BY_SIDE:
             value = tl.load(source_pointer + source + (offset + phase), mask=inside, other=pad)
         else:
-            shift = phase * tl.cast(inner[2] >> 2, OFFSET)
+            shift = phase * number(inner.phase_source_stride, OFFSET)
             value = tl.load(source_pointer + (source + shift) + offset, mask=inside, other=pad)
         if WARP_FIRST:
             value = tl.trans(value)
-        target = pointer + phase * (tl.cast(inner[3] >> 2, OFFSET) * LANES) + word
+        target = pointer + phase * (number(inner.phase_result_stride, OFFSET) * LANES) + word
         tl.store(target, tl.reshape(value, [STRETCH]), mask=stored)

@@ -1,4 +1,4 @@
-"""Which families of kernels can carry out a call, the best one first. Pure Python: no GPU needed.
+"""Which families of kernels can carry out a call, the best one first; no GPU is needed to tell.
 
 rows       runs of memory on both sides: channels_last, windows; and whatever the others decline
 vectors    interleaved blocks of 2**n, results of whole 16-byte granules
@@ -14,10 +14,10 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, Nest, nest
 
 from .family import Plan
-from .granules_plan import plan_granules
-from .phases_plan import plan_phases
-from .rows_plan import plan_rows
-from .vectors_plan import plan_vectors
+from .granules import plan_granules
+from .phases import plan_phases
+from .rows import plan_rows
+from .vectors import plan_vectors
 
 PLANNERS: dict[str, Callable[[Direction, Nest], Plan | None]] = {
     "vectors": plan_vectors,
@@ -56,8 +56,8 @@ def make_plans(
 def _rank(plan: Plan) -> int:
     """Lower is better; ahead of the general families stand those that are at their best with this call.
 
-    The reasons are figures of `perf.traffic` and `perf.static`: with scalar loads single bytes are bound by instructions,
-    of which rows take the fewest where their stores are wide; elsewhere the width of stores decides.
+    With scalar loads single bytes are bound by instructions, of which rows take the fewest where their stores are wide
+    (`perf.static` counts them); elsewhere the width of stores decides.
     """
     load, store = plan.access
     if plan.family == "rows":

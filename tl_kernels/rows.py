@@ -1,20 +1,216 @@
-"""The kernel that serves every geometry: tiles of rows times elements over the padded space.
+"""The family that serves every geometry and any strides: tiles of rows times elements over the padded space.
 
-Index formula: `loops.py`; numbers: `rows_plan.py`. Grid: one dimension, row tiles times element tiles, elements fastest. A program owns TILE // K
-rows of K elements. Whatever belongs to a row (divisions, the border tests of all dims but the last) is computed once per
-row; an element costs a multiply-add and, at a border, a comparison.
+Index formula: `reference.loops`. Grid: one dimension, row tiles times element tiles, elements fastest. A program owns
+TILE // K rows of K elements. Whatever belongs to a row (divisions, the border tests of all dims but the last) is computed
+once per row; an element costs a multiply-add and, at a border, a comparison. Where rows are runs of memory on both sides
+this is the fastest family as well: channels_last, windows, paddings alone.
 
-Numbers arrive `loops.coded`, so that no size or stride leads to another compilation; what the compiler must know (units
-of alignment, which dims are split or masked) are constexprs. Offsets are counted in units of alignment, which is how the
-compiler learns that it may read and write 16 bytes at once.
+What the compiler must know (units of alignment, which dims are split or masked) are constexprs. Offsets are counted in
+units of alignment, which is how the compiler learns that it may read and write 16 bytes at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from .locate import divide, locate_rows
+from spacebatch.reference.loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, common_unit
+
+from .family import Arguments, Config, fitted, power_of_two
+from .integers import Divisor, divide, divisor, encoded, number
+from .row_loops import MAX_LOOPS, locate_rows, offsets_of, row_loops
+
+RUN, HALF, WHOLE = 0, 1, 2  # what the elements of a row are
+_HALF, _WHOLE = tl.constexpr(HALF), tl.constexpr(WHOLE)  # as kernels may read them
+
+
+class Row(NamedTuple):
+    """What the kernel is told of the dim that rows run along; lengths and strides in units of alignment."""
+
+    length: int
+    halves: Divisor
+    half_stride: int  # WHOLE: the inner stride
+    half_step: int
+    step: int
+    space_step: int
+    batch_step: int  # WHOLE: the outer stride
+    before: int
+    covered: int
+    extent: Divisor
+    space_stride: int
+
+
+@dataclass(frozen=True)
+class RowsPlan:
+    """What a launch needs; hashable, and readable as the explanation of a call.
+
+    A program owns a tile of rows times elements. The elements of a row are, by `mode`:
+    RUN, a plain dim (channels of channels_last, a merged rest); HALF, the outer or the inner half of the last blocked dim,
+    whichever is dense in the batch tensor; WHOLE, a stretch of the last dim in space, read from all its phases at once.
+    """
+
+    direction: Direction
+    mode: int
+    dims: tuple[LoopDim, ...]  # of the rows, innermost first
+    rows: int
+    length: int  # words of a row
+    halves: int  # HALF: how many values the other half takes, the innermost part of the row index
+    half_stride: int  # HALF: of the other half in the batch tensor
+    half_step: int  # HALF: padded coordinates per step of the other half
+    step: int  # HALF: padded coordinates per element
+    space_step: int  # stride of an element in space
+    batch_step: int  # and in the batch tensor
+    inner: LoopDim  # the dim that the row runs along
+    space_unit: int  # every space offset of a row is a multiple of this many words
+    batch_unit: int
+    length_unit: int
+    wide: bool  # offsets need 64 bits
+    long: bool  # row numbers or coordinates need 64 bits
+    pair: bool  # 16-byte elements: two 8-byte words, each with its own half of the pad value
+    words: int  # bytes of a word
+
+    family = "rows"
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the result that are written."""
+        return self.rows * self.length * self.words
+
+    @property
+    def access(self) -> tuple[int, int]:
+        """Bits of the widest load and store of one thread."""
+        space = self.space_unit * self.words * 8 if self.space_step == 1 else self.words * 8
+        batch = self.batch_unit * self.words * 8 if self.batch_step == 1 and self.mode != WHOLE else self.words * 8
+        return (space, batch) if self.direction == "space_to_batch" else (batch, space)
+
+    @property
+    def bucket(self) -> str:
+        """What is alike for the tuning: kind of access, and magnitudes of the row and of the whole."""
+        kinds = "/".join(str(d.kind + (4 if d.masked else 0)) for d in self.dims)
+        units = f"{self.words}x{self.space_unit}x{self.batch_unit}"
+        sizes = f"{self.length.bit_length()}x{min((self.rows * self.length).bit_length(), 28)}"
+        dense = f"{int(self.space_step == 1)}{int(self.batch_step == 1)}{int(self.inner.masked)}"
+        return f"rows {self.direction} {self.mode} {dense} {units} {sizes} {kinds}"
+
+    @property
+    def rule(self) -> Config:
+        """128 bytes a thread; with narrow loads or stores 32 or 16 words, each of which takes a register or two."""
+        load, store = self.access
+        if min(load, store) >= 128:
+            return fitted(self.family, 8192, 2, self.payload)
+        return fitted(self.family, min(8192, 128 * self.words * (32 if store >= 128 else 16)), 4, self.payload)
+
+    def programs(self, tile: int) -> int:
+        """How many programs a launch with tiles of so many words takes."""
+        k = min(power_of_two(self.length), tile)
+        return -(-self.rows // (tile // k)) * -(-self.length // k)
+
+    def arguments(self, tile: int) -> Arguments:
+        """What the kernel takes, with tiles of so many words."""
+        inner, s, b = self.inner, self.space_unit, self.batch_unit
+        half, whole = self.mode == HALF, self.mode == WHOLE
+        row = Row(
+            length=self.length // self.length_unit,
+            halves=divisor(self.halves),
+            half_stride=(inner.inner_stride if whole else self.half_stride) // b,
+            half_step=self.half_step // s,
+            step=self.step,
+            space_step=self.space_step,
+            batch_step=inner.outer_stride if whole else self.batch_step,
+            before=inner.before // s if half else inner.before,
+            covered=inner.covered // s,
+            extent=divisor(inner.extent),
+            space_stride=inner.space_stride,
+        )
+        flags = {
+            "KINDS": tuple(dim.kind for dim in self.dims),
+            "MASKED": tuple(dim.masked for dim in self.dims),
+            "ND": len(self.dims),
+            "MODE": self.mode,
+            "HALVES": self.halves > 1,
+            "INNER_MASKED": half and inner.masked,
+            "SPACE_UNIT": s,
+            "BATCH_UNIT": b,
+            "LENGTH_UNIT": self.length_unit,
+            "SPACE_DENSE": self.space_step == 1,
+            "BATCH_DENSE": self.batch_step == 1,
+            "TO_SPACE": self.direction == "batch_to_space",
+            "WIDE": self.wide,
+            "LONG": self.long,
+            "PAIR": self.pair,
+            "LONGEST": power_of_two(self.length),
+        }
+        return Arguments(self.rows, row_loops(self.dims, s, b), encoded(row), flags)
+
+    def __str__(self) -> str:
+        row = ("run", "half", "whole")[self.mode]
+        return (
+            f"{self.rows} rows of {self.length} words of {self.words} bytes ({row}), units {self.space_unit} in space "
+            f"and {self.batch_unit} in batch"
+        )
+
+
+def plan_rows(direction: Direction, nest: Nest) -> RowsPlan | None:
+    """The plan of a nest, or None where its loops are more than the kernel takes."""
+    dims = list(nest.dims)
+    inner = dims.pop()
+    mode, halves, half_stride, half_step, step = RUN, 1, 0, 0, 1
+    length, space_step, batch_step = inner.size, inner.space_stride, inner.outer_stride
+    if inner.kind == SHIFTED:
+        mode = HALF
+    elif inner.kind == SPLIT:
+        mode = HALF
+        outers = inner.size // inner.extent
+        if inner.inner_stride <= inner.outer_stride:  # contiguous: rows are stretches of one window
+            length, halves = inner.extent, outers
+            batch_step, half_stride = inner.inner_stride, inner.outer_stride
+            half_step = inner.extent
+        elif direction == "space_to_batch":  # interleaved: rows are every block-th element
+            length, halves = outers, inner.extent
+            batch_step, half_stride = inner.outer_stride, inner.inner_stride
+            half_step, step = 1, inner.extent
+            space_step *= step
+        else:
+            mode, length = WHOLE, inner.covered
+    if len(dims) > MAX_LOOPS:
+        return None
+    rows = halves
+    for dim in dims:
+        rows *= dim.size
+
+    space_values, batch_values = offsets_of(dims)
+    batch_values.append(half_stride)
+    space_values += [half_step * inner.space_stride, inner.before * inner.space_stride] if mode == HALF else []
+    if mode == HALF and inner.masked:
+        space_values.append(inner.covered)
+    length_unit = common_unit([length], nest.full)
+    space_unit = common_unit(space_values, length_unit) if space_step == 1 and nest.space_aligned else 1
+    dense = batch_step == 1 and nest.batch_aligned and mode != WHOLE
+    batch_unit = common_unit(batch_values, length_unit) if dense else 1
+    return RowsPlan(
+        direction,
+        mode,
+        tuple(reversed(dims)),
+        rows,
+        length,
+        halves,
+        half_stride,
+        half_step,
+        step,
+        space_step,
+        batch_step,
+        inner,
+        space_unit,
+        batch_unit,
+        length_unit,
+        wide=nest.wide,
+        long=max(rows, *(d.size for d in nest.dims)) > INT32_MAX // 2,
+        pair=nest.pair,
+        words=nest.words,
+    )
 
 
 @triton.jit(do_not_specialize=["rows", "pad_low", "pad_high"])
@@ -22,14 +218,14 @@ def move_rows(
     source_pointer,
     result_pointer,
     rows,
-    dims,  # innermost first: size, its magic, space stride, outer stride, inner stride, extent, its magic, before, covered
-    inner,  # of the dim that rows run along
+    loops,  # of `RowLoop`
+    inner,  # `Row`
     pad_low,  # bits of the pad value; of 16-byte elements, of their first word
     pad_high,
-    KINDS: tl.constexpr,  # of each dim: 0 plain, 1 split, 2 shifted
+    KINDS: tl.constexpr,  # of each dim
     MASKED: tl.constexpr,  # of each dim: has a border
     ND: tl.constexpr,
-    MODE: tl.constexpr,  # 0 run, 1 half, 2 whole
+    MODE: tl.constexpr,
     HALVES: tl.constexpr,  # the other half takes more than one value
     INNER_MASKED: tl.constexpr,
     SPACE_UNIT: tl.constexpr,
@@ -49,7 +245,7 @@ def move_rows(
     R: tl.constexpr = TILE // K
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
-    length = tl.cast(inner[0] >> 2, tl.int32) * LENGTH_UNIT
+    length = number(inner.length, tl.int32) * LENGTH_UNIT
     program = tl.program_id(0)
     k = tl.arange(0, K)  # [K]
     if LONGEST > TILE:
@@ -61,27 +257,27 @@ def move_rows(
     rest = row
     half = tl.zeros([R], NUMBER)
     if HALVES:
-        rest = divide(row, inner[1], inner[2], LONG)
-        half = row - rest * tl.cast(inner[1] >> 2, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, dims, KINDS, MASKED, ND, WIDE, LONG)  # in units
+        rest = divide(row, inner.halves, LONG)
+        half = row - rest * number(inner.halves.value, NUMBER)
+    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, ND, WIDE, LONG)  # in units
     if HALVES:
-        batch += half.to(OFFSET) * tl.cast(inner[3] >> 2, OFFSET)
+        batch += half.to(OFFSET) * number(inner.half_stride, OFFSET)
 
     exists = inside[:, None] & (k < length)[None, :]  # [R, K]
     valid = covered[:, None] & (k < length)[None, :]
-    if MODE == 1:
-        start = half * tl.cast(inner[4] >> 2, NUMBER) - tl.cast(inner[8] >> 2, NUMBER)  # [R], in units
+    if MODE == _HALF:
+        start = half * number(inner.half_step, NUMBER) - number(inner.before, NUMBER)  # [R], in units
         if SPACE_DENSE:
             space += start.to(OFFSET)
         else:
-            space += start.to(OFFSET) * tl.cast(inner[11] >> 2, OFFSET)
+            space += start.to(OFFSET) * number(inner.space_stride, OFFSET)
         if INNER_MASKED:
             if SPACE_DENSE:
                 coordinate = (start * SPACE_UNIT)[:, None] + k[None, :]
-                limit = tl.cast(inner[9] >> 2, NUMBER) * SPACE_UNIT
+                limit = number(inner.covered, NUMBER) * SPACE_UNIT
             else:
-                coordinate = start[:, None] + (k * tl.cast(inner[5] >> 2, NUMBER))[None, :]
-                limit = tl.cast(inner[9] >> 2, NUMBER)
+                coordinate = start[:, None] + (k * number(inner.step, NUMBER))[None, :]
+                limit = number(inner.covered, NUMBER)
             if LONG:
                 valid = valid & (coordinate >= 0) & (coordinate < limit)
             else:
@@ -89,17 +285,18 @@ def move_rows(
     if SPACE_DENSE:
         space_2d = (space * SPACE_UNIT)[:, None] + k[None, :]
     else:
-        space_2d = space[:, None] + (k.to(OFFSET) * tl.cast(inner[6] >> 2, OFFSET))[None, :]
-    if MODE == 2:
-        padded = k.to(NUMBER) + tl.cast(inner[8] >> 2, NUMBER)
-        outer = divide(padded, inner[10], inner[2], LONG)
-        within = padded - outer * tl.cast(inner[10] >> 2, NUMBER)
-        element = outer.to(OFFSET) * tl.cast(inner[7] >> 2, OFFSET) + within.to(OFFSET) * tl.cast(inner[3] >> 2, OFFSET)
+        space_2d = space[:, None] + (k.to(OFFSET) * number(inner.space_step, OFFSET))[None, :]
+    if MODE == _WHOLE:
+        padded = k.to(NUMBER) + number(inner.before, NUMBER)
+        outer = divide(padded, inner.extent, LONG)
+        within = padded - outer * number(inner.extent.value, NUMBER)
+        element = outer.to(OFFSET) * number(inner.batch_step, OFFSET)
+        element += within.to(OFFSET) * number(inner.half_stride, OFFSET)
         batch_2d = batch[:, None] + element[None, :]
     elif BATCH_DENSE:
         batch_2d = (batch * BATCH_UNIT)[:, None] + k[None, :]
     else:
-        batch_2d = batch[:, None] + (k.to(OFFSET) * tl.cast(inner[7] >> 2, OFFSET))[None, :]
+        batch_2d = batch[:, None] + (k.to(OFFSET) * number(inner.batch_step, OFFSET))[None, :]
 
     if TO_SPACE:
         value = tl.load(source_pointer + batch_2d, mask=valid)

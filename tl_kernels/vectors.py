@@ -1,17 +1,160 @@
-"""The kernel for interleaved blocks whose phases are whole granules of 16 bytes: wide loads, an exchange, wide stores.
+"""The family for interleaved blocks of 1, 2, 4 … elements whose results are whole 16-byte granules.
 
-Index formula: `loops.py`; numbers: `vectors_plan.py`. Grid: one dimension over tiles of rows. A program owns
-TILE // (LANES * PHASES) rows; a row is LANES positions of each of PHASES phases, which lie side by side in space and
-PHASES granules apart in the batch tensor. The exchange between the two is Triton's: shuffles, or matrix stores and loads of
-shared memory, a handful of instructions per granule.
+Wide loads, an exchange, wide stores. Index formula: `reference.loops`. Grid: one dimension over tiles of rows. A program
+owns TILE // (LANES * PHASES) rows; a row is a granule of each of PHASES phases of the last blocked dim: LANES positions
+times PHASES words, which lie side by side in space (or, where a block is cut into chunks, in runs of PHASES words) and
+PHASES granules apart in the batch tensor. The exchange between the two is Triton's: shuffles, or matrix stores and loads
+of shared memory, a handful of instructions per granule.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from .locate import divide, locate_rows
+from spacebatch.reference.loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, common_unit
+
+from .family import Arguments, Config, fitted
+from .integers import Divisor, divide, divisor, encoded, number
+from .row_loops import MAX_LOOPS, locate_rows, offsets_of, row_loops
+
+MOST_PHASE_BYTES, MOST_PHASES = 64, 32  # of a run in space: whole sectors, and a tile still holds many rows
+
+
+class Positions(NamedTuple):
+    """What the kernel is told of the last blocked dim."""
+
+    granules: Divisor  # of a row of positions
+    chunks: Divisor  # of phases
+    phase_stride: int  # in granules
+    before: int  # in units of alignment
+    covered: int
+
+
+@dataclass(frozen=True)
+class VectorsPlan:
+    """What a launch needs; counts are of words."""
+
+    direction: Direction
+    dims: tuple[LoopDim, ...]  # of the rows but for granules and chunks, innermost first
+    rows: int
+    inner: LoopDim  # the last blocked dim
+    lanes: int  # positions of a granule
+    phases: int  # of a tile row
+    granules: int  # of a row of positions
+    chunks: int  # of phases
+    space_unit: int
+    wide: bool
+    long: bool
+    words: int
+
+    family = "vectors"
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the result that are written."""
+        return self.rows * self.lanes * self.phases * self.words
+
+    @property
+    def access(self) -> tuple[int, int]:
+        """Bits of the widest load and store of one thread."""
+        space = min(self.space_unit * self.words * 8, 128)
+        return (space, 128) if self.direction == "space_to_batch" else (128, space)
+
+    @property
+    def bucket(self) -> str:
+        """What is alike for the tuning."""
+        kinds = "/".join(str(d.kind + (4 if d.masked else 0)) for d in self.dims)
+        size = min(self.payload.bit_length(), 30)
+        shape = f"{self.words}x{self.space_unit} {self.inner.extent}x{self.phases} {int(self.inner.masked)}"
+        return f"vectors {self.direction} {shape} {size} {kinds}"
+
+    @property
+    def rule(self) -> Config:
+        """128 bytes a thread: enough loads in flight, the scalar work shared, and about 60 registers."""
+        return fitted(self.family, 8192, 2, self.payload)
+
+    def programs(self, tile: int) -> int:
+        """How many programs a launch with tiles of so many words takes."""
+        return -(-self.rows // max(tile // (self.lanes * self.phases), 1))
+
+    def arguments(self, tile: int) -> Arguments:
+        """What the kernel takes, with tiles of so many words."""
+        inner, s = self.inner, self.space_unit
+        positions = Positions(
+            granules=divisor(self.granules),
+            chunks=divisor(self.chunks),
+            phase_stride=inner.inner_stride // self.lanes,
+            before=inner.before // s,
+            covered=inner.covered // s,
+        )
+        flags = {
+            "KINDS": tuple(dim.kind for dim in self.dims),
+            "MASKED": tuple(dim.masked for dim in self.dims),
+            "ND": len(self.dims),
+            "GRANULES": self.granules > 1,
+            "CHUNKS": self.chunks > 1,
+            "INNER_MASKED": inner.masked,
+            "BLOCK": inner.extent,
+            "PHASES": self.phases,
+            "LANES": self.lanes,
+            "SPACE_UNIT": s,
+            "TO_SPACE": self.direction == "batch_to_space",
+            "WIDE": self.wide,
+            "LONG": self.long,
+        }
+        return Arguments(self.rows, row_loops(self.dims, s, self.lanes), encoded(positions), flags)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows of {self.lanes} positions by {self.phases} phases of {self.words}-byte words, "
+            f"unit {self.space_unit} in space"
+        )
+
+
+def plan_vectors(direction: Direction, nest: Nest) -> VectorsPlan | None:
+    """The plan of a nest, or None where its results are not made of whole granules of interleaved blocks."""
+    *dims, inner = nest.dims
+    block, lanes = inner.extent, nest.full
+    fits = (
+        inner.kind == SPLIT
+        and inner.space_stride == 1
+        and inner.outer_stride == 1
+        and block & (block - 1) == 0
+        and len(dims) <= MAX_LOOPS
+        and nest.batch_aligned
+    )
+    if not fits:
+        return None
+    space_values, batch_values = offsets_of(dims)
+    positions = inner.size // block
+    if common_unit([positions, inner.inner_stride, *batch_values], lanes) < lanes:
+        return None
+    phases = min(block, MOST_PHASE_BYTES // nest.words, MOST_PHASES)
+    granules, chunks = positions // lanes, block // phases
+    rows = granules * chunks
+    for dim in dims:
+        rows *= dim.size
+    space_values += [inner.before, inner.covered] if inner.masked else []
+    run = lanes * block if chunks == 1 else phases
+    space_unit = common_unit([run, *space_values], lanes) if nest.space_aligned else 1
+    return VectorsPlan(
+        direction,
+        tuple(reversed(dims)),
+        rows,
+        inner,
+        lanes,
+        phases,
+        granules,
+        chunks,
+        space_unit,
+        wide=nest.wide,
+        long=max(rows, *(d.size for d in nest.dims)) > INT32_MAX // 2,
+        words=nest.words,
+    )
 
 
 @triton.jit(do_not_specialize=["rows", "pad_low", "pad_high"])
@@ -19,8 +162,8 @@ def move_vectors(
     source_pointer,
     result_pointer,
     rows,
-    dims,  # `rows_plan.dim_numbers`
-    inner,  # granules, magic, chunks, magic, phase stride in granules, border before and size in units
+    loops,  # of `RowLoop`
+    inner,  # `Positions`
     pad_low,  # bits of the pad value
     pad_high,
     KINDS: tl.constexpr,
@@ -49,19 +192,19 @@ def move_vectors(
     chunk = row * 0
     granule = row * 0
     if CHUNKS:
-        rest = divide(row, inner[2], inner[3], LONG)
-        chunk = row - rest * tl.cast(inner[2] >> 2, NUMBER)
+        rest = divide(row, inner.chunks, LONG)
+        chunk = row - rest * number(inner.chunks.value, NUMBER)
     if GRANULES:
         within = rest
-        rest = divide(within, inner[0], inner[1], LONG)
-        granule = within - rest * tl.cast(inner[0] >> 2, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, dims, KINDS, MASKED, ND, WIDE, LONG)  # in units
+        rest = divide(within, inner.granules, LONG)
+        granule = within - rest * number(inner.granules.value, NUMBER)
+    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, ND, WIDE, LONG)  # in units
     start = granule * (LANES * BLOCK // SPACE_UNIT)
     if CHUNKS:
         start += chunk * (PHASES // SPACE_UNIT)
-        batch += chunk.to(OFFSET) * tl.cast(inner[4] >> 2, OFFSET) * PHASES
+        batch += chunk.to(OFFSET) * number(inner.phase_stride, OFFSET) * PHASES
     if INNER_MASKED:
-        start -= tl.cast(inner[5] >> 2, NUMBER)
+        start -= number(inner.before, NUMBER)
     space += start.to(OFFSET)
     batch += granule.to(OFFSET)
 
@@ -69,13 +212,13 @@ def move_vectors(
     if CHUNKS:
         k = (k // PHASES) * BLOCK + k % PHASES
     space_2d = (space * SPACE_UNIT)[:, None] + k[None, :]  # [R, K]
-    phase = tl.arange(0, PHASES).to(OFFSET) * (tl.cast(inner[4] >> 2, OFFSET) * LANES)
+    phase = tl.arange(0, PHASES).to(OFFSET) * (number(inner.phase_stride, OFFSET) * LANES)
     lane = tl.arange(0, LANES)
     batch_3d = phase[:, None, None] + ((batch * LANES)[:, None] + lane[None, :])[None, :, :]  # [PHASES, R, LANES]
     valid = covered[:, None] & (k >= 0)[None, :]
     if INNER_MASKED:
         coordinate = (start * SPACE_UNIT)[:, None] + k[None, :]
-        limit = tl.cast(inner[6] >> 2, NUMBER) * SPACE_UNIT
+        limit = number(inner.covered, NUMBER) * SPACE_UNIT
         if LONG:
             valid = valid & (coordinate >= 0) & (coordinate < limit)
         else:

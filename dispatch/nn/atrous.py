@@ -10,8 +10,8 @@ from torch import Tensor
 from spacebatch.reference.arguments import check_choice
 
 from . import functional
-from .choice import METHODS, Method
 from .functional import AtrousExplanation
+from .method_choice import METHODS, Method
 
 
 class _Atrous(torch.nn.modules.conv._ConvNd):

@@ -78,7 +78,7 @@ def valid(cells: Cells) -> Tensor:
     """Bool tensor (P * N, 1, *cells), True where a cell stands for a position of the image."""
     x = cells.tensor
     arguments = (cells.rate, cells.sizes, cells.samples, x.device)
-    plain = routes.way(x) in ("autograd", "backend")
+    plain = routes.route_of(x) in ("autograd", "eager")
     if not plain or (x.is_cuda and torch.cuda.is_current_stream_capturing()):  # memory that lives no longer than this
         return _valid(*arguments)
     return _kept_valid(*arguments)

@@ -10,7 +10,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import check_choice
 
 from .. import checks
-from .choice import METHODS
+from .method_choice import METHODS
 from .taps import PADDING_MODES, Taps, normalize
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..spelling import shown
 from .cells import Cells
 from .layer_rules import pad, padding_reason
 
@@ -182,7 +183,7 @@ def _part(cells: Cells, index: Any) -> Cells:
         missing = 3 + len(cells.rate) - len(entries)
         entries = (*entries[:at], *(slice(None),) * missing, *entries[at + 1 :])
     if not all(isinstance(entry, slice) for entry in entries) or len(entries) > 2 + len(cells.rate):
-        raise ValueError(f"BatchSpace: getitem: only slices can be taken in batch space, got {index!r}")
+        raise ValueError(f"BatchSpace: getitem: only slices can be taken in batch space, got {shown(index)}")
     tensor, sizes = cells.tensor, list(cells.sizes)
     for d, entry in enumerate(entries):
         start, stop, step = entry.indices(cells.shape[d])

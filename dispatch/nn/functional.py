@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from . import choice, dilated
-from .choice import METHODS, Method
+from . import dilated, method_choice
 from .convolution_arguments import checked
+from .method_choice import METHODS, Method
 
 __all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
 
@@ -51,7 +51,7 @@ def atrous_conv1d(
         padding_mode: what the padding holds: "zeros", "reflect", "replicate" or "circular", as in `torch.nn.Conv1d`.
         method: "native" is PyTorch's own convolution; "batch_space" is space_to_batch with blocks of the dilation, an
             ordinary convolution, and batch_to_space; "auto" is the faster of them, measured at the first call of a
-            geometry and remembered (see `spacebatch.nn.choice`).
+            geometry and remembered (see `spacebatch.nn.method_choice`).
 
     Returns:
         (N, out channels, L') or (out channels, L'), in the dtype that PyTorch's convolution gives, autocast included; equal
@@ -185,14 +185,14 @@ def explain_atrous(
     taken: str = method
     why, found = "asked for", None
     if max(blocks) == 1:
-        taken, why = "native", "no dilation that a kernel feels"
+        taken, why = "native", "no dilation between two elements of the kernel"
     elif method == "auto":
-        reason = choice.why_not_asked(x)
+        reason = method_choice.why_not_asked(x)
         if reason is None:
-            found = choice.choices(x.device).get(choice.key_of(op, (x, weight, bias), arguments))
-            reason = choice.why_not_measured(x)
+            found = method_choice.table_of(x.device).get(method_choice.key_of(op, (x, weight, bias), arguments))
+            reason = method_choice.why_not_measured(x)
         if found is not None:
-            taken, why = found.method, f"measured on {choice.choices(x.device).device}"
+            taken, why = found.method, f"measured on {method_choice.table_of(x.device).device}"
         else:
             taken, why = "native", f"not measured: {reason or 'not called yet'}"
     times = (found.native, found.batch_space) if found else (None, None)
@@ -228,6 +228,6 @@ def _atrous(
         taken = "native"
     elif method == "auto":
         calls: dict[str, Callable[..., Tensor]] = {"native": native, "batch_space": batch_space}
-        taken = choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
+        taken = method_choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
     y = native(x, weight, bias) if taken == "native" else batch_space(x, weight, bias)
     return y if input.dim() == nd + 2 else y.squeeze(0)

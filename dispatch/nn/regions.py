@@ -36,19 +36,19 @@ def _outline(value: Any) -> Any:
 
 
 def dilation_of(layer: Any) -> Rate | None:
-    """The dilation that a convolution's kernel feels, None where there is none.
+    """A convolution's dilation, 1 along dims where the kernel has one element; None where all are 1.
 
     >>> dilation_of(nn.Conv2d(1, 1, (1, 3), dilation=(5, 2))), dilation_of(nn.Conv2d(1, 1, 3))
     ((1, 2), None)
     """
     if not layer_rules.is_convolution(layer):
         return None
-    felt = tuple(d if size > 1 else 1 for d, size in zip(layer.dilation, layer.kernel_size, strict=True))
-    return felt if max(felt) > 1 else None
+    dilation = tuple(d if size > 1 else 1 for d, size in zip(layer.dilation, layer.kernel_size, strict=True))
+    return dilation if max(dilation) > 1 else None
 
 
 def regions(graph: fx.Graph, modules: Mapping[str, nn.Module], rate: Rate | None = None) -> list[Region]:
-    """The maximal chains of a graph whose nodes know their values' shapes (see `Recorder`).
+    """The maximal chains of a graph whose nodes hold their values' shapes (see `Recorder`).
 
     Args:
         graph: of a network, run once. modules: by path.
@@ -56,9 +56,9 @@ def regions(graph: fx.Graph, modules: Mapping[str, nn.Module], rate: Rate | None
             two, of each dilation that there is.
     """
     dilated = {
-        node: felt
+        node: dilation
         for node in graph.nodes
-        if node.op == "call_module" and (felt := dilation_of(modules[node.target])) is not None
+        if node.op == "call_module" and (dilation := dilation_of(modules[node.target])) is not None
     }
     rates = [rate] if rate is not None else sorted(set(dilated.values()))
     taken: set[fx.Node] = set()
@@ -66,9 +66,13 @@ def regions(graph: fx.Graph, modules: Mapping[str, nn.Module], rate: Rate | None
     for candidate in rates:
         anchors = {
             node
-            for node, felt in dilated.items()
-            if len(felt) == len(candidate)
-            and (felt == candidate if rate is None else all(d % r == 0 for d, r in zip(felt, candidate, strict=True)))
+            for node, dilation in dilated.items()
+            if len(dilation) == len(candidate)
+            and (
+                dilation == candidate
+                if rate is None
+                else all(d % r == 0 for d, r in zip(dilation, candidate, strict=True))
+            )
         }
         legal: set[fx.Node] = set()
         for node in graph.nodes:

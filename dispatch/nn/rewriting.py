@@ -44,9 +44,9 @@ def rewrite(graph: fx.Graph, region: Region) -> None:
         for user in sizes:
             name = function_rules.name_of(user.op, user.target)
             with graph.inserting_before(user):
-                told = graph.call_function(function_rules.run, (name, inside[node], *user.args[1:]), user.kwargs)
-            told.meta = dict(user.meta)
-            user.replace_all_uses_with(told)
+                size = graph.call_function(function_rules.run, (name, inside[node], *user.args[1:]), user.kwargs)
+            size.meta = dict(user.meta)
+            user.replace_all_uses_with(size)
             graph.erase_node(user)
         outside = [user for user in outside if user not in sizes]
         if outside:

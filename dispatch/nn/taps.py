@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from spacebatch.reference.arguments import as_integer, as_sequence, check_choice
 
+from ..spelling import shown
+
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -65,7 +67,7 @@ def normalize(
 
 
 def missing(size: int, rate: int) -> int:
-    """What a size lacks to the next multiple of the rate; spelled without a negative number, which no compiler likes.
+    """What a size lacks to the next multiple of the rate; without a negative number, which compilers handle badly.
 
     >>> missing(5, 4), missing(8, 4)
     (3, 0)
@@ -116,5 +118,5 @@ def _entries(op: str, name: str, value: Any, nd: int) -> tuple[int, ...]:
     if len(entries) == 1:
         entries = entries * nd  # as PyTorch takes it
     if len(entries) != nd:
-        raise ValueError(f"{op}: {name} has {len(entries)} entries for {nd} spatial dims: {value!r}")
+        raise ValueError(f"{op}: {name} has {len(entries)} entries for {nd} spatial dims: {shown(value)}")
     return tuple(as_integer(entry, f"{op}: {name}[{k}]") for k, entry in enumerate(entries))

@@ -1,4 +1,4 @@
-"""A module's forward as a graph, made only where the graph tells the whole of it.
+"""A module's forward as a graph, made only where the graph holds all of it.
 
 A graph holds one run: the flags and branches of that run are frozen into it. So it is made twice, training and evaluating,
 and taken only where both are the same; values of the input that decide about a branch stop the tracing.
@@ -16,7 +16,7 @@ _IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv, tor
 
 
 class NotTraceableError(Exception):
-    """A module whose forward no single graph tells, with the reason."""
+    """A module whose forward no single graph holds, with the reason."""
 
 
 class _Tracer(fx.Tracer):
@@ -45,7 +45,7 @@ def graph_of(module: nn.Module, absent: dict[str, Any] | None = None) -> fx.Grap
             for part, _ in modes:
                 part.training = training
             graphs.append(_Tracer().trace(module, concrete_args=absent or None))
-    except Exception as error:  # the forward is anybody's code, and may fail on a proxy in any way
+    except Exception as error:  # the forward is the user's code and may raise anything on a proxy
         raise NotTraceableError(
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error

@@ -157,13 +157,18 @@ class Call:
         else:
             short(result.data_ptr(), source.data_ptr(), self._numbers)
 
-    def ready(self) -> bool:
+    def ready(self, wait: bool = False) -> bool:
         """Whether it can run at once; if not, its kernel is loaded or compiled, behind or before this returns.
+
+        Args:
+            wait: have the kernel made before this returns, whatever SPACEBATCH_COMPILE says of other calls.
 
         Raises:
             ValueError: SPACEBATCH_COMPILE is none of its choices.
         """
         if self._functions is None:
+            if wait:
+                finish(self.kernel)
             if not ask(self.kernel):
                 return False
             self._bind()

@@ -98,25 +98,22 @@ def assert_holds(result: Any, like: Any, expected: Any) -> None:
     assert result.tolist() == expected
 
 
+# the three ways to the same operator
+CALLS = {
+    "function": lambda op, x, arguments: getattr(caffe2, FUNCTIONS[op])(x, **arguments),
+    "operator": lambda op, x, arguments: getattr(caffe2, op + "Op")(**arguments).run_on_device(x),
+    "definition": lambda op, x, arguments: caffe2.create_operator(op, ["X"], ["Y"], **arguments).run(x),
+}
+FUNCTIONS = {"SpaceToBatch": "space_to_batch", "BatchToSpace": "batch_to_space"}
+
+
 @pytest.mark.parametrize("name", WORKED)
-class TestWorkedByHand:
-    def test_functions(self, make: Any, name: str) -> None:
-        arguments, space, batch = WORKED[name]
-        x, y = make(space), make(batch)
-        assert_holds(caffe2.space_to_batch(x, **arguments), x, batch)
-        assert_holds(caffe2.batch_to_space(y, **arguments), y, space)
-
-    def test_operators(self, make: Any, name: str) -> None:
-        arguments, space, batch = WORKED[name]
-        x, y = make(space), make(batch)
-        assert_holds(caffe2.SpaceToBatchOp(**arguments).run_on_device(x), x, batch)
-        assert_holds(caffe2.BatchToSpaceOp(**arguments).run_on_device(y), y, space)
-
-    def test_definitions(self, make: Any, name: str) -> None:
-        arguments, space, batch = WORKED[name]
-        x, y = make(space), make(batch)
-        assert_holds(caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], **arguments).run(x), x, batch)
-        assert_holds(caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments).run(y), y, space)
+@pytest.mark.parametrize("call", CALLS)
+def test_worked_by_hand(make: Any, name: str, call: str) -> None:
+    arguments, space, batch = WORKED[name]
+    x, y = make(space), make(batch)
+    assert_holds(CALLS[call]("SpaceToBatch", x, arguments), x, batch)
+    assert_holds(CALLS[call]("BatchToSpace", y, arguments), y, space)
 
 
 @pytest.mark.parametrize(
@@ -157,23 +154,16 @@ def test_each_pad_counts_for_its_own_side(cls: Any, arguments: Any, paddings: An
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", "complex64"])
-def test_against_the_definition(dtype: str) -> None:
+@pytest.mark.parametrize("as_input", [np.asarray, torch.from_numpy])
+def test_against_the_definition(dtype: str, as_input: Any) -> None:
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 100, (2, 3, 5, 4)).astype(dtype)
-    y = rng.integers(0, 100, (18, 2, 3, 4)).astype(dtype)
     arguments = {"block_size": 3, "pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 0}
-    expected = {
-        "batch": definition.space_to_batch(x, (3, 3), ((1, 3), (2, 0))),
-        "space": definition.batch_to_space(y, (3, 3), ((1, 3), (2, 0))),
-    }
-    for as_input in (np.asarray, torch.from_numpy):
-        batch = np.asarray(caffe2.space_to_batch(as_input(x), **arguments))
-        space = np.asarray(caffe2.batch_to_space(as_input(y), **arguments))
-        assert batch.dtype == space.dtype == x.dtype
-        assert batch.shape == expected["batch"].shape
-        assert space.shape == expected["space"].shape
-        assert batch.tobytes() == expected["batch"].tobytes()
-        assert space.tobytes() == expected["space"].tobytes()
+    for name, shape in (("space_to_batch", (2, 3, 5, 4)), ("batch_to_space", (18, 2, 3, 4))):
+        x = rng.integers(0, 100, shape).astype(dtype)
+        expected = getattr(definition, name)(x, (3, 3), ((1, 3), (2, 0)))
+        found = np.asarray(getattr(caffe2, name)(as_input(x), **arguments))
+        assert (found.dtype, found.shape) == (x.dtype, expected.shape)
+        assert found.tobytes() == expected.tobytes()
 
 
 def test_positional_arguments_stand_in_caffe2_order() -> None:
@@ -204,44 +194,31 @@ GRADIENT_CASES = {
 }
 
 
+@pytest.mark.parametrize("op", FUNCTIONS)
 @pytest.mark.parametrize("name", GRADIENT_CASES)
-class TestGradients:
+def test_gradients(name: str, op: str) -> None:
     """The gradient's definition, run, and autograd through the operator: the same bits."""
-
-    @staticmethod
-    def check(definition: Any, x: Any) -> None:
-        y = definition.run(x)
-        grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
-        (expected,) = torch.autograd.grad(y, x, grad)
-        (gradient,) = caffe2.get_gradient_defs(definition)
-        assert torch.equal(gradient.run(grad), expected)
-        assert gradient.run(grad.numpy()).tobytes() == expected.numpy().tobytes()
-
-    def test_space_to_batch(self, name: str) -> None:
-        arguments, shape = GRADIENT_CASES[name]
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-        self.check(caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], **arguments), x)
-
-    def test_batch_to_space(self, name: str) -> None:
-        arguments, shape = GRADIENT_CASES[name]
-        batch = caffe2.space_to_batch(torch.zeros(shape), **arguments).shape
-        y = torch.randn(batch, generator=torch.Generator().manual_seed(0), requires_grad=True)
-        self.check(caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments), y)
+    arguments, shape = GRADIENT_CASES[name]
+    if op == "BatchToSpace":
+        shape = caffe2.space_to_batch(torch.zeros(shape), **arguments).shape
+    operator = caffe2.create_operator(op, ["X"], ["Y"], **arguments)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = operator.run(x)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    (expected,) = torch.autograd.grad(y, x, grad)
+    (gradient,) = caffe2.get_gradient_defs(operator)
+    assert torch.equal(gradient.run(grad), expected)
+    assert gradient.run(grad.numpy()).tobytes() == expected.numpy().tobytes()
 
 
 class TestGradientMakers:
-    @pytest.mark.parametrize(
-        ("maker", "operator_type", "gradient_type"),
-        [
-            (caffe2.GetSpaceToBatchGradient, "SpaceToBatch", "BatchToSpace"),
-            (caffe2.GetBatchToSpaceGradient, "BatchToSpace", "SpaceToBatch"),
-        ],
-    )
-    def test_definition(self, maker: Any, operator_type: str, gradient_type: str) -> None:
+    @pytest.mark.parametrize("op", FUNCTIONS)
+    def test_definition(self, op: str) -> None:
         arguments = {"block_size": 3, "pad": 1, "pad_t": 0, "pad_l": 2, "pad_b": 4, "pad_r": 6, "order": "NCHW"}
-        operator = caffe2.create_operator(operator_type, ["X"], ["Y"], **arguments)
-        expected = caffe2.OperatorDef(gradient_type, ["Y_grad"], ["X_grad"], arguments)
-        assert maker(operator).get_gradient_defs() == [expected]
+        (other,) = {*FUNCTIONS} - {op}
+        operator = caffe2.create_operator(op, ["X"], ["Y"], **arguments)
+        expected = caffe2.OperatorDef(other, ["Y_grad"], ["X_grad"], arguments)
+        assert getattr(caffe2, f"Get{op}Gradient")(operator).get_gradient_defs() == [expected]
         assert caffe2.get_gradient_defs(operator) == [expected]
         assert dict(expected.arguments) == arguments
 
@@ -277,28 +254,17 @@ class TestDefinition:
         with pytest.raises(AttributeError, match="cannot assign to field 'type'"):
             a.type = "BatchToSpace"
 
-    @pytest.mark.parametrize(
-        "other",
-        [
-            caffe2.create_operator("BatchToSpace", "X", "Y", pad=1),
-            caffe2.create_operator("SpaceToBatch", "A", "Y", pad=1),
-            caffe2.create_operator("SpaceToBatch", "X", "B", pad=1),
-            caffe2.create_operator("SpaceToBatch", "X", "Y", pad=2),
-        ],
-        ids=["type", "inputs", "outputs", "arguments"],
-    )
-    def test_differs_in_each_field(self, other: Any) -> None:
-        assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1) != other
+    def test_differs_in_each_field(self) -> None:
+        made = [("SpaceToBatch", "X", "Y", 1), ("BatchToSpace", "X", "Y", 1), ("SpaceToBatch", "A", "Y", 1)]
+        made += [("SpaceToBatch", "X", "B", 1), ("SpaceToBatch", "X", "Y", 2)]
+        assert len({caffe2.create_operator(*names, pad=pad) for *names, pad in made}) == 5
 
     def test_none_is_not_given(self) -> None:
         assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, pad_t=None).arguments == (("pad", 1),)
 
-    def test_repr_makes_it_again(self) -> None:
+    def test_repr_and_pickle_make_it_again(self) -> None:
         operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, order="NCHW")
         assert eval(repr(operator), {"OperatorDef": caffe2.OperatorDef}) == operator
-
-    def test_pickle(self) -> None:
-        operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad_l=2)
         copy = pickle.loads(pickle.dumps(operator))
         x = np.array([[[[1, 2], [3, 4]]]])
         assert copy == operator
@@ -317,21 +283,23 @@ class TestDefinition:
         [
             ((3, "X", "Y"), TypeError, r"OperatorDef: type must be a string, got 3"),
             (
-                ("SpaceToDepth", "X", "Y"),
+                ("Other", "X", "Y"),
                 ValueError,
-                r"OperatorDef: type 'SpaceToDepth' is not .*; known are 'BatchToSpace', 'SpaceToBatch'$",
+                r"OperatorDef: type 'Other' is not .*; known are 'BatchToSpace', 'SpaceToBa",
             ),
             (("SpaceToBatch", 1, "Y"), TypeError, r"SpaceToBatch: inputs must be a string or .*, got 1"),
             (("SpaceToBatch", "X", [1]), TypeError, r"SpaceToBatch: outputs must be a string or .*, got \[1\]"),
             (("SpaceToBatch", ["X", "Z"], "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got \['X', "),
             (("SpaceToBatch", "X", []), ValueError, r"SpaceToBatch: outputs must name one blob, got \[\]"),
             (("SpaceToBatch", "X", "Y", 3), TypeError, r"SpaceToBatch: arguments must map names to values, got 3"),
-            (
-                ("SpaceToBatch", "X", "Y", ["pad"]),
-                TypeError,
-                r"SpaceToBatch: arguments must map names .*, got \['pad'\]",
-            ),
+            (("SpaceToBatch", "X", "Y", ["pad"]), TypeError, r"SpaceToBatch: arguments must map .*, got \['pad'\]"),
             (("SpaceToBatch", "X", "Y", {1: 2}), TypeError, r"SpaceToBatch: arguments must map names .*, got \{1: 2\}"),
+            (
+                ("SpaceToBatch", "X", "Y", {"pad_t": -1}),
+                ValueError,
+                r"SpaceToBatch: pad_t must not be negative, got -1",
+            ),
+            (("SpaceToBatch", ["X"] * 999, "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got .{,300}$"),
         ],
     )
     def test_bad_definitions(self, arguments: Any, error: type[Exception], message: str) -> None:
@@ -342,10 +310,6 @@ class TestDefinition:
         known = r"known are 'block_size', 'order', 'pad', 'pad_b', 'pad_l', 'pad_r', 'pad_t'$"
         with pytest.raises(TypeError, match=r"^BatchToSpace: unknown arguments 'blocksize', 'padding'; " + known):
             caffe2.create_operator("BatchToSpace", "X", "Y", padding=1, pad=2, blocksize=3)
-
-    def test_bad_values_are_found_when_it_is_made(self) -> None:
-        with pytest.raises(ValueError, match=r"SpaceToBatch: pad_t must not be negative, got -1"):
-            caffe2.create_operator("SpaceToBatch", "X", "Y", pad_t=-1)
 
 
 @pytest.mark.usefixtures("registries")
@@ -464,45 +428,16 @@ def test_bad_arguments(make: Any, arguments: Any, error: type[Exception], messag
         caffe2.batch_to_space(x, **arguments)
 
 
-@pytest.mark.parametrize(
-    ("name", "call"), [("SpaceToBatch", caffe2.space_to_batch), ("BatchToSpace", caffe2.batch_to_space)]
-)
-class TestBadInputs:
-    @pytest.mark.parametrize("shape", [(), (4,), (4, 4), (4, 4, 4), (4, 1, 4, 4, 4)])
-    def test_four_dimensions_only(self, make: Any, name: str, call: Any, shape: tuple[int, ...]) -> None:
-        with pytest.raises(ValueError, match=rf"^{name}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
-            call(make(np.zeros(shape)))
-
-    @pytest.mark.parametrize("value", [GRID, None, 3])
-    def test_arrays_and_tensors_only(self, name: str, call: Any, value: Any) -> None:
-        kind = type(value).__name__
-        message = rf"^{name}: the input must be a torch.Tensor or a numpy.ndarray, got {kind}$"
-        with pytest.raises(TypeError, match=message):
-            call(value)
+@pytest.mark.parametrize("shape", [(), (4,), (4, 4), (4, 4, 4), (4, 1, 4, 4, 4)])
+@pytest.mark.parametrize("op", FUNCTIONS)
+def test_four_dimensions_only(make: Any, op: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"^{op}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
+        CALLS["function"](op, make(np.zeros(shape)), {})
 
 
-def test_a_size_that_is_not_divisible(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"space_to_batch: dim 3 of size 3 padded by \(0, 0\) is 3, .* block size 2"):
-        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 3))))
-    with pytest.raises(ValueError, match=r"space_to_batch: dim 2 of size 4 padded by \(0, 1\) is 5, .* block size 2"):
-        caffe2.space_to_batch(make(np.zeros((1, 1, 4, 4))), pad_b=1)
-
-
-def test_crops_beyond_the_size(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"batch_to_space: crops \(2, 3\) exceed dim 3"):
-        caffe2.batch_to_space(make(PHASES), pad_l=2, pad_r=3)
-
-
-@pytest.mark.parametrize("batch", [1, 3, 10])
-def test_a_batch_that_is_not_divisible(make: Any, batch: int) -> None:
-    """10 is the batch of the documentation's own BatchToSpace example, whose last two samples overwrite the others."""
-    with pytest.raises(ValueError, match=rf"batch_to_space: the batch size {batch} is not divisible by the 4 "):
-        caffe2.batch_to_space(make(np.zeros((batch, 3, 32, 32), dtype=np.float32)), pad=3)
-
-
-class TestDocumentationExamples:
+def test_documented_examples(capsys: pytest.CaptureFixture[str]) -> None:
     # Row and column 3 * i + p - 2 for i = 0, 1, 2: p = 0 reads (-, 1, 4), p = 1 (-, 2, -), p = 2 (0, 3, -).
-    FIRST_CHANNEL = (
+    first_channel = [
         [[0, 0, 0], [0, 6, 9], [0, 21, 24]],
         [[0, 0, 0], [0, 7, 0], [0, 22, 0]],
         [[0, 0, 0], [5, 8, 0], [20, 23, 0]],
@@ -512,75 +447,24 @@ class TestDocumentationExamples:
         [[0, 1, 4], [0, 16, 19], [0, 0, 0]],
         [[0, 2, 0], [0, 17, 0], [0, 0, 0]],
         [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
-    )
-    PRINTED_SPACE = """\
-[[[[ 0.  1.  2.  3.  4.]
-   [ 5.  6.  7.  8.  9.]
-   [10. 11. 12. 13. 14.]
-   [15. 16. 17. 18. 19.]
-   [20. 21. 22. 23. 24.]]
-
-  [[25. 26. 27. 28. 29.]
-   [30. 31. 32. 33. 34.]
-   [35. 36. 37. 38. 39.]
-   [40. 41. 42. 43. 44.]
-   [45. 46. 47. 48. 49.]]
-
-  [[50. 51. 52. 53. 54.]
-   [55. 56. 57. 58. 59.]
-   [60. 61. 62. 63. 64.]
-   [65. 66. 67. 68. 69.]
-   [70. 71. 72. 73. 74.]]]]
-"""
-    PRINTED_BATCH = """\
-[[[[ 0.  0.  0.]
-   [ 0.  6.  9.]
-   [ 0. 21. 24.]]
-
-  [[ 0.  0.  0.]
-   [ 0. 31. 34.]
-   [ 0. 46. 49.]]
-
-  [[ 0.  0.  0.]
-   [ 0. 56. 59.]
-   [ 0. 71. 74.]]]
-
-
- [[[ 0.  0.  0.]
-   [ 0.  7.  0.]
-   [ 0. 22.  0.]]
-"""
-
-    @staticmethod
-    def check_space(space: Any) -> None:
-        assert space.dtype == np.float32
-        assert space.shape == (1, 3, 5, 5)
-        assert space.ravel().tolist() == [float(i) for i in range(75)]
-
-    def check_batch(self, batch: Any) -> None:
-        assert batch.dtype == np.float32
-        assert batch.shape == (9, 3, 3, 3)
-        assert batch[:, 0].tolist() == list(self.FIRST_CHANNEL)
-        # The other channels hold 25 and 50 more, and their element 0 is a value, which it is not in the first.
-        assert batch[8].tolist() == [
-            [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
-            [[25, 28, 0], [40, 43, 0], [0, 0, 0]],
-            [[50, 53, 0], [65, 68, 0], [0, 0, 0]],
-        ]
-
-    def test_space_to_batch(self, capsys: pytest.CaptureFixture[str]) -> None:
-        x, y = caffe2.space_to_batch_op_example()
-        printed = capsys.readouterr().out
-        self.check_space(x)
-        self.check_batch(y)
-        assert printed.startswith("X: " + self.PRINTED_SPACE + "X.shape: (1, 3, 5, 5)\nY: " + self.PRINTED_BATCH)
-        assert printed.endswith("\n  [[50. 53.  0.]\n   [65. 68.  0.]\n   [ 0.  0.  0.]]]]\nY.shape: (9, 3, 3, 3)\n")
-        assert printed == f"X: {x}\nX.shape: (1, 3, 5, 5)\nY: {y}\nY.shape: (9, 3, 3, 3)\n"
-
-    def test_batch_to_space(self, capsys: pytest.CaptureFixture[str]) -> None:
-        x, y = caffe2.batch_to_space_op_example()
-        printed = capsys.readouterr().out
-        self.check_batch(x)
-        self.check_space(y)
-        assert printed.startswith("X: " + self.PRINTED_BATCH)
-        assert printed.endswith("X.shape: (9, 3, 3, 3)\nY: " + self.PRINTED_SPACE + "Y.shape: (1, 3, 5, 5)\n")
+    ]
+    space, batch = caffe2.space_to_batch_op_example()
+    printed = capsys.readouterr().out
+    assert printed == f"X: {space}\nX.shape: (1, 3, 5, 5)\nY: {batch}\nY.shape: (9, 3, 3, 3)\n"
+    assert printed.startswith("X: [[[[ 0.  1.  2.  3.  4.]\n   [ 5.  6.  7.  8.  9.]\n   [10. 11. 12. 13. 14.]\n")
+    assert space.dtype == batch.dtype == np.float32
+    assert space.shape == (1, 3, 5, 5)
+    assert space.ravel().tolist() == [float(i) for i in range(75)]
+    assert batch.shape == (9, 3, 3, 3)
+    assert batch[:, 0].tolist() == first_channel
+    # The other channels hold 25 and 50 more, and their element 0 is a value, which it is not in the first.
+    assert batch[8].tolist() == [
+        [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
+        [[25, 28, 0], [40, 43, 0], [0, 0, 0]],
+        [[50, 53, 0], [65, 68, 0], [0, 0, 0]],
+    ]
+    x, y = caffe2.batch_to_space_op_example()
+    assert capsys.readouterr().out == f"X: {batch}\nX.shape: (9, 3, 3, 3)\nY: {space}\nY.shape: (1, 3, 5, 5)\n"
+    assert np.array_equal(x, batch)
+    assert np.array_equal(y, space)
+    assert x.dtype == y.dtype == np.float32

@@ -114,7 +114,7 @@ OUTS: dict[str, tuple[type[Exception], str, Maker]] = {
     ),
     "numpy-kind": (
         TypeError,
-        r"out is a torch.Tensor, but the input is a NumPy",
+        r"out must be a numpy.ndarray, got Tensor",
         lambda s, r: (np.zeros(s), torch.zeros(r)),
     ),
     "numpy-not-an-array": (TypeError, r"out must be a numpy.ndarray, got list", lambda s, r: (np.zeros(s), [])),
@@ -190,6 +190,8 @@ def test_neighbours_in_one_store_are_apart(backend: str, op: str) -> None:
     x.copy_(random_tensor(source))
     expected = getattr(spacebatch, op)(x, 2)
     assert same(getattr(spacebatch, op)(x, 2, out=poisoned(out)), expected)
+    if backend == "torch":
+        return  # which takes no arrays
     a, b = _same_store(48, np.zeros)(source, result)
     assert getattr(spacebatch, op)(a, 2, out=b) is b
 

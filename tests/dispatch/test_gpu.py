@@ -89,7 +89,7 @@ def test_graph_capture_at_the_first_call_of_a_shape(mode: str, monkeypatch: pyte
 
 
 def test_autotuning_stores_what_it_measured(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacebatch.tl_kernels import tuning
+    from spacebatch import tuning
 
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("SPACEBATCH_AUTOTUNE", "on")

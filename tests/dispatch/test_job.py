@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,8 +14,7 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import job, picture
-from spacebatch.perf import eager, timing
+from spacebatch import job, picture, timing
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -195,15 +195,6 @@ def test_any_kind_of_image(monkeypatch, pixels, expected):
     assert torch.equal(x, torch.full_like(x, expected))
 
 
-@pytest.mark.parametrize("paddings", [((0, 0), (0, 0)), ((1, 2), (3, 1))], ids=["plain", "padded"])
-def test_the_yardstick_by_hand_is_the_same_operator(paddings):
-    x = torch.randn(2, 3, 9, 8)
-    block = (3, 4)
-    y = eager.eager_space_to_batch(x, block, paddings)
-    assert torch.equal(y, spacebatch.space_to_batch(x, block, paddings))
-    assert torch.equal(eager.eager_batch_to_space(y, block, paddings), x)
-
-
 def test_interleaved_runs_each_call_in_every_round(monkeypatch):
     monkeypatch.setattr(timing, "BURST_SECONDS", 0.0)
     monkeypatch.setattr(timing, "AGAIN_SECONDS", 0.0)
@@ -230,3 +221,19 @@ def test_short_calls_are_timed_in_bursts(monkeypatch):
 def test_timing_summary():
     assert timing.Timing.of([3.0, 1.0, 2.0, 5.0, 4.0]) == timing.Timing(3.0, 2.0, 4.0, 5)
     assert timing.Timing.of([2.0]) == timing.Timing(2.0, 2.0, 2.0, 1)
+
+
+@pytest.mark.parametrize("mode", [None, "off"])
+def test_kernels_are_compiled_before_they_are_timed(monkeypatch, mode):
+    monkeypatch.delenv("SPACEBATCH_COMPILE", raising=False)
+    if mode:
+        monkeypatch.setenv("SPACEBATCH_COMPILE", mode)
+    seen = []
+
+    def clock(calls):
+        return [(name, 1.0) for name, call in calls if call() is None]
+
+    call = {"call": lambda: seen.append(os.environ.get("SPACEBATCH_COMPILE"))}
+    timing.interleaved(call, torch.device("cpu"), rounds=1, warmup=1, clock=clock)
+    assert seen == [mode or "wait", mode]
+    assert os.environ.get("SPACEBATCH_COMPILE") == mode

@@ -63,7 +63,7 @@ def test_fake_tensors(case: Case, transposed: bool) -> None:
     z = spacebatch.batch_to_space(y, **inverse)
     with FakeTensorMode() as mode:
         fake = mode.from_tensor(x)
-        assert spacebatch.explain("space_to_batch", fake, **case.arguments).way == "operator"
+        assert spacebatch.explain("space_to_batch", fake, **case.arguments).route == "operator"
         fake_y = spacebatch.space_to_batch(fake, **case.arguments)
         fake_z = spacebatch.batch_to_space(fake_y, **inverse)
         assert spacebatch.space_to_batch(fake, **case.arguments, out=torch.empty_like(fake_y)).shape == y.shape
@@ -154,7 +154,7 @@ def test_a_subclass_sees_one_operator(backend: str, case: Case, options: dict[st
     back = spacebatch.batch_to_space(wrapped, **inverse)
     assert Wrapped.seen == [OPS.batch_to_space.default]
     assert same(back.inner, spacebatch.batch_to_space(y, **inverse))
-    assert spacebatch.explain("space_to_batch", Wrapped(x), **case.arguments).way == "operator"
+    assert spacebatch.explain("space_to_batch", Wrapped(x), **case.arguments).route == "operator"
 
 
 def test_gradients_through_a_subclass(backend: str) -> None:
@@ -185,7 +185,7 @@ def test_a_mode_sees_one_operator(backend: str) -> None:
     x = random_tensor((1, 3, 4, 4))
     expected = spacebatch.space_to_batch(x, 2, 1)
     with Recording() as mode:
-        assert spacebatch.explain("space_to_batch", x, 2, 1).way == "operator"
+        assert spacebatch.explain("space_to_batch", x, 2, 1).route == "operator"
         y = spacebatch.space_to_batch(x, 2, 1)
         z = spacebatch.batch_to_space(y, 2, 1)
     assert [f for f in mode.seen if f.namespace == "spacebatch"] == [

@@ -279,13 +279,13 @@ BAD_ND = [
     ("22", NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got '22' of type str"),
     ({2: 2}, NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got \{2: 2\} of type dict"),
     (np.array([[2, 2]]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got \[2, 2\] of type list"),
-    ([], [], ValueError, r"block_shape is empty"),
+    ([], NO_BORDER, ValueError, r"{name} must hold one pair for each of the 0 blocks, got 2 entries"),
     ([2, 0], NO_BORDER, ValueError, r"block_shape\[1\] must be at least 1, got 0"),
     ([-2, 2], NO_BORDER, ValueError, r"block_shape\[0\] must be at least 1, got -2"),
     ([2, 2.0], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got 2\.0 of type float"),
     (np.array([2.0, 2.0]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got 2\.0 of type float"),
     ([2, True], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got the bool True"),
-    ([1] * 4, [[0, 0]] * 4, ValueError, r"block_shape has 4 entries, but a 4-D input has only 3 dims"),
+    ([1] * 4, [[0, 0]] * 4, ValueError, r"block_shape is for 4 spatial dims, but a 4-D input has only 3 dims"),
     ([2, 2], 0, TypeError, r"{name} must be a sequence, list, tuple, array or tensor, got 0 of type int"),
     ([2, 2], "auto", TypeError, r"{name} must be a sequence, .*, got 'auto' of type str"),
     ([2, 2], None, TypeError, r"{name} must be a sequence, .*, got None of type NoneType"),
@@ -319,9 +319,8 @@ BAD_LEGACY = [
     ((4, 4, 4, 4), NO_BORDER, 0, ValueError, r"block_size must be at least 2, got 0"),
     ((4, 4, 4, 4), NO_BORDER, 2.0, TypeError, r"block_size must be an integer, got 2\.0 of type float"),
     ((4, 4, 4, 4), NO_BORDER, True, TypeError, r"block_size must be an integer, got the bool True"),
-    ((4, 4, 4, 4), NO_BORDER, [2, 2], TypeError, r"block_size must be an integer, got \[2, 2\] of type list"),
     ((4, 4, 4, 4), [[0, 0]], 2, ValueError, r"{name} must hold one pair for each of the 2 blocks, got 1 entries"),
-    ((4, 4, 4, 4), [0, 0], 2, TypeError, r"{name}\[0\] must be a sequence, .*, got 0 of type int"),
+    ((4, 4, 4, 4), [[0, 0], 0], 2, TypeError, r"{name}\[1\] must be a sequence, .*, got 0 of type int"),
     ((4, 4, 4, 4), [[0, 0], [0, -2]], 2, ValueError, r"{name}\[1\]\[1\] must not be negative, got -2"),
 ]
 
@@ -339,29 +338,124 @@ def test_bad_legacy_arguments(
         tensorflow.batch_to_space(x, borders, block_size)
 
 
-def test_arrays_and_tensors_only() -> None:
-    message = "the input must be a torch.Tensor or a numpy.ndarray, got list$"
-    for op, call in OTHERS.items():
-        with pytest.raises(TypeError, match=f"^{op}: {message}"):
-            call(GRID, [2, 2], NO_BORDER)
-    with pytest.raises(TypeError, match=f"^space_to_batch: {message}"):
-        tensorflow.space_to_batch(GRID, NO_BORDER, 2)
-    with pytest.raises(TypeError, match=f"^batch_to_space: {message}"):
-        tensorflow.batch_to_space(GRID, NO_BORDER, 2)
+FORMS = {  # the calls that mean the same, of space_to_batch with paddings and of batch_to_space with crops
+    "2": lambda f, name, x, pairs: f(x, [2, 2], pairs),
+    "2 and a name": lambda f, name, x, pairs: f(x, [2, 2], pairs, "cells"),
+    "2, an int": lambda f, name, x, pairs: f(x, 2, pairs),
+    "2, tuples": lambda f, name, x, pairs: f(x, (2, 2), tuple(map(tuple, pairs))),
+    "2, arrays": lambda f, name, x, pairs: f(x, np.array([2, 2]), np.array(pairs)),
+    "2, tensors": lambda f, name, x, pairs: f(x, torch.tensor([2, 2]), torch.tensor(pairs)),
+    "2, a 0-d array": lambda f, name, x, pairs: f(x, np.array(2), pairs),
+    "2, keywords": lambda f, name, x, pairs: f(input=x, name=None, block_shape=[2, 2], **{name: pairs}),
+    "2, the borders by keyword": lambda f, name, x, pairs: f(x, [2, 2], **{name: pairs}),
+    "1": lambda f, name, x, pairs: f(x, pairs, 2),
+    "1 and a name": lambda f, name, x, pairs: f(x, pairs, 2, "cells"),
+    "1, arrays": lambda f, name, x, pairs: f(x, np.array(pairs), np.int64(2)),
+    "1, tensors": lambda f, name, x, pairs: f(x, torch.tensor(pairs), torch.tensor(2)),
+    "1, keywords": lambda f, name, x, pairs: f(input=x, block_size=2, name="cells", **{name: pairs}),
+    "1, the block by keyword": lambda f, name, x, pairs: f(x, pairs, block_size=2),
+    "1, block_shape by keyword": lambda f, name, x, pairs: f(x, pairs, block_shape=2),
+    "1, block_shape as a vector": lambda f, name, x, pairs: f(x, pairs, block_shape=[2, 2]),
+    "1, block_shape in the last place": lambda f, name, x, pairs: f(x, pairs, None, None, 2),
+}
 
 
-def test_sizes_that_do_not_fit(make: Any) -> None:
-    x = make(np.zeros((6, 4, 3, 1)))
-    with pytest.raises(ValueError, match=r"dim 2 of size 3 padded by \(0, 0\) is 3, which is not divisible .* size 2"):
-        tensorflow.space_to_batch_nd(x, [2, 2], NO_BORDER)
-    with pytest.raises(ValueError, match=r"dim 1 of size 4 padded by \(1, 0\) is 5, which is not divisible .* size 2"):
-        tensorflow.space_to_batch(x, [[1, 0], [1, 0]], 2)
-    with pytest.raises(ValueError, match=r"the batch size 6 is not divisible by the 4 positions"):
-        tensorflow.batch_to_space_nd(x, [2, 2], NO_BORDER)
-    with pytest.raises(ValueError, match=r"the batch size 6 is not divisible by the 4 positions"):
-        tensorflow.batch_to_space(x, NO_BORDER, 2)
-    with pytest.raises(ValueError, match=r"crops \(4, 3\) exceed dim 2, which has 3 blocks of 2"):
-        tensorflow.batch_to_space_nd(x, [1, 2], [[0, 0], [4, 3]])
+@pytest.mark.parametrize("form", FORMS)
+def test_both_versions_orders(make: Any, form: str) -> None:
+    _, borders, space, batch = DOCUMENTED["4: two samples and a border"]
+    x, y = make(space), make(batch)
+    assert_holds(FORMS[form](tensorflow.space_to_batch, "paddings", x, borders), x, batch)
+    assert_holds(FORMS[form](tensorflow.batch_to_space, "crops", y, borders), y, space)
+
+
+NEITHER = r"takes \(input, block_shape, {name}\) or \(input, {name}, block_size\), where {name} is a matrix .*; got "
+BAD_FORMS = [
+    (([2, 2], NO_BORDER, 1), {}, r"name must be a string or None, got 1 of type int"),
+    (([2, 2], 2), {}, NEITHER + r"\[2, 2\] and 2"),
+    ((2, 2), {}, NEITHER + "2 and 2"),
+    (([2, 2], "auto"), {}, NEITHER + r"\[2, 2\] and 'auto'"),
+    ((NO_BORDER, [2, 2]), {}, NEITHER + r"\[\[0, 0\], \[0, 0\]\] and \[2, 2\]"),
+    ((NO_BORDER, torch.zeros(99, 99)), {}, NEITHER + r"\[\[0, 0\], \[0, 0\]\] and .{,250}$"),
+    (([2, 2], NO_BORDER, "cells", 2), {}, r"takes at most \(input, block_shape, {name}, name\), got 5 arguments"),
+    ((NO_BORDER, 2, "cells", None, 2), {}, r"takes at most \(input, {name}, block_size, name, block_shape\), got 6"),
+    ((NO_BORDER,), {}, r"give block_shape or block_size"),
+    ((), {}, r"give block_shape or block_size"),
+    ((NO_BORDER, 2), {"block_shape": [2, 2]}, r"give block_shape or block_size, not both"),
+    ((), {"block_size": 2, "block_shape": 2}, r"give block_shape or block_size, not both"),
+    (([2, 2], NO_BORDER), {"block_shape": [2, 2]}, r"block_shape is given by position and by keyword"),
+    ((NO_BORDER, 2), {"block_size": 2}, r"block_size is given by position and by keyword"),
+    (([2, 2],), {}, r"{name} is missing"),
+    ((), {"block_size": 2}, r"{name} is missing"),
+    (([2, 2], NO_BORDER, "a"), {"name": "b"}, r"name is given by position and by keyword"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "keywords", "message"), BAD_FORMS, ids=lambda value: str(value)[:40])
+def test_neither_versions_order(arguments: Any, keywords: Any, message: str) -> None:
+    x = np.zeros((4, 4, 4, 4))
+    for op, name in (("space_to_batch", "paddings"), ("batch_to_space", "crops")):
+        with pytest.raises(TypeError, match=f"^{op}: " + message.replace("{name}", name)):
+            getattr(tensorflow, op)(x, *arguments, **keywords)
+
+
+def test_no_blocks_are_a_copy(make: Any) -> None:
+    for nested in ([1, 2, 3], [[1, 2], [3, 4]], GRID):
+        x = make(nested)
+        for call in (tensorflow.space_to_batch_nd, tensorflow.batch_to_space_nd, tensorflow.space_to_batch):
+            for empty in ([], np.zeros((0, 2), int)):
+                copied = call(x, [], empty)
+                assert_holds(copied, x, nested)
+                copied[...] = 0
+                assert x.tolist() == nested
+    x = torch.ones(3, requires_grad=True)
+    (tensorflow.space_to_batch_nd(x, [], []) * torch.arange(3)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 1, 2]
+    assert tensorflow.required_space_to_batch_paddings([], []) == ((), ())
+    with pytest.raises(ValueError, match=r"^space_to_batch_nd: block_shape is for 0 spatial dims, but a 0-D input"):
+        tensorflow.space_to_batch_nd(make(1), [], [])
+
+
+def test_nested_lists_become_an_array() -> None:
+    _, borders, space, batch = DOCUMENTED["4: two samples and a border"]
+    for f, there, back in (
+        (tensorflow.space_to_batch_nd, space, batch),
+        (tensorflow.batch_to_space_nd, batch, space),
+        (tensorflow.space_to_batch, tuple(space), batch),
+        (tensorflow.batch_to_space, batch, space),
+    ):
+        assert_holds(f(there, [2, 2], borders), np.array(there), back)
+    with pytest.raises(
+        ValueError, match=r"^space_to_batch_nd: the input's nested lists make no array: .*inhomogeneous"
+    ):
+        tensorflow.space_to_batch_nd([[1, 2], [3]], [1], [[0, 0]])
+    with pytest.raises(
+        TypeError, match=r"^batch_to_space_nd: the input's nested lists must hold numbers, got \[\[None"
+    ):
+        tensorflow.batch_to_space_nd([[None, 2]], [1], [[0, 0]])
+
+
+def test_the_pad_value(make: Any) -> None:
+    x = make([[1, 2, 3]])
+    expected = [[7, 2], [1, 3]]
+    assert_holds(tensorflow.space_to_batch_nd(x, [2], [[1, 0]], pad_value=7), x, expected)
+    assert_holds(tensorflow.space_to_batch(x, [2], [[1, 0]], pad_value=7), x, expected)
+    image = make([[[[1]]]])
+    assert_holds(tensorflow.space_to_batch(image, [[0, 1], [0, 1]], 2, pad_value=-1), image, [[[[1]]], *[[[[-1]]]] * 3])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_whole(dynamic: bool) -> None:
+    torch.compiler.reset()
+    x = torch.arange(32.0).view(2, 4, 4, 1)
+
+    def there_and_back(x: torch.Tensor) -> torch.Tensor:
+        y = tensorflow.space_to_batch(x, [2, 2], [[0, 0], [2, 0]])
+        return tensorflow.batch_to_space(y, [[0, 0], [2, 0]], 2) + tensorflow.space_to_batch_nd(x, [], [])
+
+    compiled = torch.compile(there_and_back, fullgraph=True, dynamic=dynamic, backend="eager")
+    assert torch.equal(compiled(x), 2 * x)
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize(
@@ -372,7 +466,12 @@ def test_sizes_that_do_not_fit(make: Any) -> None:
         (([4, -1], [2, 2]), ValueError, r"input_shape\[1\] must not be negative, got -1"),
         (([4], 2), TypeError, r"block_shape must be a sequence, .*, got 2 of type int"),
         (([4], [0]), ValueError, r"block_shape\[0\] must be at least 1, got 0"),
-        (([], []), ValueError, r"block_shape is empty"),
+        (
+            ([2**62], [2], [[2**62, 0]]),
+            ValueError,
+            r"input_shape\[0\]=\d+ padded to a multiple of 2 exceeds 2\*\*63 - 1",
+        ),
+        (([4], [2], None, 3), TypeError, r"name must be a string or None, got 3 of type int"),
         (([4, 4], [2]), ValueError, r"input_shape has 2 entries and block_shape 1"),
         (([4], [2], 1), TypeError, r"base_paddings must be a sequence, .*, got 1 of type int"),
         (([4], [2], [1]), TypeError, r"base_paddings\[0\] must be a sequence, .*, got 1 of type int"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -59,15 +58,6 @@ CASES = (
     Case("1d_stride_skips_the_image", (1, 1, 1), 1, (2,), {"dilation": 4, "stride": 4, "padding": 6}),
     Case("no_samples", (0, 3, 8, 8), 4, (3, 3), {"dilation": 2, "padding": 2}),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Thousands of tiny convolutions: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 each_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
@@ -270,6 +260,7 @@ def test_vmap_and_jvp() -> None:
         ({"dilation": 1.5}, TypeError, r"dilation must be an integer or a sequence of integers, got 1.5"),
         ({"dilation": True}, TypeError, r"dilation must be an integer, got the bool True"),
         ({"stride": (1, -1)}, ValueError, r"stride\[1\] must be at least 1, got -1"),
+        ({"stride": [1] * 999}, ValueError, r"stride has 999 entries for 2 spatial dims: .{,300}$"),
         ({"padding": -1}, ValueError, r"padding\[0\] must not be negative, got -1"),
         ({"padding": "full"}, ValueError, r"padding must be one of \('same', 'valid'\), got 'full'"),
         ({"padding": "same", "stride": 2}, ValueError, r'padding="same" needs a stride of 1, got \(2, 2\)'),

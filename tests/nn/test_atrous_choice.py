@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch.nn import AtrousConv1d, AtrousConv2d, choice, functional
-from spacebatch.nn.choice_table import Choice, Choices
+from spacebatch.nn import AtrousConv1d, AtrousConv2d, functional, method_choice
+from spacebatch.nn.method_table import Choice, MethodTable
 
 GEOMETRY: dict[str, Any] = {"padding": 2, "dilation": 2}
 
@@ -21,9 +21,9 @@ GEOMETRY: dict[str, Any] = {"padding": 2, "dilation": 2}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("SPACEBATCH_AUTOTUNE", raising=False)
-    choice.choices.cache_clear()
+    method_choice.table_of.cache_clear()
     yield tmp_path
-    choice.choices.cache_clear()
+    method_choice.table_of.cache_clear()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         record["measured"].append(results)
         return {name: _Timing(1e-3 if name == record["faster"] else 2e-3) for name in calls}
 
-    monkeypatch.setattr("spacebatch.perf.timing.interleaved", interleaved)
+    monkeypatch.setattr("spacebatch.timing.interleaved", interleaved)
     return record
 
 
@@ -112,7 +112,7 @@ def test_explain(clock: dict[str, Any]) -> None:
     assert "native 2.000 ms, batch_space 1.000 ms" in str(told)
     assert "measured on " in str(told)
     assert functional.explain_atrous(x, weight, padding=1, dilation=2).aligned is False
-    assert functional.explain_atrous(x, weight, padding=1).why == "no dilation that a kernel feels"
+    assert functional.explain_atrous(x, weight, padding=1).why == "no dilation between two elements of the kernel"
     module = AtrousConv2d(2, 4, 3, method="native", **GEOMETRY)
     assert module.explain(x).why == "asked for"
     assert AtrousConv1d(2, 4, 3, dilation=2).explain(torch.zeros(1, 2, 9)).operation == "atrous_conv1d"
@@ -128,8 +128,8 @@ def test_deterministic_replays_measure_nothing(clock: dict[str, Any]) -> None:
         told = functional.explain_atrous(x, weight, **GEOMETRY)
         assert (told.method, told.why) == ("native", "not measured: deterministic algorithms are demanded")
         arguments = ((1, 1), (2, 2), (2, 2), (2, 2), 1, "zeros")
-        key = choice.key_of("atrous_conv2d", (x, weight, None), arguments)
-        choice.choices(x.device).add(key, Choice("batch_space", 2.0, 1.0))
+        key = method_choice.key_of("atrous_conv2d", (x, weight, None), arguments)
+        method_choice.table_of(x.device).add(key, Choice("batch_space", 2.0, 1.0))
         assert functional.explain_atrous(x, weight, **GEOMETRY).method == "batch_space"
     finally:
         torch.use_deterministic_algorithms(False)
@@ -152,7 +152,7 @@ def test_what_splits_the_table() -> None:
     x, weight = inputs()
 
     def key(x: torch.Tensor = x, weight: torch.Tensor = weight) -> str:
-        return choice.key_of("conv", (x, weight, None), (1,))
+        return method_choice.key_of("conv", (x, weight, None), (1,))
 
     keys = {key(), key(x.double()), key(x.to(memory_format=torch.channels_last)), key(x[:, :, :7])}
     keys |= {key(weight=weight.clone().requires_grad_()), key(x.clone().requires_grad_())}
@@ -172,22 +172,22 @@ def test_a_method_that_runs_out_of_memory_loses(clock: dict[str, Any]) -> None:
     x, weight = inputs()
     works = torch.nn.functional.conv2d
     clock["faster"] = "batch_space"
-    found = choice.measure({"native": works, "batch_space": fails}, (x, weight, None), x.device)
+    found = method_choice.measure({"native": works, "batch_space": fails}, (x, weight, None), x.device)
     assert found == Choice("native", 2e-3, None)
-    found = choice.measure({"native": fails, "batch_space": works}, (x, weight, None), x.device)
+    found = method_choice.measure({"native": fails, "batch_space": works}, (x, weight, None), x.device)
     assert found == Choice("batch_space", None, 1e-3)
 
 
 def test_the_table_is_kept_on_disk(folder: Path) -> None:
-    Choices("Some CPU").add("a", Choice("native", 1.0, None))
-    table = Choices("Some CPU")
+    MethodTable("Some CPU").add("a", Choice("native", 1.0, None))
+    table = MethodTable("Some CPU")
     assert table.get("a") == Choice("native", 1.0, None)
     assert table.get("b") is None
-    other = Choices("Some CPU")
+    other = MethodTable("Some CPU")
     table.add("b", Choice("batch_space", 2.0, 1.0))
     other.add("c", Choice("batch_space", 2.0, 1.0))
-    assert set(Choices("Some CPU").entries) == {"a", "b", "c"}
-    assert Choices("Another").entries == {}
+    assert set(MethodTable("Some CPU").entries) == {"a", "b", "c"}
+    assert MethodTable("Another").entries == {}
     assert list(folder.glob("*.tmp")) == []
 
 
@@ -205,7 +205,7 @@ def test_the_table_is_kept_on_disk(folder: Path) -> None:
 def test_damaged_tables_count_as_empty_with_one_warning(folder: Path, text: str) -> None:
     (folder / "gpu.convolutions.json").write_text(text)
     with pytest.warns(UserWarning, match="measured convolutions") as caught:
-        table = Choices("gpu")
+        table = MethodTable("gpu")
         table.add("a", Choice("native", 1.0, 2.0))
     assert len(caught) == 1
     assert json.loads((folder / "gpu.convolutions.json").read_text())["entries"] == {"a": ["native", 1.0, 2.0]}
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path / "file" / "folder"))
     with pytest.warns(UserWarning, match="measured convolutions"):
-        table = Choices("gpu")
+        table = MethodTable("gpu")
         table.add("a", Choice("native", 1.0, 2.0))
     assert table.get("a") == Choice("native", 1.0, 2.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,15 +17,6 @@ from torch import Tensor, nn
 from spacebatch import BlockGeometry
 from spacebatch.nn import BatchSpace, SpaceToBatch
 from spacebatch.nn.cells import Cells, enter, leave, valid
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny tensors: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Residual(nn.Module):
@@ -92,65 +83,46 @@ class Cut(nn.Module):
         return x[:, :, :-1]
 
 
+def conv(dims: int, rate: int, channels: int = 3, result: int = 3, **options: Any) -> nn.Module:
+    """A convolution of 3 elements that keeps the size."""
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
+    return kind(channels, result, 3, dilation=rate, **{"padding": rate, **options})
+
+
+# name: (spatial dims, layers, rate or 0 for (1, 3))
 CHAINS: dict[str, tuple[int, Callable[[], list[nn.Module]], int]] = {
-    "one_convolution": (2, lambda: [nn.Conv2d(3, 3, 3, padding=3, dilation=3)], 3),
-    "two_with_bias": (
-        2,
-        lambda: [nn.Conv2d(3, 3, 3, padding=2, dilation=2), nn.Conv2d(3, 4, 3, padding=2, dilation=2)],
-        2,
-    ),
+    "one_convolution": (2, lambda: [conv(2, 3)], 3),
+    "two_with_bias": (2, lambda: [conv(2, 2), conv(2, 2, 3, 4)], 2),
     "norm_between": (
         2,
         lambda: [
-            nn.Conv2d(3, 4, 3, padding=2, dilation=2),
-            nn.BatchNorm2d(4),
-            nn.ReLU(),
-            nn.Conv2d(4, 4, 3, padding=2, dilation=2),
-            nn.BatchNorm2d(4),
-            nn.GELU(),
+            *(conv(2, 2, 3, 4), nn.BatchNorm2d(4), nn.ReLU()),
+            *(conv(2, 2, 4, 4), nn.BatchNorm2d(4), nn.GELU()),
         ],
         2,
     ),
-    "norm_first_and_alone": (
-        2,
-        lambda: [nn.BatchNorm2d(3), nn.Sigmoid(), nn.Conv2d(3, 3, 3, padding=2, dilation=2)],
-        2,
-    ),
+    "norm_first_and_alone": (2, lambda: [nn.BatchNorm2d(3), nn.Sigmoid(), conv(2, 2)], 2),
     "norm_without_statistics": (
         2,
-        lambda: [nn.Conv2d(3, 3, 3, padding=2, dilation=2), nn.BatchNorm2d(3, affine=False, track_running_stats=False)],
+        lambda: [conv(2, 2), nn.BatchNorm2d(3, affine=False, track_running_stats=False)],
         2,
     ),
     "norm_cumulative": (2, lambda: [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, momentum=None), nn.Softmax2d()], 2),
     "residual": (2, lambda: [Residual(3, 3), nn.Conv2d(3, 2, 1), Residual(2, 3)], 3),
     "wavenet": (1, lambda: [Gated(3, 4), Gated(3, 4)], 4),
     "tcn": (1, lambda: [Chomped(3, 3), Chomped(3, 3)], 3),
-    "no_padding": (1, lambda: [Cropped(3, 2), nn.Conv1d(6, 3, 3, dilation=2)], 2),
-    "cut_first": (1, lambda: [Cut(), nn.Conv1d(3, 3, 3, padding=2, dilation=2)], 2),
-    "multiple_of_the_rate": (
-        1,
-        lambda: [nn.Conv1d(3, 3, 3, padding=4, dilation=4), nn.Conv1d(3, 3, 3, padding=2, dilation=2)],
-        2,
-    ),
-    "constant_padding": (
-        1,
-        lambda: [nn.Tanh(), nn.ConstantPad1d((4, 3), 1.5), nn.Conv1d(3, 3, 3, padding=2, dilation=2)],
-        2,
-    ),
+    "no_padding": (1, lambda: [Cropped(3, 2), conv(1, 2, 6, padding=0)], 2),
+    "cut_first": (1, lambda: [Cut(), conv(1, 2)], 2),
+    "multiple_of_the_rate": (1, lambda: [conv(1, 4), conv(1, 2)], 2),
+    "constant_padding": (1, lambda: [nn.Tanh(), nn.ConstantPad1d((4, 3), 1.5), conv(1, 2)], 2),
     "depthwise_separable": (
         1,
         lambda: [nn.Conv1d(3, 6, 5, padding=8, dilation=4, groups=3), nn.PReLU(), nn.Conv1d(6, 3, 1)],
         4,
     ),
     "plain_dim_beside": (2, lambda: [nn.Conv2d(3, 3, 3, padding=(1, 3), stride=(2, 1), dilation=(1, 3))], 0),
-    "three_dims": (3, lambda: [nn.Conv3d(3, 4, 3, padding=2, dilation=2), nn.BatchNorm3d(4), nn.GLU(1)], 2),
-    "nested": (
-        1,
-        lambda: [
-            nn.Sequential(nn.Conv1d(3, 3, 3, padding=2, dilation=2), nn.Sequential(nn.ReLU(), nn.Conv1d(3, 4, 1)))
-        ],
-        2,
-    ),
+    "three_dims": (3, lambda: [conv(3, 2, 3, 4), nn.BatchNorm3d(4), nn.GLU(1)], 2),
+    "nested": (1, lambda: [nn.Sequential(conv(1, 2), nn.Sequential(nn.ReLU(), nn.Conv1d(3, 4, 1)))], 2),
 }
 SIZES = {"divisible": (12, 24, 12), "with_a_rest": (11, 22, 7), "smaller_than_the_rate": (5, 2, 5)}
 
@@ -267,11 +239,7 @@ def test_the_mask_is_the_geometrys(shape: tuple[int, ...]) -> None:
 def test_nan_in_what_is_not_valid_stays_out() -> None:
     """0 / 0 in a cell that no image has must not reach the weights."""
 
-    class Ratio(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x / x.abs()
-
-    layers = [Ratio(), nn.Conv1d(1, 1, 3, padding=2, dilation=2)]
+    layers = [Does(lambda m, x: x / x.abs()), nn.Conv1d(1, 1, 3, padding=2, dilation=2)]
     x = torch.randn(1, 1, 5)
     torch.testing.assert_close(BatchSpace(*layers, rate=2)(x), nn.Sequential(*layers)(x))
 
@@ -324,39 +292,40 @@ def test_copies_and_state() -> None:
     assert "rate=(3, 3)" in repr(again)
 
 
-def test_the_rate_of_the_convolutions() -> None:
-    layers = [nn.Conv2d(1, 1, 3, dilation=(2, 3)), nn.Conv2d(1, 1, 1)]
-    assert BatchSpace(*layers).rate == (2, 3)
-    with pytest.raises(ValueError, match=r"^BatchSpace: rate must be given, the convolutions have the dilations \["):
-        BatchSpace(*layers, nn.Conv2d(1, 1, 3))
-    with pytest.raises(ValueError, match=r"^BatchSpace: the number of spatial dims is not clear"):
-        BatchSpace(nn.ReLU(), rate=2)
-    with pytest.raises(ValueError, match=r"^BatchSpace: convolutions of \[1, 2\] spatial dims cannot be in one chain"):
-        BatchSpace(nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1), rate=2)
-    with pytest.raises(ValueError, match=r"^BatchSpace: rate\[0\] must be at least 1, got 0"):
-        BatchSpace(*layers, rate=0)
+PLAIN = [nn.Conv2d(1, 1, 3, dilation=(2, 3)), nn.Conv2d(1, 1, 1)]
 
 
-class Branching(nn.Module):
+@pytest.mark.parametrize(
+    ("layers", "rate", "message"),
+    [
+        ([*PLAIN, nn.Conv2d(1, 1, 3)], None, r"rate must be given, the convolutions have the dilations \["),
+        ([nn.ReLU()], 2, r"the number of spatial dims is not clear"),
+        ([nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1)], 2, r"convolutions of \[1, 2\] spatial dims cannot be in one chain"),
+        (PLAIN, 0, r"rate\[0\] must be at least 1, got 0"),
+    ],
+    ids=["several", "none", "dims", "zero"],
+)
+def test_rates(layers: list[nn.Module], rate: Any, message: str) -> None:
+    assert BatchSpace(*PLAIN).rate == (2, 3)
+    with pytest.raises(ValueError, match=f"^BatchSpace: {message}"):
+        BatchSpace(*layers, rate=rate)
+
+
+class Does(nn.Module):
+    """A module with a forward given as a function of itself and the input."""
+
+    def __init__(self, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
+
     def forward(self, x: Tensor) -> Tensor:
-        return x if x.sum() > 0 else -x
+        return self.call(self, x)
 
 
-class Training(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, 0.5, self.training)
-
-
-class Shared(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        y = x.relu()
-        z = y.add_(1)
-        return y * z
-
-
-class Upside(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flip(-1)
+def shared(module: nn.Module, x: Tensor) -> Tensor:
+    y = x.relu()
+    z = y.add_(1)
+    return y * z
 
 
 REFUSED: dict[str, tuple[nn.Module, str]] = {
@@ -382,10 +351,13 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "pad_negative": (nn.ZeroPad2d((0, -1, 0, 0)), r"padding \(0, -1, 0, 0\) crops"),
     "softmax_over_space": (nn.Softmax(dim=2), r"dim=2 is not the channels"),
     "norm_of_other_dims": (nn.BatchNorm1d(1), r"it takes 1 spatial dims, the rate \(2, 2\) has 2"),
-    "branching": (Branching(), r"the layers cannot be traced \(TraceError"),
-    "frozen_flag": (Training(), r"its forward differs between training and evaluation"),
-    "in_place_and_shared": (Shared(), r"the call of add_ .*it changes in place what others read"),
-    "flip": (Upside(), r"the call of flip .*it is not known to take one position at a time"),
+    "branching": (Does(lambda m, x: x if x.sum() > 0 else -x), r"the layers cannot be traced \(TraceError"),
+    "frozen_flag": (
+        Does(lambda m, x: nn.functional.dropout(x, 0.5, m.training)),
+        r"its forward differs between training and evaluation",
+    ),
+    "in_place_and_shared": (Does(shared), r"the call of add_ .*it changes in place what others read"),
+    "flip": (Does(lambda m, x: x.flip(-1)), r"the call of flip .*it is not known to take one position at a time"),
     "another_move": (SpaceToBatch(2), r"'0' \(SpaceToBatch\) .*it is not known to take one position at a time"),
 }
 
@@ -398,27 +370,31 @@ def test_refused_by_name(name: str) -> None:
     assert "End the chain before it" in str(caught.value) or "outside of the chain" in str(caught.value)
 
 
-def test_inputs_that_do_not_fit() -> None:
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 5, 5), r"the input must be 4-D, .* got shape \(1, 5, 5\)"),
+        ((1, 1, 4, 5), r"Conv2d: dim 2 of size 4, .* smaller than the 5 elements"),
+        ((1, 1, 5, 5), r"BatchNorm needs more than one value per channel"),
+    ],
+)
+def test_inputs_that_do_not_fit(shape: tuple[int, ...], message: str) -> None:
     ours = BatchSpace(nn.Conv2d(1, 1, 3, dilation=2), nn.BatchNorm2d(1), rate=2)
-    with pytest.raises(ValueError, match=r"^BatchSpace: the input must be 4-D, .* got shape \(1, 5, 5\)"):
-        ours(torch.zeros(1, 5, 5))
-    with pytest.raises(ValueError, match=r"^BatchSpace: Conv2d: dim 2 of size 4, .* smaller than the 5 elements"):
-        ours(torch.zeros(1, 1, 4, 5))
-    with pytest.raises(ValueError, match=r"^BatchSpace: BatchNorm needs more than one value per channel"):
-        ours(torch.zeros(1, 1, 5, 5))
-    with pytest.raises(
-        ValueError, match=r"^BatchSpace: getitem: dim 2 can be cut only with a step of 1 from a multiple"
-    ):
-        BatchSpace(_From(1), rate=(2,))(torch.zeros(1, 1, 9))
+    with pytest.raises(ValueError, match=f"^BatchSpace: {message}"):
+        ours(torch.zeros(shape))
 
 
-class _From(nn.Module):
-    def __init__(self, start: int) -> None:
-        super().__init__()
-        self.start = start
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, self.start :]
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ((slice(None), slice(None), slice(1, None)), r"dim 2 can be cut only with a step of 1 from a multiple"),
+        (([0] * 999,), r"only slices can be taken in batch space, got .{,300}$"),
+    ],
+    ids=["start", "list"],
+)
+def test_what_cannot_be_taken(index: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^BatchSpace: getitem: {message}"):
+        BatchSpace(Does(lambda m, x: x[index]), rate=(2,))(torch.zeros(1, 1, 9))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

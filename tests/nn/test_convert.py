@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spacebatch import converting, trials
-from spacebatch.choose import choose_block
-from spacebatch.conversion import Conversion, Row
-from spacebatch.converting import convert
+from spacebatch import Conversion, choose_block, convert, trials
 from spacebatch.nn import AtrousConv2d
+from spacebatch.nn.conversion_report import Row
+from spacebatch.nn.convert_network import GAIN
 from spacebatch.nn.regions import dilation_of
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny tensors: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -96,7 +86,7 @@ def inputs(*size: int) -> Tensor:
     return torch.randn(2, 3, *(size or (13, 11)), dtype=torch.double, generator=torch.Generator().manual_seed(0))
 
 
-def made(kind: type[nn.Module]) -> nn.Module:
+def made(kind: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     return kind().double()
 
@@ -118,38 +108,6 @@ def assert_same(model: nn.Module, converted: nn.Module, x: Tensor) -> None:
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [Network, Branching])
-def test_equal_and_everything_found(kind: type[nn.Module]) -> None:
-    model = made(kind)
-    x = inputs()
-    converted = convert(copy.deepcopy(model), x, method="batch_space")
-    found = [(row.kind, row.where, row.rate, row.replaced) for row in converted.conversion.rows]  # type: ignore[union-attr]
-    if kind is Network:
-        paths = [[f"stages.{k}.{name}" for k in pair for name in ("first", "second")] for pair in ((0, 1), (2, 3))]
-        assert found == [
-            ("chain", tuple(paths[0]), (2, 2), True),
-            ("chain", tuple(paths[1]), (3, 3), True),
-            ("convolution", ("alone",), (4, 4), True),
-        ]
-    else:
-        assert found == [
-            ("chain", ("inner.first", "inner.second"), (2, 2), True),
-            ("convolution", ("alone",), (3, 3), True),
-        ]
-        assert "the network (Branching) could not be traced whole: TraceError" in str(converted.conversion)
-    assert_same(model, converted, x)
-    assert_same(model, converted, inputs(12, 24))
-
-
-def test_one_move_there_and_one_back_for_a_chain() -> None:
-    """Skips and all: what meets at the end of a block leaves once."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), Block(4, 2), Block(4, 2), nn.Conv2d(4, 2, 3)).double()
-    converted = convert(model, inputs(), method="batch_space")
-    code = converted.code  # type: ignore[union-attr]
-    assert len(re.findall(r"cells_enter\(", str(code))) == 1
-    assert len(re.findall(r"cells_leave\(", str(code))) == 1
-
-
 class Sized(nn.Module):
     """Asks for a size in the middle, takes a part of the channels out, and uses a value twice outside."""
 
@@ -165,14 +123,6 @@ class Sized(nn.Module):
         return z * scale + y.mean((2, 3), keepdim=True) + y
 
 
-def test_sizes_and_values_that_leave() -> None:
-    model = made(Sized)
-    converted = convert(copy.deepcopy(model), inputs(), method="batch_space")
-    assert [row.kind for row in converted.conversion.rows] == ["chain"]  # type: ignore[union-attr]
-    assert_same(model, converted, inputs())
-    assert_same(model, converted, inputs(8, 9))
-
-
 class Excited(nn.Module):
     """Squeeze-excite between two dilated convolutions ends a chain, with a batch of one sample as well."""
 
@@ -185,11 +135,76 @@ class Excited(nn.Module):
         return self.second(y * self.gate(y.mean((2, 3), keepdim=True)).sigmoid())
 
 
-def test_what_mixes_positions_ends_a_chain() -> None:
-    model = made(Excited)
-    converted = convert(copy.deepcopy(model), inputs()[:1], method="batch_space")
-    assert [row.kind for row in converted.conversion.rows] == ["convolution"] * 2  # type: ignore[union-attr]
+class Own(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * 2
+
+
+STAGES = [tuple(f"stages.{k}.{name}" for k in pair for name in ("first", "second")) for pair in ((0, 1), (2, 3))]
+CONVOLUTIONS = [*STAGES[0], *STAGES[1], "alone"]
+
+# name: (network, samples of the example or None for no example, options, what is found: kind, where, rate)
+FOUND: dict[str, tuple[Callable[[], nn.Module], int | None, dict[str, Any], list[tuple[Any, ...]]]] = {
+    "two stages": (
+        Network,
+        2,
+        {},
+        [("chain", STAGES[0], (2, 2)), ("chain", STAGES[1], (3, 3)), ("convolution", ("alone",), (4, 4))],
+    ),
+    "parts of what cannot be traced": (
+        Branching,
+        2,
+        {},
+        [("chain", ("inner.first", "inner.second"), (2, 2)), ("convolution", ("alone",), (3, 3))],
+    ),
+    "sizes, and values that leave": (Sized, 2, {}, [("chain", ("first", "second"), (2, 2))]),
+    "what mixes positions": (Excited, 1, {}, [("convolution", (name,), (2, 2)) for name in ("first", "second")]),
+    "blocks of another size": (
+        lambda: nn.Sequential(dilated(3, 4), nn.ReLU(), dilated(3, 2), dilated(3, 3)),
+        2,
+        {"rate": 2},
+        [("chain", ("0", "2"), (2, 2))],
+    ),
+    "a class of its own is left alone": (
+        lambda: nn.Sequential(Own(3, 3, 3, padding=2, dilation=2), dilated(3, 2)),
+        2,
+        {},
+        [("convolution", ("1",), (2, 2))],
+    ),
+    "no example, so one by one": (
+        Network,
+        None,
+        {},
+        [("convolution", (name,), (k,) * 2) for name, k in zip(CONVOLUTIONS, [2] * 4 + [3] * 4 + [4], strict=True)],
+    ),
+    "a convolution by itself": (lambda: dilated(3, 2), 2, {}, [("convolution", ("",), (2, 2))]),
+    "nothing dilated": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), 2, {}, []),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_and_equal(name: str) -> None:
+    make, samples, options, expected = FOUND[name]
+    model = made(make)
+    example = () if samples is None else (inputs()[:samples],)
+    converted = convert(copy.deepcopy(model), *example, method="batch_space", **options)
+    report = converted.conversion
+    assert isinstance(report, Conversion)
+    assert [(row.kind, row.where, row.rate) for row in report.rows] == expected
+    assert all(row.replaced for row in report.rows)
+    assert ("could not be traced whole: TraceError" in str(report)) == (make is Branching)
+    assert type(model) is not nn.Conv2d or type(converted) is AtrousConv2d
     assert_same(model, converted, inputs())
+    assert_same(model, converted, inputs(12, 24))
+
+
+def test_one_move_there_and_one_back_for_a_chain() -> None:
+    """Skips and all: what meets at the end of a block leaves once."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Block(4, 2), Block(4, 2), nn.Conv2d(4, 2, 3)).double()
+    converted = convert(model, inputs(), method="batch_space")
+    code = converted.code  # type: ignore[union-attr]
+    assert len(re.findall(r"cells_enter\(", str(code))) == 1
+    assert len(re.findall(r"cells_leave\(", str(code))) == 1
 
 
 def test_the_model_stays_and_shares_its_tensors() -> None:
@@ -259,32 +274,8 @@ def test_really_measured() -> None:
             assert not row.replaced or row.before >= row.after
 
 
-def test_without_inputs_convolutions_are_replaced_one_by_one() -> None:
-    model = made(Network)
-    converted = convert(copy.deepcopy(model), method="batch_space")
-    assert {row.kind for row in converted.conversion.rows} == {"convolution"}  # type: ignore[union-attr]
-    assert len(converted.conversion.rows) == 9  # type: ignore[union-attr]
-    assert_same(model, converted, inputs())
-
-
-def test_a_convolution_by_itself_and_a_network_without_any() -> None:
-    converted = convert(dilated(3, 2).double(), inputs(), method="batch_space")
-    assert type(converted) is AtrousConv2d
-    plain = convert(nn.Sequential(nn.Conv2d(3, 3, 3)).double(), inputs(), method="batch_space")
-    assert plain.conversion == Conversion((), "nothing")
-
-
-class Own(nn.Conv2d):
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) * 2
-
-
-def test_convolutions_of_their_own_kind_are_left_alone() -> None:
+def test_convolutions_of_their_own_kind_have_no_dilation_here() -> None:
     assert dilation_of(Own(3, 3, 3, dilation=2)) is None
-    model = nn.Sequential(Own(3, 3, 3, padding=2, dilation=2), dilated(3, 2)).double()
-    converted = convert(model, inputs(), method="batch_space")
-    assert type(converted[0]) is Own  # type: ignore[index]
-    assert [row.where for row in converted.conversion.rows] == [("1",)]  # type: ignore[union-attr]
 
 
 def test_parametrized_convolutions() -> None:
@@ -340,13 +331,6 @@ def test_a_graph_that_does_something_else_is_not_taken() -> None:
     assert "could not be traced whole: AssertionError" in str(converted.conversion)
 
 
-def test_blocks_of_another_size() -> None:
-    model = nn.Sequential(dilated(3, 4), nn.ReLU(), dilated(3, 2), dilated(3, 3)).double()
-    converted = convert(copy.deepcopy(model), inputs(), method="batch_space", rate=2)
-    assert [(row.where, row.rate) for row in converted.conversion.rows] == [(("0", "2"), (2, 2))]  # type: ignore[union-attr]
-    assert_same(model, converted, inputs())
-
-
 def test_compiled_and_deep_copied() -> None:
     torch.compiler.reset()
     model = made(Network).eval()
@@ -374,21 +358,21 @@ def test_choose_block_of_a_network() -> None:
     assert chosen.measured == "inference"
 
 
-def test_bad_arguments() -> None:
-    with pytest.raises(TypeError, match=r"^convert: model must be a torch.nn.Module, got int"):
-        convert(3)  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match=r"^convert: method must be one of \('auto', 'batch_space'\), got 'native'"):
-        convert(nn.ReLU(), method="native")
-    with pytest.raises(ValueError, match=r"^convert: inputs are needed to measure"):
-        convert(nn.ReLU())
-    with pytest.raises(TypeError, match=r"^choose_block: model must be a torch.nn.Module, got int"):
-        choose_block(3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^choose_block: inputs are needed"):
-        choose_block(dilated(1, 2))
-    with pytest.raises(ValueError, match=r"^choose_block: ReLU has no dilated convolution"):
-        choose_block(nn.ReLU(), inputs())
-    with pytest.raises(ValueError, match=r"^choose_block: candidates\[0\] must be at least 1, got 0"):
-        choose_block(dilated(3, 2).double(), inputs(), candidates=[0])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: convert(3), TypeError, r"convert: model must be a torch.nn.Module, got int"),
+        (lambda: convert(nn.ReLU(), method="native"), ValueError, r"convert: method must be one of .* got 'native'"),
+        (lambda: convert(nn.ReLU()), ValueError, r"convert: inputs are needed to measure"),
+        (lambda: choose_block(3), TypeError, r"choose_block: model must be a torch.nn.Module, got int"),
+        (lambda: choose_block(dilated(1, 2)), ValueError, r"choose_block: inputs are needed"),
+        (lambda: choose_block(nn.ReLU(), 1), ValueError, r"choose_block: ReLU has no dilated convolution"),
+        (lambda: choose_block(dilated(3, 2), 1, candidates=[0]), ValueError, r"choose_block: candidates\[0\] .* got 0"),
+    ],
+)
+def test_bad_arguments(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        call()
 
 
 def test_the_table_lines_up() -> None:
@@ -400,4 +384,4 @@ def test_the_table_lines_up() -> None:
     assert lines[1].split() == ["chain", "a", "…", "c", "(3)", "2x2", "1.000", "0.500", "2.00x", "yes:", "faster"]
     assert lines[2].index("no:") == lines[1].index("yes:") == lines[0].index("replaced")
     assert lines[-1] == "note: x could not be traced"
-    assert converting.GAIN > 1
+    assert GAIN > 1

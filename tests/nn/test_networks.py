@@ -5,25 +5,15 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spacebatch.converting import convert
-from spacebatch.perf.dilated_networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from spacebatch import convert
+from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small tensors: threads would cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(name: str, dropout: bool = False) -> tuple[nn.Module, nn.Module]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from spacebatch import BlockGeometry
-from spacebatch.tl_kernels.measure import TuneCall, default_calls, tune
+from spacebatch import BlockGeometry, tuning
+from spacebatch.perf import tune as perf_tune
+from spacebatch.perf.tune import TuneCall, default_calls, tune
+from spacebatch.tl_kernels import family
 
 launch = pytest.importorskip("spacebatch.tl_kernels.launch")
-tuning = pytest.importorskip("spacebatch.tl_kernels.tuning")
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() or not launch.INTERPRETED, reason="under the interpreter, where the clock can be made up"
 )
@@ -25,11 +26,15 @@ BACK: TuneCall = ("batch_to_space", BlockGeometry((1, 8, 6, 10), 2, 1), torch.fl
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path))
-    every = tuning.candidates
-    monkeypatch.setattr(tuning, "candidates", lambda plans: every(plans)[::7])  # the interpreter is slow
+    monkeypatch.setattr(perf_tune, "candidates", candidates)
     tuning.table.cache_clear()
     yield tmp_path
     tuning.table.cache_clear()
+
+
+def candidates(plans: Sequence[family.Plan]) -> tuple[family.Config, ...]:
+    """A seventh of the configurations: the interpreter is slow."""
+    return family.candidates(plans)[::7]
 
 
 class Clock:
@@ -44,7 +49,7 @@ class Clock:
         return [(name, self.seconds if name == self.favourite else 1.0) for name, _ in calls]
 
 
-def plans(call: TuneCall) -> tuple[object, ...]:
+def plans(call: TuneCall) -> tuple[family.Plan, ...]:
     shape = call[1].space_shape if call[0] == "space_to_batch" else call[1].batch_shape
     x = torch.empty(shape, dtype=call[2], device="meta")
     return launch.plans_of(call[0], call[1], x.to(memory_format=torch.channels_last) if call[3] != "contiguous" else x)
@@ -53,23 +58,23 @@ def plans(call: TuneCall) -> tuple[object, ...]:
 @pytest.mark.parametrize("call", [CALL, BACK], ids=["to_batch", "to_space"])
 def test_the_fastest_is_kept(call: TuneCall) -> None:
     found = plans(call)
-    favourite = tuning.candidates(found)[-1]
-    assert favourite != found[0].rule  # type: ignore[attr-defined]
+    favourite = candidates(found)[-1]
+    assert favourite != found[0].rule
     clock = Clock(favourite)
     (tuned,) = tune([call], clock=clock)
     assert tuned.config == favourite
     assert (tuned.seconds, tuned.rule_seconds, tuned.speedup) == (0.5, 1.0, 2.0)
-    assert tuned.rule == found[0].rule  # type: ignore[attr-defined]
-    assert {*tuned.every} == {*tuning.candidates(found), tuned.rule}
+    assert tuned.rule == found[0].rule
+    assert {*tuned.every} == {*candidates(found), tuned.rule}
     assert json.loads(json.dumps(tuned.as_dict()))["config"] == "/".join(map(str, favourite))
-    assert {*clock.rounds[0]} == {str(config) for config in {*tuning.candidates(found), tuned.rule}}
+    assert {*clock.rounds[0]} == {str(config) for config in {*candidates(found), tuned.rule}}
     assert all(sorted(names) == sorted(clock.rounds[0]) for names in clock.rounds)  # interleaved
     tuning.table.cache_clear()
     assert tuning.table("interpreter").get(tuned.bucket) == favourite
 
 
 def test_the_rule_stays_unless_another_is_clearly_better() -> None:
-    favourite = tuning.candidates(plans(CALL))[-1]
+    favourite = candidates(plans(CALL))[-1]
     (tuned,) = tune([CALL], clock=Clock(favourite, 0.995))
     assert tuned.config == tuned.rule
     assert tuned.seconds == tuned.rule_seconds == 1.0
@@ -95,7 +100,7 @@ def test_a_wrong_configuration_is_never_kept(monkeypatch: pytest.MonkeyPatch, fo
 def test_a_configuration_that_the_device_has_no_room_for_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     from triton.runtime.errors import OutOfResources
 
-    right, favourite = launch.run, tuning.candidates(plans(CALL))[-1]
+    right, favourite = launch.run, candidates(plans(CALL))[-1]
 
     def full(direction: object, geometry: object, x: object, y: object, config: object) -> None:
         if config == favourite:
@@ -105,12 +110,12 @@ def test_a_configuration_that_the_device_has_no_room_for_is_passed_over(monkeypa
     monkeypatch.setattr(launch, "run", full)
     (tuned,) = tune([CALL], clock=Clock(favourite))
     assert tuned.config == tuned.rule
-    assert {*tuned.every} == {*tuning.candidates(plans(CALL)), tuned.rule} - {favourite}
+    assert {*tuned.every} == {*candidates(plans(CALL)), tuned.rule} - {favourite}
 
 
 def test_no_bucket_is_begun_after_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 1.0, 99.0])
-    monkeypatch.setattr("spacebatch.tl_kernels.measure.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("spacebatch.perf.tune.time.monotonic", lambda: next(seconds))
     assert len(tune([CALL, BACK], clock=Clock(), budget_seconds=10)) == 1
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spacebatch import BlockGeometry, reference
-from spacebatch.reference import cpu_path, threads
+from spacebatch.reference import prepared, strided_copies, threads
 from tests.cases import OPTIONS, option_id
 
 SHAPES = {
@@ -47,11 +47,11 @@ def test_equal_to_the_index_maps(
 def test_tiles_cover_every_element_once() -> None:
     target = np.zeros((5, 3, 64, 200, 2)).transpose(4, 0, 3, 1, 2)
     source = np.zeros(target.shape)
-    tiles = list(cpu_path._tiles(target, source))
+    tiles = list(strided_copies._tiles(target, source))
     assert len(tiles) > 10
     for part, values in tiles:
         assert part.shape == values.shape
-        for piece, _ in cpu_path._long_runs(part, values):
+        for piece, _ in strided_copies._long_runs(part, values):
             piece += 1
     assert (target == 1).all()
 
@@ -59,12 +59,15 @@ def test_tiles_cover_every_element_once() -> None:
 def test_threads_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     seen = set()
-    copy_tiles = cpu_path._copy_tiles
-    monkeypatch.setattr(cpu_path, "_copy_tiles", lambda tiles: (seen.add(threading.get_ident()), copy_tiles(tiles)))
-    reference.space_to_batch(np.zeros((4, 8, 256, 256), np.float32), 2)
-    assert len(seen) == 2
-    seen.clear()
-    reference.space_to_batch(np.zeros((4, 8, 16, 16), np.float32), 2)
+    copy_tiles = strided_copies._copy_tiles
+    monkeypatch.setattr(
+        strided_copies, "_copy_tiles", lambda tiles: (seen.add(threading.get_ident()), copy_tiles(tiles))
+    )
+    with prepared.use_backend("numpy"):
+        reference.space_to_batch(np.zeros((4, 8, 256, 256), np.float32), 2)
+        assert len(seen) == 2
+        seen.clear()
+        reference.space_to_batch(np.zeros((4, 8, 16, 16), np.float32), 2)
     assert seen == {threading.get_ident()}
 
 

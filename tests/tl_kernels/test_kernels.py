@@ -10,8 +10,8 @@ import spacebatch
 from spacebatch import BlockGeometry
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
-from tests.cases import OPTIONS, Case, each_case, each_of, each_option
-from tests.kernel_calls import DEVICE, as_bytes, check_both_ways, expected_batch, random_bits
+from tests.cases import CASES, OPTIONS, Case, each_of, each_option
+from tests.kernel_calls import DEVICE, as_bytes, call_of, check_both_ways, expected_batch, layout_of, random_bits
 
 pytestmark = pytest.mark.skipif(
     DEVICE == "cpu" and not launch.INTERPRETED, reason="no GPU, and Triton's interpreter is off"
@@ -32,7 +32,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtyp
 
 
 @each_option
-@each_case
+@each_of(*(case.id for case in CASES if 0 not in case.shape))  # where there is nothing to read no kernel is asked
 def test_every_case(case: Case, options: dict[str, str]) -> None:
     check_both_ways(random_bits(case.shape, torch.float32), case.geometry(**options), 1.5)
 
@@ -122,7 +122,7 @@ def test_non_contiguous_out() -> None:
     geometry = BlockGeometry(x.shape, 2, ((1, 1), (0, 0)))
     storage = torch.zeros(*geometry.batch_shape[:3], 2 * geometry.batch_shape[3], device=DEVICE)
     y = storage[..., ::2]
-    launch.space_to_batch(geometry, x, y, 0)
+    call_of("space_to_batch", geometry, x, y)(x, y, b"")
     np.testing.assert_array_equal(as_bytes(y), expected_batch(x, geometry, 0))
     assert not storage[..., 1::2].any()
 
@@ -163,7 +163,8 @@ def test_more_loops_than_the_kernels_take() -> None:
     shape = (1, *(4,) * 10)
     x = torch.zeros(shape, device=DEVICE)
     geometry = BlockGeometry(shape, (2,) * 10)
-    assert "nested loops" in str(launch.can_run("space_to_batch", geometry, x))
+    y = torch.zeros(geometry.batch_shape, device=DEVICE)
+    assert "nested loops" in str(launch.prepare("space_to_batch", geometry, layout_of(x), layout_of(y)))
     told = spacebatch.explain("space_to_batch", x, (2,) * 10)
     assert told.backend != "triton"
 

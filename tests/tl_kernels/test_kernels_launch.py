@@ -1,5 +1,7 @@
 """Triton's own launch path up to the driver, which is a stand-in: signatures bind, kernels compile, sizes share them.
 
+So do the kernels for tensors of more than 2**31 elements, whose offsets and row numbers take 64 bits.
+
 A process of its own, since this one interprets.
 """
 
@@ -14,6 +16,8 @@ import pytest
 pytest.importorskip("triton")
 
 PROGRAM = """
+from dataclasses import replace
+
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -62,15 +66,20 @@ for case, direction in ((GROUPS["aligned"][0], "space_to_batch"), (GROUPS["odd"]
                 assert grid == (plan.programs(4096), 1, 1)
                 return lambda *values: handed.extend(values)
 
-        launch.ready(Kernel(), plan, config)(16, 32, (7, 9))
+        launch.launch_of(Kernel(), plan, config)(16, 32, (7, 9))
         a = plan.arguments(4096)
         kernel = launch.KERNELS[plan.family]
         binder = kernel.create_binder()[-1]
         pointers = torch.zeros(1, dtype=torch.int16), torch.zeros(1, dtype=torch.int16)
-        bound, *_ = binder(*pointers, a.number, a.dims, a.inner, 7, 9, **a.flags, TILE=4096, num_warps=4)
+        bound, *_ = binder(*pointers, a.items, a.loops, a.inner, 7, 9, **a.flags, TILE=4096, num_warps=4)
         assert tuple(bound.values())[2:] == tuple(handed)[2:], (bound, handed)
         assert handed[:2] == [16, 32]
         print("ready", plan.family, 0)
+
+for direction in DIRECTIONS:
+    for plan in KernelCase("", (8, 64, 30, 30), 2, 1).plans(direction, 4):
+        launch.precompile(replace(plan, wide=True, long=True), Config(plan.family, 2048, 4))
+        print("long", f"{plan.family}/{direction}", 0)
 """
 
 
@@ -80,7 +89,13 @@ def test_sizes_and_blocks_share_compiled_kernels() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     compiled = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
     assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "granules", "rows"}
-    compiled = {key: count for key, count in compiled.items() if key[0] != "ready"}
+    assert {name.partition("/")[0] for kind, name in compiled if kind == "long"} == {
+        "vectors",
+        "phases",
+        "granules",
+        "rows",
+    }
+    compiled = {key: count for key, count in compiled.items() if key[0] not in ("ready", "long")}
     assert len(compiled) == 8
     assert compiled["aligned", "space_to_batch"] == 1
     assert compiled["aligned", "batch_to_space"] == 1

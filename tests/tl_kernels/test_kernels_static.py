@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from spacebatch.perf.traffic import lost
-
 triton = pytest.importorskip("triton")
 
 # Committed tables of `python -m spacebatch.perf static`, one per minor version of Triton, whose compilers differ.
@@ -47,7 +45,7 @@ def compiled(target: str, families: bool, file: Path) -> list[dict[str, Any]]:
     """All reports of one target; a process of its own compiles, since this one interprets."""
     sizes = ["1", "2", "4", "16"] if PINNED and target == "sm_90" and not families else ["2"]
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    options = [word for size in sizes for word in ("--bytes", size)] + ["--families" if families else "--no-traffic"]
+    options = [word for size in sizes for word in ("--bytes", size)] + ["--families"] * families
     command = [sys.executable, "-m", "spacebatch.perf", "static", "--target", target, "--json", str(file), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -106,8 +104,6 @@ def check_no_worse_than_committed(reports: list[dict[str, Any]]) -> None:
         assert report["instructions_per_byte"] <= 1.1 * before["instructions_per_byte"], (report, before)
         assert report["load_bits"] >= before["load_bits"], (report, before)
         assert report["store_bits"] >= before["store_bits"], (report, before)
-        if "traffic" in before and "traffic" in report:
-            assert not lost(before["traffic"], report["traffic"]), (report, before)
 
 
 def _key(report: dict[str, Any]) -> tuple[Any, ...]:

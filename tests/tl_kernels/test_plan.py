@@ -13,24 +13,24 @@ from spacebatch.perf.static import CASES, DIRECTIONS
 from spacebatch.reference import loops
 from spacebatch.reference.loops import Nest, nest
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.tl_kernels.coded import coded, divider, magic
-from spacebatch.tl_kernels.granules_plan import ANY, ONE, WITHIN, GranulesPlan
-from spacebatch.tl_kernels.phases_plan import PhasesPlan
+from spacebatch.tl_kernels.granules import ANY, ONE, WITHIN, GranulesPlan
+from spacebatch.tl_kernels.integers import Divisor, divisor, encode, encoded, magic
+from spacebatch.tl_kernels.phases import PhasesPlan
 from spacebatch.tl_kernels.plan import make_plans
-from spacebatch.tl_kernels.rows_plan import HALF, RUN, WHOLE, RowsPlan
-from spacebatch.tl_kernels.steps import Steps, steps_of
-from spacebatch.tl_kernels.vectors_plan import VectorsPlan
+from spacebatch.tl_kernels.rows import HALF, RUN, WHOLE, RowsPlan
+from spacebatch.tl_kernels.steps import Axis, Steps, steps_of
+from spacebatch.tl_kernels.vectors import VectorsPlan
 
 
-@pytest.mark.parametrize("divisor", [2, 3, 5, 7, 10, 16, 127, 128, 641, 65535, 65536, 2**30, 2**31 - 1])
-def test_magic_divides_every_31_bit_number(divisor: int) -> None:
-    code = magic(divisor)
+@pytest.mark.parametrize("d", [2, 3, 5, 7, 10, 16, 127, 128, 641, 65535, 65536, 2**30, 2**31 - 1])
+def test_magic_divides_every_31_bit_number(d: int) -> None:
+    code = magic(d)
     multiplier, shift = code >> 8, code >> 2 & 63
     assert multiplier < 2**32
-    numbers = {0, 1, divisor - 1, divisor, divisor + 1, 2**31 - 1, 2**31 - 2, (2**31 - 1) // divisor * divisor}
-    numbers |= {(2**31 - 1) // divisor * divisor - 1, *(random.Random(divisor).randrange(2**31) for _ in range(2000))}
+    numbers = {0, 1, d - 1, d, d + 1, 2**31 - 1, 2**31 - 2, (2**31 - 1) // d * d}
+    numbers |= {(2**31 - 1) // d * d - 1, *(random.Random(d).randrange(2**31) for _ in range(2000))}
     for n in numbers:
-        assert (n * multiplier >> 32) >> shift == n // divisor
+        assert (n * multiplier >> 32) >> shift == n // d
 
 
 def test_magic_refuses_one() -> None:
@@ -39,8 +39,8 @@ def test_magic_refuses_one() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, 16, -3, 2**40, 2**29])
-def test_coded_numbers_are_not_specialised(value: int) -> None:
-    code = coded(value)
+def test_encoded_integers_are_not_specialised(value: int) -> None:
+    code = encode(value)
     assert code != 1
     assert code % 16 != 0
     assert code >> 2 == value
@@ -141,7 +141,7 @@ def test_programs_cover_the_payload() -> None:
             for tile_bytes in (1024, 8192, 32768):
                 tile = tile_bytes // plan.words
                 assert plan.programs(tile) * max(tile_bytes, 512) * 2 >= plan.payload
-                assert plan.arguments(tile).number > 0
+                assert plan.arguments(tile).items > 0
 
 
 def _plans(
@@ -293,6 +293,18 @@ def test_wide_offsets_where_they_are_needed() -> None:
     assert _rows((1, 1, 2**16, 2**15), 2, size=16).wide
 
 
-def test_division_by_one_is_never_asked_for() -> None:
-    assert divider(1) == coded(0)
-    assert divider(3) == magic(3)
+def test_records_are_encoded_field_by_field() -> None:
+    assert divisor(1) == Divisor(encode(1), encode(0))  # a division by one is never asked for
+    assert divisor(3) == Divisor(encode(3), magic(3))
+    assert encoded(Axis(2, 5)) == Axis(encode(2), encode(5))
+    for case, direction in itertools.product(CASES, DIRECTIONS):
+        for plan in case.plans(direction, 2):
+            a = plan.arguments(1024)
+            assert all(n & 3 == 3 for n in _numbers((a.loops, a.inner)))
+
+
+def _numbers(value: object) -> list[int]:
+    if isinstance(value, tuple):
+        return [n for part in value for n in _numbers(part)]
+    assert type(value) is int
+    return [value]

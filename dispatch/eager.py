@@ -1,0 +1,107 @@
+"""Eager calls on plain tensors: look up or prepare the call, allocate its result, fill it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from spacebatch.reference import prepared
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.memory_order import result_layout
+from spacebatch.reference.prepared import Direction, Layout, Prepared
+
+from . import backends as backends  # lists them
+from .huge_pages import HUGE_BYTES, advised
+
+PadValue: TypeAlias = "bool | int | float | complex"
+
+
+class _Call(NamedTuple):
+    """What calls of one geometry have in common whose sources and results lie alike in memory."""
+
+    fill: Prepared
+    shape: tuple[int, ...]  # of the result
+    strides: tuple[int, ...]
+    huge: bool  # a new result asks for huge pages
+
+
+def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: bytes, out: Tensor | None = None) -> Tensor:
+    """Compute without a look for gradients.
+
+    Args:
+        direction, geometry: of the call.
+        source: a plain, strided tensor of the geometry's shape.
+        pad: the bytes of one element of padding, empty for zero bits.
+        out: where to write, checked; None allocates the result in the source's memory order.
+    """
+    if source.is_complex() or source.is_neg():
+        source = source.resolve_conj().resolve_neg()  # backends move raw bits
+    key = (
+        direction,
+        source.stride(),
+        source.dtype,
+        source.device,
+        None if out is None else out.stride(),
+        prepared.demanded,
+    )
+    call = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
+    if out is None:
+        result = source.new_empty_strided(call.shape, call.strides)
+        if call.huge:
+            advised(result)
+    else:
+        result = out
+        if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
+            torch.autograd.graph.increment_version(out)
+    call.fill(source, result, pad)
+    return result
+
+
+def _prepare(
+    key: tuple[Any, ...], direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None
+) -> _Call:
+    there, result = layouts_of(direction, geometry, source, out)
+    fill, keep = prepared.find(direction, geometry, there, result)
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    assert result.strides is not None  # a tensor's always are
+    huge = there.device == "cpu" and prod(shape) * there.itemsize >= HUGE_BYTES
+    call = _Call(fill, shape, result.strides, huge)
+    if keep:
+        prepared.keep(geometry, key, call)
+    return call
+
+
+def layouts_of(
+    direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None = None
+) -> tuple[Layout, Layout]:
+    """How source and result of a call lie in memory, as backends are told."""
+    dtype, size, device = source.dtype, source.itemsize, source.device.type
+    if out is not None:
+        strides = out.stride()
+    else:
+        _, strides = result_layout(direction, geometry, source.stride(), source.is_contiguous())
+    return Layout(source.stride(), size, dtype, device), Layout(strides, size, dtype, device, out is None)
+
+
+def pad_bits(value: PadValue, dtype: torch.dtype) -> bytes:
+    """The bytes of a pad value that the dtype holds; empty for zero bits.
+
+    >>> pad_bits(1.0, torch.float16), pad_bits(0, torch.float16)
+    (b'\\x00<', b'')
+    """
+    if value == 0:
+        if type(value) is int:
+            return b""
+        return _bits(value, dtype)  # minus zero equals zero, and has other bits
+    return _kept_bits(value, dtype)
+
+
+def _bits(value: PadValue, dtype: torch.dtype) -> bytes:
+    return bytes(torch.tensor([value], dtype=dtype, device="cpu").view(torch.uint8).tolist())
+
+
+_kept_bits = lru_cache(maxsize=256, typed=True)(_bits)

@@ -1,0 +1,117 @@
+"""`spacebatch.choose_block`: which block size for a convolution or a network, by measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from spacebatch.reference.arguments import as_integer, as_sequence
+
+from .. import trials
+from . import layer_rules
+from .batch_space import BatchSpace
+from .convert_network import convert
+from .regions import dilation_of
+
+
+@dataclass(frozen=True)
+class BlockChoice:
+    """What `choose_block` measured; `print` it.
+
+    Attributes:
+        block: the fastest block size; 1 is the network as it is.
+        seconds: the time of each block size that could be measured.
+        skipped: the others, with the reason.
+        measured: "inference" or "training step".
+    """
+
+    block: int
+    seconds: dict[int, float] = field(hash=False)
+    skipped: dict[int, str] = field(hash=False)
+    measured: str
+
+    def __str__(self) -> str:
+        native = self.seconds[1]
+        lines = [
+            f"block {block:>3}  {time * 1e3:10.3f} ms  {native / time:5.2f}x{'  <- fastest' if block == self.block else ''}"
+            for block, time in self.seconds.items()
+        ]
+        return "\n".join(
+            [*lines, *(f"block {b:>3}  {why}" for b, why in self.skipped.items()), f"measured: {self.measured}"]
+        )
+
+
+def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | None = None) -> BlockChoice:
+    """Measure a convolution or a network with each block size, and name the fastest.
+
+    >>> import torch
+    >>> conv = torch.nn.Conv2d(4, 4, 3, padding=4, dilation=4).eval()
+    >>> chosen = choose_block(conv, torch.randn(1, 4, 16, 16))
+    >>> sorted(chosen.seconds), chosen.block in chosen.seconds
+    ([1, 2, 4], True)
+
+    A block of b takes a factor of b out of each dilation that is a multiple of it: the whole dilation leaves an ordinary
+    convolution, a divisor leaves the rest of it to the native one, on fewer and larger pieces.
+
+    Args:
+        model: a dilated `torch.nn.Conv*d`, or any module with such in it, as `spacebatch.convert` takes it. Its mode decides
+            what is measured: a training step in training, inference in evaluation.
+        inputs: an example of what it is called with.
+        candidates: block sizes to try; None: every divisor of the dilations. 1 is always measured.
+
+    Returns:
+        A `BlockChoice`. For the network itself: `spacebatch.convert(model, *inputs, method="batch_space", rate=block)`; for
+        a convolution `spacebatch.nn.BatchSpace(conv, rate=block)`.
+
+    Raises:
+        ValueError, TypeError: no module, no input, nothing dilated, candidates that are no positive ints.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"choose_block: model must be a torch.nn.Module, got {type(model).__name__}")
+    if not inputs:
+        raise ValueError("choose_block: inputs are needed to measure; give an example of what the model is called with")
+    dilations = {d for part in model.modules() for d in dilation_of(part) or () if d > 1}
+    if not dilations:
+        raise ValueError(f"choose_block: {type(model).__name__} has no dilated convolution")
+    if candidates is None:
+        blocks = sorted({b for d in dilations for b in range(2, d + 1) if d % b == 0})
+    else:
+        blocks = [
+            as_integer(b, f"choose_block: candidates[{k}]")
+            for k, b in enumerate(as_sequence(candidates, "choose_block: candidates"))
+        ]
+        for k, block in enumerate(blocks):
+            if block < 1:
+                raise ValueError(f"choose_block: candidates[{k}] must be at least 1, got {block}")
+    networks, skipped = {1: model}, {}
+    for block in blocks:
+        found = _with_block(model, inputs, block) if block > 1 else model
+        if isinstance(found, str):
+            skipped[block] = found
+        else:
+            networks[block] = found
+    parameters = [p for p in model.parameters() if p.requires_grad] if model.training else []
+    with trials.undisturbed(model):
+        calls = {str(block): network for block, network in networks.items()}
+        times = trials.seconds(calls, inputs, parameters, trials.device_of(model, inputs))
+    seconds = {block: times[str(block)] for block in networks}
+    return BlockChoice(
+        min(seconds, key=seconds.__getitem__), seconds, skipped, "training step" if parameters else "inference"
+    )
+
+
+def _with_block(model: nn.Module, inputs: Sequence[Any], block: int) -> nn.Module | str:
+    """The model in batch space of a block, or why it cannot be."""
+    if layer_rules.is_convolution(model):
+        dilation = dilation_of(model) or ()
+        rate = tuple(block if d > 1 else 1 for d in dilation)
+        why = layer_rules.reason(model, rate)
+        if why is not None:
+            return why
+        chain = BatchSpace(model, rate=rate)
+        return chain.train(model.training)
+    converted = convert(model, *inputs, method="batch_space", rate=block)
+    return converted if converted.conversion.rows else "no dilation of the network is a multiple of it"  # type: ignore[union-attr]

@@ -1,0 +1,32 @@
+"""The choices measured on one device, on disk beside the tuning tables of the kernels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..device_table import DeviceTable
+
+
+class Choice(NamedTuple):
+    """What was measured for one geometry: the faster method, and seconds of either; None: it ran out of memory."""
+
+    method: str
+    native: float | None
+    batch_space: float | None
+
+
+class MethodTable(DeviceTable[Choice]):
+    """The methods measured on one device, by geometry of the convolution."""
+
+    FORMAT, SUFFIX, NAME = 1, ".convolutions.json", "measured convolutions"
+
+    def entry(self, values: list[Any]) -> Choice:
+        """A choice."""
+        method, native, batch_space = values
+        if method not in ("native", "batch_space"):
+            raise ValueError(f"unknown method {method!r}")
+        return Choice(method, _seconds(native), _seconds(batch_space))
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)

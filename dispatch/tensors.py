@@ -1,0 +1,88 @@
+"""Both operators on tensors: the arguments become a geometry, and the route decides what is done with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from spacebatch.reference.geometry import BlockGeometry, batch_geometry, space_geometry
+from spacebatch.reference.prepared import Direction
+
+from . import operators as operators  # registers them
+from .checks import check_apart, check_out, check_tensor, torch_pad_value
+from .eager import pad_bits, run
+from .routes import Route, call, route_of
+
+_NO_TENSOR = "{}: the input must be a torch.Tensor or a numpy.ndarray, got {}"
+
+
+def space_to_batch(
+    x: Tensor,
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    pad_value: Any,
+    batch_order: Any,
+    arrangement: Any,
+    out: Tensor | None,
+) -> Tensor:
+    """`spacebatch.space_to_batch` of a tensor; anything else is refused."""
+    if not isinstance(x, Tensor):
+        raise TypeError(_NO_TENSOR.format("space_to_batch", type(x).__name__))
+    number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
+    route = route_of(x)
+    if x.is_nested or x.is_quantized or (route != "eager" and route != "autograd") or out is not None:
+        check_tensor("space_to_batch", x)
+    if route == "aten":  # sizes may be symbols, and a compiler traces what is called here
+        geometry = BlockGeometry(
+            x.shape,
+            block_shape,
+            paddings,
+            spatial_dims=spatial_dims,
+            batch_order=batch_order,
+            arrangement=arrangement,
+        )
+    else:
+        geometry = space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    if out is not None:
+        return _into("space_to_batch", geometry, x, number, route, out)
+    if route == "eager":
+        return run(
+            "space_to_batch", geometry, x, b"" if number == 0 and type(number) is int else pad_bits(number, x.dtype)
+        )
+    return call("space_to_batch", geometry, x, number, route)
+
+
+def batch_to_space(
+    y: Tensor,
+    block_shape: Any,
+    crops: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    out: Tensor | None,
+) -> Tensor:
+    """`spacebatch.batch_to_space` of a tensor; anything else is refused."""
+    if not isinstance(y, Tensor):
+        raise TypeError(_NO_TENSOR.format("batch_to_space", type(y).__name__))
+    route = route_of(y)
+    if y.is_nested or y.is_quantized or (route != "eager" and route != "autograd") or out is not None:
+        check_tensor("batch_to_space", y)
+    geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    if out is not None:
+        return _into("batch_to_space", geometry, y, 0, route, out)
+    if route == "eager":
+        return run("batch_to_space", geometry, y, b"")
+    return call("batch_to_space", geometry, y, 0, route)
+
+
+def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:
+    """The result in `out`: written there where it can be, else copied, as in a graph."""
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    check_out(direction, x, shape, out)
+    if route in ("eager", "autograd"):
+        check_apart(direction, x, out)
+    if route == "eager":
+        return run(direction, geometry, x, pad_bits(number, x.dtype), out)
+    return out.copy_(call(direction, geometry, x, number, route))

@@ -1,0 +1,70 @@
+"""How kernels are given numbers: encoded integers, and divisors that divide fast.
+
+Triton compiles a kernel once more for an argument that is 1 or a multiple of 16. Encoded integers are neither, so that no
+size and no stride leads to another compilation. A divisor brings the multiplication that divides by it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar, cast
+
+import triton
+import triton.language as tl
+
+R = TypeVar("R", bound="tuple[Any, ...]")
+
+
+class Divisor(NamedTuple):
+    """A positive number to divide by, encoded, and its `magic`; without one where no kernel divides by it."""
+
+    value: int
+    magic: int
+
+
+def encode(value: int) -> int:
+    """`value` in a form that Triton does not specialise a kernel on: neither 1 nor a multiple of 16."""
+    return value << 2 | 3
+
+
+def encoded(record: R) -> R:
+    """A NamedTuple with its numbers encoded; divisors and tuples in it are encoded already."""
+    make: Any = type(record)
+    return cast(R, make(*(field if isinstance(field, tuple) else encode(field) for field in record)))
+
+
+def divisor(value: int) -> Divisor:
+    """A number that kernels divide by."""
+    return Divisor(encode(value), magic(value) if value > 1 else encode(0))
+
+
+def magic(divisor: int) -> int:
+    """Multiplier and shift, in one number, by which 0 <= n < 2**31 is divided: n // d == (n * m >> 32) >> s.
+
+    >>> code = magic(7)
+    >>> all((n * (code >> 8) >> 32) >> (code >> 2 & 63) == n // 7 for n in (0, 6, 7, 48, 49, 2**31 - 1))
+    True
+
+    Source: Granlund and Montgomery, "Division by invariant integers using multiplication", with a 31-bit numerator.
+    """
+    if divisor < 2:
+        raise ValueError(f"magic: the divisor must be at least 2, got {divisor}")
+    shift = (divisor - 1).bit_length()
+    multiplier = -(-(1 << (31 + shift)) // divisor)
+    return multiplier << 8 | (shift - 1) << 2 | 3
+
+
+@triton.jit
+def number(code, TYPE: tl.constexpr):
+    """The number that was encoded."""
+    return tl.cast(code >> 2, TYPE)
+
+
+@triton.jit
+def divide(n, divisor, LONG: tl.constexpr):
+    """n // divisor, by multiplication unless n may need more than 31 bits."""
+    if LONG:
+        quotient = n // number(divisor.value, tl.int64)
+    else:
+        shift = tl.cast((divisor.magic >> 2) & 63, tl.uint32)
+        quotient = (tl.umulhi(n.to(tl.uint32), tl.cast(divisor.magic >> 8, tl.uint32)) >> shift).to(tl.int32)
+    return quotient
