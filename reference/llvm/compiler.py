@@ -88,11 +88,12 @@ def ask(kernel: Kernel) -> bool:
 
 def finish(kernel: Kernel, turn: Any = None) -> None:
     """Load a kernel, in this thread; afterwards it has functions or is refused."""
+    how = mode()
     with _one_kernel:
         if kernel.functions is not None or kernel.refused is not None:
             return
         try:
-            kernel.functions = _found(kernel.spec, turn or _turn)
+            kernel.functions = _found(kernel.spec, how, turn or _turn)
         except _AbsentError as reason:
             kernel.refused = str(reason)
         except Exception as error:
@@ -111,7 +112,7 @@ class _AbsentError(Exception):
     """A kernel is not to be had, and that is no fault."""
 
 
-def _found(spec: KernelSpec, turn: Any) -> Functions:
+def _found(spec: KernelSpec, how: str, turn: Any) -> Functions:
     pause = _pause if turn is _polite_turn else _no_pause
     with turn():
         try:
@@ -132,7 +133,7 @@ def _found(spec: KernelSpec, turn: Any) -> Functions:
         with turn(), contextlib.suppress(RuntimeError):  # it is no object file: compiled and replaced
             found: Functions = engine.loaded(code)
             return found
-    if mode() == "off":
+    if how == "off":
         raise _AbsentError("SPACEBATCH_COMPILE is off, and its kernel is not on disk")
     with turn():
         import_gently(f"{__package__}.kernel", pause)
@@ -186,8 +187,8 @@ def _work(queue: SimpleQueue[Kernel]) -> None:
         time.sleep(GRACE)
         try:
             finish(kernel, _polite_turn)
-        except Warning:  # where warnings are errors
-            continue
+        except Exception:  # a warning where these are errors, or the mode has changed: the next question tells
+            kernel.asked = False
 
 
 def _before_fork() -> None:

@@ -101,6 +101,8 @@ def test_a_mode_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(found, Call)
     with pytest.raises(ValueError, match=r"^SPACEBATCH_COMPILE: 'never' is none of behind, wait, off$"):
         found.ready()
+    with pytest.raises(ValueError, match="SPACEBATCH_COMPILE"):
+        right(found)
 
 
 @pytest.mark.parametrize("mode", ["behind", "wait"])
