@@ -10,8 +10,9 @@ from torch import Tensor
 
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders
 from spacebatch.reference.functions import array_to_batch, array_to_space
+from spacebatch.reference.geometry import BlockGeometry
 
-from . import llvm_backend, routes, traced
+from . import aten, llvm_backend, routes
 from .checks import check_apart, check_array, check_out, torch_pad_value
 from .checks import check_tensor as check_tensor
 
@@ -72,8 +73,18 @@ def space_to_batch(
         if x.is_nested or x.is_quantized or (way != "backend" and way != "autograd") or out is not None:
             check_tensor("space_to_batch", x)
         if way == "aten" or (way == "operator" and routes.symbolic(x)):
-            result = traced.space_to_batch(x, block_shape, paddings, spatial_dims, number, batch_order, arrangement)
-            return result if out is None else traced.into("space_to_batch", x, result, out)
+            geometry = BlockGeometry(
+                aten.sizes(x),
+                block_shape,
+                paddings,
+                spatial_dims=spatial_dims,
+                batch_order=batch_order,
+                arrangement=arrangement,
+            )
+            if out is not None:  # addresses are unknown here: the result has memory of its own
+                check_out("space_to_batch", x, geometry.batch_shape, out)
+            result = aten.space_to_batch(x, geometry, number)
+            return result if out is None else out.copy_(result)
         call = routes.space_call(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
         if out is None:
             return routes.space_to_batch(x, call, number, way)
@@ -138,8 +149,18 @@ def batch_to_space(
         if y.is_nested or y.is_quantized or (way != "backend" and way != "autograd") or out is not None:
             check_tensor("batch_to_space", y)
         if way == "aten" or (way == "operator" and routes.symbolic(y)):
-            result = traced.batch_to_space(y, block_shape, crops, spatial_dims, batch_order, arrangement)
-            return result if out is None else traced.into("batch_to_space", y, result, out)
+            geometry = BlockGeometry.from_batch(
+                aten.sizes(y),
+                block_shape,
+                crops,
+                spatial_dims=spatial_dims,
+                batch_order=batch_order,
+                arrangement=arrangement,
+            )
+            if out is not None:
+                check_out("batch_to_space", y, geometry.space_shape, out)
+            result = aten.batch_to_space(y, geometry)
+            return result if out is None else out.copy_(result)
         call = routes.batch_call(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
         if out is None:
             return routes.batch_to_space(y, call, way)

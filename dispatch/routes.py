@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.keyed import keyed
+from spacebatch.reference.geometry import BlockGeometry, batch_geometry, space_geometry
 
-from . import backends, llvm_backend, sharding, torch_backend, torch_private
+from . import aten, backends, llvm_backend, sharding, torch_backend, torch_private
+from .aten import operator_arguments as operator_arguments
 from .backend import Direction, Into, PadValue
 
 Way: TypeAlias = Literal["aten", "operator", "autograd", "backend"]
@@ -159,7 +159,7 @@ def space_to_batch(x: Tensor, call: Call, pad_value: PadValue, way: Way) -> Tens
         return _apply_to_batch(x, call, pad_value)  # type: ignore[no-any-return]
     if way == "operator":
         return operator(torch.ops.spacebatch.space_to_batch, x, operator_arguments(call.geometry, pad_value))
-    return torch_backend.run_aten("space_to_batch", call.geometry, x, pad_value)
+    return aten.space_to_batch(x, call.geometry, pad_value)
 
 
 def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
@@ -170,7 +170,7 @@ def batch_to_space(y: Tensor, call: Call, way: Way) -> Tensor:
         return _apply_to_space(y, call)  # type: ignore[no-any-return]
     if way == "operator":
         return operator(torch.ops.spacebatch.batch_to_space, y, operator_arguments(call.geometry))
-    return torch_backend.run_aten("batch_to_space", call.geometry, y, 0)
+    return aten.batch_to_space(y, call.geometry)
 
 
 def operator(op: Any, x: Tensor, arguments: tuple[Any, ...]) -> Tensor:
@@ -180,27 +180,18 @@ def operator(op: Any, x: Tensor, arguments: tuple[Any, ...]) -> Tensor:
     return op(x, *arguments)  # type: ignore[no-any-return]
 
 
-def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[Any, ...]:
-    """What `torch.ops.spacebatch.*` takes after the tensor; borders travel as a flat list."""
-    borders = [side for pair in geometry.paddings for side in pair]
-    return (
-        geometry.block_shape,
-        borders,
-        geometry.spatial_dims,
-        *pad_value,
-        geometry.batch_order,
-        geometry.arrangement,
-    )
-
-
-@keyed(maxsize=1024)
 def space_call(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> Call:
-    """The call of `space_to_batch` with these arguments, kept where they are plain ints, tuples and lists."""
-    return Call(BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement))
+    """The call of `space_to_batch` with these arguments, kept as its geometry is."""
+    return _call(space_geometry(shape, block, paddings, dims, order, arrangement))
 
 
-@keyed(maxsize=1024)
 def batch_call(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> Call:
     """The call of `batch_to_space` with these arguments, likewise."""
-    make = BlockGeometry.from_batch
-    return Call(make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement))
+    return _call(batch_geometry(shape, block, crops, dims, order, arrangement))
+
+
+def _call(geometry: BlockGeometry) -> Call:
+    call: Call | None = geometry._prepared.get("call")
+    if call is None:
+        call = geometry._prepared["call"] = Call(geometry)
+    return call

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -20,42 +18,15 @@ def _can_run(direction: Direction, geometry: BlockGeometry, source: Tensor, out:
     return None
 
 
-def aten_steps(direction: Direction, geometry: BlockGeometry, order: tuple[int, ...]) -> aten.Steps:
-    """The steps of the aten spelling for a geometry and a memory order."""
-    to_batch = direction == "space_to_batch"
-    return (aten.space_to_batch_steps if to_batch else aten.batch_to_space_steps)(
-        geometry.space_shape if to_batch else geometry.batch_shape,
-        geometry.block_shape,
-        geometry.paddings,
-        geometry.spatial_dims,
-        [axis.blocks if to_batch else axis.size for axis in geometry.axes],
-        geometry.batch_order == "batch_major",
-        geometry.arrangement == "contiguous",
-        order,
-    )
-
-
-_cached_steps = lru_cache(maxsize=4096)(aten_steps)
-
-
-def run_aten(direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue) -> Tensor:
-    """The aten spelling of a geometry, as a graph or a transform takes it apart."""
-    steps = aten_steps(direction, geometry, aten.output_order(source))
-    if direction == "space_to_batch":
-        return aten.space_to_batch(source, steps, pad_value)
-    return aten.batch_to_space(source, steps)
-
-
 def run(
     direction: Direction, geometry: BlockGeometry, source: Tensor, pad_value: PadValue, out: Tensor | None
 ) -> Tensor:
     if source.is_cpu and not geometry.empty:
         return _strided(direction, geometry, source, pad_value, out)
-    steps = _cached_steps(direction, geometry, aten.output_order(source))
     if direction == "space_to_batch":
-        result = aten.space_to_batch(source, steps, pad_value)
+        result = aten.space_to_batch(source, geometry, pad_value)
     else:
-        result = aten.batch_to_space(source, steps)
+        result = aten.batch_to_space(source, geometry)
     if out is not None:
         return out.copy_(result)
     # The spelling ends in a view of its own copy; autograd would not let its users write to that in place.

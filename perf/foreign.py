@@ -129,7 +129,7 @@ def our_arrays(cell: Cell) -> Function:
     import spacebatch
 
     operation, geometry = getattr(spacebatch, cell.direction), cell.memory_geometry
-    arguments: dict[str, Any] = geometry.arguments if cell.direction == "space_to_batch" else geometry.inverse
+    arguments: Any = geometry.arguments if cell.direction == "space_to_batch" else geometry.inverse
     return lambda x: operation(x, **arguments)
 
 

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,7 +135,7 @@ def _into_poison(cell: Cell, source: Tensor, wanted: Tensor) -> Tensor:
 def _kernel(cell: Cell, source: Tensor) -> str:
     """What `explain` says of our call."""
     g = cell.geometry
-    arguments = g.arguments if cell.moves == "space_to_batch" else g.inverse
+    arguments: Any = g.arguments if cell.moves == "space_to_batch" else g.inverse
     block = arguments.pop("block_shape")
     border = arguments.pop("paddings" if cell.moves == "space_to_batch" else "crops")
     told = spacebatch.explain(cell.moves, source, block, border, **arguments)

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from .arguments import Arrangement, BatchOrder, BlockShape, Borders
 from .cpu_path import copy_to_batch, copy_to_space
-from .geometry import BlockGeometry
-from .keyed import keyed
+from .geometry import BlockGeometry, batch_geometry, space_geometry
 from .memory_order import memory_order
 from .pad_value import numpy_pad_value
 
@@ -87,17 +86,6 @@ def batch_to_space(
     return array_to_space(copy_to_space, y, block_shape, crops, spatial_dims, batch_order, arrangement, out)
 
 
-@keyed(maxsize=1024)
-def _space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-
-
-@keyed(maxsize=1024)
-def _batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    make = BlockGeometry.from_batch
-    return make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-
-
 def array_to_batch(
     copy: Callable[[BlockGeometry, Array, Array, Array], None],
     x: Array,
@@ -111,7 +99,7 @@ def array_to_batch(
 ) -> Array:
     """`space_to_batch` with checked arguments and a result to write to, by `copy` of (geometry, x, result, pad value)."""
     _check_array("space_to_batch", x)
-    geometry = _space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    geometry = space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
     pad = numpy_pad_value(pad_value, x.dtype)
     y = _output("space_to_batch", x, geometry.batch_shape, out)
     copy(geometry, np.asarray(x), np.asarray(y), pad)
@@ -130,7 +118,7 @@ def array_to_space(
 ) -> Array:
     """`batch_to_space` with checked arguments and a result to write to, by `copy` of (geometry, y, result)."""
     _check_array("batch_to_space", y)
-    geometry = _batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     x = _output("batch_to_space", y, geometry.space_shape, out)
     copy(geometry, np.asarray(y), np.asarray(x))
     return x
