@@ -120,4 +120,3 @@ def _operator(direction: Direction, geometry: BlockGeometry, x: Tensor, number: 
     if sharding.is_distributed(x) and not sharding.register():
         return sharding.replicated(operator, x, arguments)
     return operator(x, *arguments)  # type: ignore[no-any-return]
-
