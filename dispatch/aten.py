@@ -226,7 +226,7 @@ def _one_dim(x: Tensor, geometry: BlockGeometry, k: int, pad_value: PadValue | N
     """Blocked dim k moved alone, with all dims before it and all behind it folded into one each; None: to space."""
     d, shape = geometry.spatial_dims[k], x.shape
     folded = x.reshape(shape[0], math.prod(shape[1:d]), shape[d], math.prod(shape[d + 1 :]))
-    one = geometry.one_dim(k, folded.shape, from_batch=pad_value is None)
+    one = geometry._one_dim(k, folded.shape, from_batch=pad_value is None)
     y = batch_to_space(folded, one) if pad_value is None else space_to_batch(folded, one, pad_value)
     size = (geometry.space_shape if pad_value is None else geometry.batch_shape)[d]
     return y.reshape(y.shape[0], *shape[1:d], size, *shape[d + 1 :])

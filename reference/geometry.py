@@ -159,7 +159,11 @@ class BlockGeometry:
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The blocked dims, in the order of `block_shape`."""
+        """The blocked dims, in the order of `block_shape`.
+
+        >>> BlockGeometry((1, 5), (2,), "auto").axes
+        (Axis(dim=1, size=5, block=2, before=0, after=1, blocks=3, extent=2),)
+        """
         contiguous = self.arrangement == "contiguous"
         space, batch = self.space_shape, self.batch_shape
         return tuple(
@@ -169,12 +173,20 @@ class BlockGeometry:
 
     @cached_property
     def padded(self) -> bool:
-        """Whether there is any padding."""
+        """Whether there is any padding.
+
+        >>> BlockGeometry((1, 5), (2,), "auto").padded, BlockGeometry((1, 4), (2,), "auto").padded
+        (True, False)
+        """
         return any(before or after for before, after in self.paddings)
 
     @cached_property
     def empty(self) -> bool:
-        """Whether there is no element in space."""
+        """Whether there is no element in space.
+
+        >>> BlockGeometry((0, 4), (2,)).empty
+        True
+        """
         return 0 in self.space_shape
 
     @cached_property
@@ -195,10 +207,10 @@ class BlockGeometry:
             f"batch_order={self.batch_order!r}, arrangement={self.arrangement!r})"
         )
 
-    def one_dim(self, k: int, shape: Sequence[int], from_batch: bool) -> BlockGeometry:
+    def _one_dim(self, k: int, shape: Sequence[int], from_batch: bool) -> BlockGeometry:
         """The geometry that moves blocked dim `k` alone, of a 4-D tensor in which it is dim 2.
 
-        >>> BlockGeometry((1, 3, 4, 6), (2, 3)).one_dim(1, (1, 12, 6, 1), from_batch=False).batch_shape
+        >>> BlockGeometry((1, 3, 4, 6), (2, 3))._one_dim(1, (1, 12, 6, 1), from_batch=False).batch_shape
         (3, 12, 2, 1)
 
         Args:
