@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacebatch.reference.geometry import BlockGeometry, batch_geometry, space_geometry
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
 from spacebatch.reference.prepared import Direction
 
 from . import aten, checks, eager

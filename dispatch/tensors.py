@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spacebatch.reference.geometry import BlockGeometry, batch_geometry, space_geometry
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
 from spacebatch.reference.prepared import Direction
 
 from . import aten

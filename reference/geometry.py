@@ -6,12 +6,13 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from . import index_maps
 from .arguments import (
     INT64_MAX,
     Arrangement,
@@ -29,7 +30,8 @@ from .arguments import (
     normalize_borders,
     shown,
 )
-from .keyed import arguments_of, key_of
+
+ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 
 
 class SpaceArguments(TypedDict):
@@ -123,7 +125,7 @@ class BlockGeometry:
     ) -> None:
         shape = _checked_shape(op, shape)
         blocking = normalize(op, "paddings", len(shape), block_shape, paddings, spatial_dims, batch_order, arrangement)
-        _from_space(self, blocking, shape, op)
+        from_space_shape(self, blocking, shape, op)
 
     @classmethod
     def from_batch(
@@ -153,7 +155,7 @@ class BlockGeometry:
         """
         shape = _checked_shape(op, shape)
         blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, batch_order, arrangement)
-        return _from_batch(cls.__new__(cls), blocking, shape, op)
+        return from_batch_shape(cls.__new__(cls), blocking, shape, op)
 
     # What needs numbers is worked out when it is asked for: sizes may be symbols.
 
@@ -219,7 +221,7 @@ class BlockGeometry:
         """
         block, made = self.block_shape[k], BlockGeometry.__new__(BlockGeometry)
         blocking = Blocking((block,), (2,), (self.paddings[k],), block, self.batch_order, self.arrangement)
-        return (_from_batch if from_batch else _from_space)(made, blocking, tuple(shape), "one_dim")
+        return (from_batch_shape if from_batch else from_space_shape)(made, blocking, tuple(shape), "one_dim")
 
     def space_index(self, batch_index: Sequence[int]) -> tuple[int, ...] | None:
         """Where the element at `batch_index` of the batch tensor comes from in space, or None where it is padding.
@@ -294,9 +296,7 @@ class BlockGeometry:
         Returns:
             int64 array of shape `batch_shape`.
         """
-        strides = _row_major_strides(self.space_shape)
-        total, valid = self._batch_grid(self.space_shape, strides)
-        return np.where(valid, total, -1)
+        return index_maps.space_indices(self)
 
     def batch_indices(self) -> npt.NDArray[np.int64]:
         """For every element in space, the flat index of its place in the batch tensor.
@@ -307,11 +307,7 @@ class BlockGeometry:
         Returns:
             int64 array of shape `space_shape`.
         """
-        source = self.space_indices().reshape(-1)
-        places = np.empty(math.prod(self.space_shape), dtype=np.int64)
-        valid = source >= 0
-        places[source[valid]] = np.flatnonzero(valid)
-        return places.reshape(self.space_shape)
+        return index_maps.batch_indices(self)
 
     def valid_mask(self) -> npt.NDArray[np.bool_]:
         """True where the batch tensor holds an element of space, False where it holds padding.
@@ -323,38 +319,7 @@ class BlockGeometry:
         Returns:
             read-only bool array of shape `batch_shape`; dims that are not blocked take no memory.
         """
-        _, valid = self._batch_grid(self.space_shape, (0,) * len(self.space_shape))
-        return np.broadcast_to(valid, self.batch_shape)
-
-    def _batch_grid(
-        self, space_shape: tuple[int, ...], strides: Sequence[int]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """(sum of coordinate * stride, inside?) at every place of the batch tensor, broadcast over what is constant."""
-        ndim = len(space_shape)
-
-        def along(dim: int, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-            return values.reshape([-1 if d == dim else 1 for d in range(ndim)])
-
-        batch = np.arange(self.batch_shape[0])
-        if self.batch_order == "block_major":
-            phase_index, sample = np.divmod(batch, max(self.samples, 1))
-        else:
-            sample, phase_index = np.divmod(batch, self.phases)
-        total = along(0, sample * strides[0])
-        valid = np.ones([self.batch_shape[0] if d == 0 else 1 for d in range(ndim)], dtype=bool)
-        for d in range(1, ndim):
-            if d not in self.spatial_dims and strides[d]:
-                total = total + along(d, np.arange(space_shape[d]) * strides[d])
-        remaining = self.phases
-        for axis in self.axes:
-            remaining //= axis.block
-            phase = along(0, phase_index // remaining % axis.block)
-            i = along(axis.dim, np.arange(axis.blocks))
-            u = i * axis.block + phase if self.arrangement == "interleaved" else phase * axis.blocks + i
-            coordinate = u - axis.before
-            valid = valid & (coordinate >= 0) & (coordinate < axis.size)
-            total = total + coordinate * strides[axis.dim]
-        return total, valid
+        return index_maps.valid_mask(self)
 
     @property
     def divisible(self) -> tuple[bool, ...]:
@@ -398,7 +363,7 @@ class BlockGeometry:
             "arrangement": self.arrangement,
         }
 
-    def space_to_batch(self, x: Any, *, pad_value: Any = 0, out: Any = None) -> Any:
+    def space_to_batch(self, x: ArrayT, *, pad_value: Any = 0, out: ArrayT | None = None) -> ArrayT:
         """`space_to_batch` of an array or a tensor of `space_shape`.
 
         >>> g = BlockGeometry((1, 5), (2,), "auto")
@@ -413,9 +378,9 @@ class BlockGeometry:
             ValueError: x has another shape.
         """
         _check_shape("space_to_batch", x, self.space_shape)
-        return _functions(x).space_to_batch(x, **self.arguments, pad_value=pad_value, out=out)
+        return _package().space_to_batch(x, **self.arguments, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
 
-    def batch_to_space(self, y: Any, *, out: Any = None) -> Any:
+    def batch_to_space(self, y: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
         """`batch_to_space` of an array or a tensor of `batch_shape`.
 
         >>> BlockGeometry((1, 5), (2,), "auto").batch_to_space(np.array([[0, 2, 4], [1, 3, -1]]))
@@ -428,108 +393,14 @@ class BlockGeometry:
             ValueError: y has another shape.
         """
         _check_shape("batch_to_space", y, self.batch_shape)
-        return _functions(y).batch_to_space(y, **self.inverse, out=out)
-
-
-MOST_MET = 1024
-_Met: TypeAlias = "dict[Any, tuple[BlockGeometry, Any, Any, Any]]"
-_met_space: _Met = {}  # what a call meets when it is repeated with the same objects
-_met_batch: _Met = {}
-
-
-def space_geometry(
-    shape: Sequence[int],
-    block_shape: Any,
-    paddings: Any,
-    spatial_dims: Any,
-    batch_order: Any,
-    arrangement: Any,
-    op: str = "space_to_batch",
-) -> BlockGeometry:
-    """`BlockGeometry(shape, …)` of a tensor, kept for the next call with the same shape and arguments.
-
-    >>> space_geometry((1, 4), 2, 0, 1, "block_major", "interleaved").batch_shape
-    (2, 2)
-
-    Args:
-        shape: of a tensor or an array, not checked; symbolic sizes are not kept.
-        block_shape, paddings, spatial_dims, batch_order, arrangement: see `BlockGeometry`; kept if they are made of
-            Python's own ints, strings, tuples and lists.
-        op: what messages call the operator.
-    """
-    key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
-    try:
-        found = _met_space.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is paddings and found[3] is spatial_dims:
-            return found[0]
-        geometry = _kept_space(shape, key_of(block_shape, paddings, spatial_dims, batch_order, arrangement, op))
-        if len(_met_space) >= MOST_MET:
-            _met_space.clear()
-        _met_space[key] = geometry, block_shape, paddings, spatial_dims
-        return geometry
-    except (TypeError, ValueError):
-        pass  # nothing to keep it by, or a mistake, which is named below
-    return BlockGeometry(
-        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
-    )
-
-
-def batch_geometry(
-    shape: Sequence[int],
-    block_shape: Any,
-    crops: Any,
-    spatial_dims: Any,
-    batch_order: Any,
-    arrangement: Any,
-    op: str = "batch_to_space",
-) -> BlockGeometry:
-    """`BlockGeometry.from_batch(shape, …)` of a tensor, likewise.
-
-    >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
-    (1, 4)
-    """
-    key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
-    try:
-        found = _met_batch.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is crops and found[3] is spatial_dims:
-            return found[0]
-        geometry = _kept_batch(shape, key_of(block_shape, crops, spatial_dims, batch_order, arrangement, op))
-        if len(_met_batch) >= MOST_MET:
-            _met_batch.clear()
-        _met_batch[key] = geometry, block_shape, crops, spatial_dims
-        return geometry
-    except (TypeError, ValueError):
-        pass
-    return BlockGeometry.from_batch(
-        shape, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
-    )
-
-
-@lru_cache(maxsize=1024)
-def _kept_space(shape: Sequence[int], key: bytes) -> BlockGeometry:
-    blocking, op = _kept_blocking("paddings", len(shape), key)
-    return _from_space(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
-
-
-@lru_cache(maxsize=1024)
-def _kept_batch(shape: Sequence[int], key: bytes) -> BlockGeometry:
-    blocking, op = _kept_blocking("crops", len(shape), key)
-    return _from_batch(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
-
-
-@lru_cache(maxsize=1024)
-def _kept_blocking(name: str, ndim: int, key: bytes) -> tuple[Blocking, str]:
-    *arguments, op = arguments_of(key)
-    return normalize(op, name, ndim, *arguments), op
+        return _package().batch_to_space(y, **self.inverse, out=out)  # type: ignore[no-any-return]
 
 
 # A new size at every call is an ordinary use: what follows is straight-line code. The sizes may be symbols, which are
 # compared only where a number could be wrong.
 
 
-def _from_space(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
+def from_space_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
     batch = list(shape)
     batch[0] *= blocking.phases
     pairs = blocking.pairs
@@ -552,7 +423,7 @@ def _from_space(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...],
     return _set(self, op, blocking, shape, tuple(batch), pairs)
 
 
-def _from_batch(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
+def from_batch_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
     phases, pairs = blocking.phases, blocking.pairs
     assert pairs is not None  # "auto" is refused for crops
     if shape[0] % phases:
@@ -602,7 +473,9 @@ def _again(
     shape: Any, block_shape: Any, paddings: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
 ) -> BlockGeometry:
     """A geometry that was pickled or copied."""
-    return space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    return BlockGeometry(
+        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
+    )
 
 
 def _check_shape(op: str, x: Any, shape: tuple[int, ...]) -> None:
@@ -611,12 +484,8 @@ def _check_shape(op: str, x: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{op}: the input has shape {tuple(found)}, this geometry has {shape}")
 
 
-def _functions(x: Any) -> Any:
-    """Who computes: this room for arrays; for tensors the whole package, whose import has brought this module in."""
-    if isinstance(x, np.ndarray):
-        from . import functions
-
-        return functions
+def _package() -> Any:
+    """The package, whose import has brought this module in."""
     return sys.modules[__name__.partition(".")[0]]
 
 
@@ -672,11 +541,3 @@ def _checked_shape(op: str, shape: Sequence[int], name: str = "shape") -> tuple[
         if size < 0:
             raise ValueError(f"{op}: {name}[{d}] must not be negative, got {shown(size)}")
     return sizes
-
-
-def _row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))

@@ -16,8 +16,9 @@ import torch
 
 import spacebatch
 from spacebatch import BlockGeometry, required_paddings
-from spacebatch.reference import definition, geometry
-from spacebatch.reference.geometry import BatchArguments, SpaceArguments, batch_geometry, space_geometry
+from spacebatch.reference import definition, kept_geometries
+from spacebatch.reference.geometry import BatchArguments, SpaceArguments
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
 from tests.cases import Case, each_case, each_option, elements
 
 
@@ -151,8 +152,8 @@ def test_what_equals_kept_arguments_is_still_refused(make: Any, wrong: Any) -> N
 
 @BOTH
 def test_not_every_geometry_is_kept(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = geometry._met_space if make is space_geometry else geometry._met_batch
-    monkeypatch.setattr(geometry, "MOST_MET", 8)
+    kept = kept_geometries._met_space if make is space_geometry else kept_geometries._met_batch
+    monkeypatch.setattr(kept_geometries, "MOST_MET", 8)
     for size in range(100):
         assert make((4, size, 8, 8), 2, 0, None, *WORDS).space_shape[1] == size
         assert len(kept) <= 8
