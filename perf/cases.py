@@ -98,7 +98,7 @@ class Case:
         )
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> Any:
         """The keyword arguments of the call that `moves` names."""
         return self.geometry.arguments if self.moves == "space_to_batch" else self.geometry.inverse
 

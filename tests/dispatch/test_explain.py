@@ -156,11 +156,11 @@ def test_public_hooks_answer_the_same() -> None:
 @pytest.mark.parametrize(
     ("shape", "block", "layout", "kernel"),
     [
-        ((1, 16, 64, 64), 3, None, "rows of 3 phases by shuffles, words of 2 bytes"),
-        ((1, 16, 64), 32, None, "rows of many phases by transposed squares, words of 2 bytes"),
-        ((1, 16, 8), 8, None, "transposed squares, words of 2 bytes"),
-        ((1, 16, 64, 64), 2, torch.channels_last, "runs of 32 bytes, phase by phase, words of 8 bytes"),
-        ((2, 16, 512, 512), 2, None, "rows of 2 phases by shuffles, words of 2 bytes, shared by threads"),
+        ((1, 16, 64, 64), 3, None, "deinterleave 3 phases, words of 2 bytes"),
+        ((1, 16, 64), 32, None, "transpose many phases in tiles, words of 2 bytes"),
+        ((1, 16, 8), 8, None, "transpose in tiles, words of 2 bytes"),
+        ((1, 16, 64, 64), 2, torch.channels_last, "strided segments of 32 bytes, words of 8 bytes"),
+        ((2, 16, 512, 512), 2, None, "deinterleave 2 phases, words of 2 bytes, shared by threads"),
     ],
 )
 def test_vector_kernels(shape: tuple[int, ...], block: int, layout: Any, kernel: str) -> None:

@@ -181,7 +181,7 @@ CASES = {
         tensorflow.space_to_batch_nd,
         nd((2, 4), [2], torch.zeros(1, 4096)),
         ValueError,
-        r"paddings\[0\] must be a \(before, after\) pair, got \[0\.0, 0\.0, 0\.0, 0\.0, 0\.0, 0\.0, \.\.\.\]$",
+        r"paddings\[0\] must be a \(before, after\) pair, got \[0\.0, 0\.0, 0\.0, 0\.0, 0\.0, 0\.0, 0\.0, 0\.0, \.\.\.\]$",
     ),
 }
 ARGUMENTS = {"nd": {"block_shape"}, "2": {"block_shape"}, "1": {"block_size"}, "caffe2": CAFFE2}
