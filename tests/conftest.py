@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ if not torch.cuda.is_available():
 # A call is computed by the kernel under test, not by what serves until that is compiled.
 os.environ.setdefault("SPACEBATCH_COMPILE", "wait")
 
+import numpy as np
+
 from tests.bits import using
 
 
@@ -23,6 +26,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each way of computing on the CPU while the test runs: what is chosen, vector kernels where they serve, and what can be forced."""
     with using(request.param):
         yield request.param
+
+
+@pytest.fixture(params=(np.array, torch.tensor), ids=("numpy", "torch"))
+def make(request: pytest.FixtureRequest) -> Any:
+    """What makes an array or a tensor of nested lists."""
+    return request.param
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
