@@ -16,6 +16,8 @@ from spacebatch.nn import AtrousConv2d
 from spacebatch.nn.conversion_report import Row
 from spacebatch.nn.convert_network import GAIN
 from spacebatch.nn.regions import dilation_of
+from spacebatch.perf.networks import ResidualBlock
+from tests.same_networks import assert_same_in_both_modes as assert_same
 
 
 @pytest.fixture
@@ -39,16 +41,8 @@ def dilated(channels: int, rate: int, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, **options)
 
 
-class Block(nn.Module):
-    def __init__(self, channels: int, rate: int) -> None:
-        super().__init__()
-        self.first, self.second = dilated(channels, rate, bias=False), dilated(channels, rate)
-        self.norm, self.relu = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-        self.scale = nn.Parameter(torch.randn(1, channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.second(self.relu(self.norm(self.first(x)))) * self.scale
-        return self.relu(y + x)
+def block(channels: int, rate: int) -> nn.Module:
+    return ResidualBlock(channels, channels, rate)
 
 
 class Network(nn.Module):
@@ -57,7 +51,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.stages = nn.Sequential(Block(4, 2), Block(4, 2), Block(4, 3), Block(4, 3))
+        self.stages = nn.Sequential(block(4, 2), block(4, 2), block(4, 3), block(4, 3))
         self.alone = nn.Conv2d(4, 4, 3, padding=1, dilation=4)
         self.head, self.unused = nn.Linear(4, 2), nn.Linear(1, 1)
         self.register_buffer("offset", torch.ones(()))
@@ -74,7 +68,7 @@ class Branching(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.alone = Block(3, 2), dilated(3, 3)
+        self.inner, self.alone = block(3, 2), dilated(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.sum() > 1e9:
@@ -89,23 +83,6 @@ def inputs(*size: int) -> Tensor:
 def made(kind: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     return kind().double()
-
-
-def assert_same(model: nn.Module, converted: nn.Module, x: Tensor) -> None:
-    """Outputs, gradients and buffers, the converted one over tensors of its own."""
-    for training in (True, False):
-        model.train(training)
-        converted.train(training)
-        expected, found = model(x), converted(x)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-        wanted = torch.autograd.grad(expected.square().sum(), list(model.parameters()), allow_unused=True)
-        gradients = torch.autograd.grad(found.square().sum(), list(converted.parameters()), allow_unused=True)
-        for a, b in zip(gradients, wanted, strict=True):
-            assert (a is None) == (b is None)
-            if a is not None:
-                torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
-        for a, b in zip(converted.buffers(), model.buffers(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
 class Sized(nn.Module):
@@ -200,7 +177,7 @@ def test_found_and_equal(name: str) -> None:
 
 def test_one_move_there_and_one_back_for_a_chain() -> None:
     """Skips and all: what meets at the end of a block leaves once."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), Block(4, 2), Block(4, 2), nn.Conv2d(4, 2, 3)).double()
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), block(4, 2), block(4, 2), nn.Conv2d(4, 2, 3)).double()
     converted = convert(model, inputs(), method="batch_space")
     code = converted.code  # type: ignore[union-attr]
     assert len(re.findall(r"cells_enter\(", str(code))) == 1
@@ -259,7 +236,7 @@ def test_a_dry_run_only_reports(clock: dict[str, float]) -> None:
     assert isinstance(report, Conversion)
     assert report.measured == "training step"
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert model.stages[0].norm.num_batches_tracked == 0
+    assert model.stages[0].first_norm.num_batches_tracked == 0
     assert not hasattr(model, "conversion")
 
 

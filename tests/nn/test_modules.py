@@ -62,13 +62,7 @@ def test_copies(text: str, copied: Any) -> None:
     module = copied(REPRS[text])
     assert type(module) is type(REPRS[text])
     assert repr(module) == text
-
-
-@pytest.mark.parametrize("text", REPRS)
-def test_there_is_nothing_to_learn(text: str) -> None:
-    module = REPRS[text]
-    assert module.state_dict() == {}
-    assert list(module.parameters()) == list(module.buffers()) == []
+    assert module.state_dict() == {}  # there is nothing to learn
     assert module.load_state_dict({}).missing_keys == []
 
 

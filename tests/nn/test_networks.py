@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spacebatch import convert
 from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from tests.same_networks import assert_same, assert_same_in_both_modes
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -34,27 +35,13 @@ def inputs(name: str, side: int = 0, samples: int = 2, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
 
 
-def gradients(network: nn.Module, result: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    tensors = [x, *network.parameters()]
-    return torch.autograd.grad(result.square().sum(), tensors, allow_unused=True, materialize_grads=True)
-
-
 @pytest.mark.parametrize("side", [0, 48, 29], ids=["uneven", "divisible", "small"])
 @each_network
 def test_equal(name: str, side: int) -> None:
     network, converted = made(name)
     assert any(row.kind == "chain" for row in converted.conversion.rows)  # type: ignore[union-attr]
     assert list(converted.state_dict()) == list(network.state_dict())
-    for training in (True, False):
-        network.train(training)
-        converted.train(training)
-        x = inputs(name, side).requires_grad_()
-        expected, found = network(x), converted(x)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-        for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-        for a, b in zip(converted.buffers(), network.buffers(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert_same_in_both_modes(network, converted, inputs(name, side))
 
 
 @each_network
@@ -118,13 +105,10 @@ COMPILED: dict[str, nn.Module] = {
 def test_compiled(name: str) -> None:
     """One whole graph, with the backward pass; by the full compiler up to the kernels for one of them."""
     torch.compiler.reset()
-    network, x = COMPILED[name].double().eval(), inputs(name, 29).requires_grad_()
+    network, x = COMPILED[name].double().eval(), inputs(name, 29)
     converted = convert(copy.deepcopy(network), x, method="batch_space")
     compiled = torch.compile(converted, fullgraph=True, backend="aot_eager" if name == "tcn" else "eager")
-    expected, found = network(x), compiled(x)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert_same(network, converted, x, call=compiled)
     torch.compiler.reset()
 
 
