@@ -224,14 +224,16 @@ def _read_amd(kernel: Any) -> tuple[int, int, int, int, int]:
     return widest("load"), widest("store"), instructions, registers, spills
 
 
-def reports(targets: Iterable[str], element_sizes: Iterable[int], every_family: bool = False) -> Iterator[Report]:
-    """Every case, both directions, compiled for each target and element size, one by one.
+def reports(
+    targets: Iterable[str], element_sizes: Iterable[int], every_family: bool = False, names: Sequence[str] = ()
+) -> Iterator[Report]:
+    """Every case, or those of the names given, both directions, compiled for each target and element size, one by one.
 
     Of the families that apply, the one that is taken, or every one.
     """
     sizes = tuple(element_sizes)
     for target in targets:
-        for case in CASES:
+        for case in (case for case in CASES if not names or case.name in names):
             for direction in DIRECTIONS:
                 for element_bytes in sizes:
                     plans = case.plans(direction, element_bytes)
@@ -257,6 +259,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m spacebatch.perf static`."""
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: sm_90; repeatable")
     parser.add_argument("--bytes", action="append", type=int, choices=[1, 2, 4, 8, 16], help="default: all; repeatable")
+    parser.add_argument(
+        "--case", action="append", choices=[case.name for case in CASES], help="default: all; repeatable"
+    )
     parser.add_argument("--families", action="store_true", help="every family that applies, not only the one taken")
     parser.add_argument("--json", type=Path, help="write the reports to this file as well")
 
@@ -265,7 +270,8 @@ def main(options: argparse.Namespace) -> int:
     """Print the table; the exit status."""
     import triton
 
-    rows = list(reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16], options.families))
+    sizes = options.bytes or [1, 2, 4, 8, 16]
+    rows = list(reports(options.target or ["sm_90"], sizes, options.families, options.case or ()))
     print(table(rows))
     if options.json:
         data = {"triton": triton.__version__, "reports": [asdict(row) for row in rows]}
