@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import spacebatch
-from tests import by_hand
+from spacebatch.by_hand import by_hand
 from tests.bits import random_tensor, same
 from tests.cases import Case, each_case, each_of, each_option
 
@@ -97,16 +97,14 @@ def test_the_pad_value_has_no_gradient(backend: str) -> None:
         assert tangents == [[[1, 1], [1, 0]], [[1, 1, 1]]]
 
 
-BLOCK, PAIRS = (2, 3), ((1, 0), (2, 1))
 SHAPES = {"space_to_batch": (2, 1, 3, 3), "batch_to_space": (12, 1, 2, 2)}
 
 
 def both_ways(op: str, options: dict[str, Any]) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """(the library's function, the one written by hand)."""
-    return (
-        lambda x: getattr(spacebatch, op)(x, BLOCK, PAIRS, **options),
-        lambda x: getattr(by_hand, op)(x, BLOCK, PAIRS, **options),
-    )
+    g = spacebatch.BlockGeometry(SHAPES["space_to_batch"], (2, 3), ((1, 0), (2, 1)), **options)
+    arguments = g.arguments if op == "space_to_batch" else g.inverse
+    return lambda x: getattr(spacebatch, op)(x, **arguments), by_hand(op, g)
 
 
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {

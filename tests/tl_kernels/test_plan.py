@@ -133,15 +133,12 @@ def test_every_family_writes_the_whole_result_once() -> None:
                 assert plan.rows * plan.inner.size * plan.words == np.prod(geometry.batch_shape) * size
             else:
                 assert plan.payload == np.prod(geometry.batch_shape) * size
-
-
-def test_programs_cover_the_payload() -> None:
-    for case, direction, size in itertools.product(CASES, DIRECTIONS, (1, 4, 16)):
-        for plan in case.plans(direction, size):
             for tile_bytes in (1024, 8192, 32768):
                 tile = tile_bytes // plan.words
                 assert plan.programs(tile) * max(tile_bytes, 512) * 2 >= plan.payload
-                assert plan.arguments(tile).items > 0
+                arguments = plan.arguments(tile)
+                assert arguments.items > 0
+                assert all(n & 3 == 3 for n in _numbers((arguments.loops, arguments.inner)))
 
 
 def _plans(
@@ -297,10 +294,6 @@ def test_records_are_encoded_field_by_field() -> None:
     assert divisor(1) == Divisor(encode(1), encode(0))  # a division by one is never asked for
     assert divisor(3) == Divisor(encode(3), magic(3))
     assert encoded(Axis(2, 5)) == Axis(encode(2), encode(5))
-    for case, direction in itertools.product(CASES, DIRECTIONS):
-        for plan in case.plans(direction, 2):
-            a = plan.arguments(1024)
-            assert all(n & 3 == 3 for n in _numbers((a.loops, a.inner)))
 
 
 def _numbers(value: object) -> list[int]:
