@@ -188,9 +188,6 @@ def test_the_table_is_kept_on_disk(folder: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "[]",
-        '{"format": 1, "device": "gpu"}',
         '{"format": 9, "device": "gpu", "entries": {}}',
         '{"format": 1, "device": "gpu", "entries": {"a": ["fast", 1, 2]}}',
         '{"format": 1, "device": "gpu", "entries": {"a": ["native", "x", 2]}}',

@@ -119,14 +119,15 @@ atexit.register(lambda: (same(), print("done")))
 def test_many_callers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     x = np.arange(2 * 8 * 256 * 256, dtype=np.float32).reshape(2, 8, 256, 256)
-    right = []
+    right: list[bool] = []
 
     def work() -> None:
         right.append((reference.batch_to_space(reference.space_to_batch(x, 2), 2) == x).all())
 
     callers = [threading.Thread(target=work) for _ in range(8)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    with using("numpy"):
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
     assert right == [True] * 8

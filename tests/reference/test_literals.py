@@ -14,33 +14,12 @@ from spacebatch.reference import definition
 BLOCK, BATCH = "block_major", "batch_major"
 INTERLEAVED, CONTIGUOUS = "interleaved", "contiguous"
 
-LINES = [[0, 1, 2, 3], [4, 5, 6, 7]]
 PLANES = [[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9, 10, 11], [12, 13, 14, 15]]]
 SOLID = [[[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9, 10, 11], [12, 13, 14, 15]]]]
 PIXELS = [[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]]  # (N, H, W, C)
 
 # id: (space, batch, arguments); space_to_batch goes from the first to the second, batch_to_space back.
 TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "1d-block_major-interleaved": (
-        LINES,
-        [[0, 2], [4, 6], [1, 3], [5, 7]],
-        {"block_shape": (2,), "batch_order": BLOCK, "arrangement": INTERLEAVED},
-    ),
-    "1d-batch_major-interleaved": (
-        LINES,
-        [[0, 2], [1, 3], [4, 6], [5, 7]],
-        {"block_shape": (2,), "batch_order": BATCH, "arrangement": INTERLEAVED},
-    ),
-    "1d-block_major-contiguous": (
-        LINES,
-        [[0, 1], [4, 5], [2, 3], [6, 7]],
-        {"block_shape": (2,), "batch_order": BLOCK, "arrangement": CONTIGUOUS},
-    ),
-    "1d-batch_major-contiguous": (
-        LINES,
-        [[0, 1], [2, 3], [4, 5], [6, 7]],
-        {"block_shape": (2,), "batch_order": BATCH, "arrangement": CONTIGUOUS},
-    ),
     "2d-block_major-interleaved": (
         PLANES,
         [[[0, 2]], [[8, 10]], [[1, 3]], [[9, 11]], [[4, 6]], [[12, 14]], [[5, 7]], [[13, 15]]],
@@ -66,20 +45,10 @@ TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         [[[[0, 2]]], [[[1, 3]]], [[[4, 6]]], [[[5, 7]]], [[[8, 10]]], [[[9, 11]]], [[[12, 14]]], [[[13, 15]]]],
         {"block_shape": (2, 2, 2), "arrangement": INTERLEAVED},
     ),
-    "3d-contiguous": (
-        SOLID,
-        [[[[0, 1]]], [[[2, 3]]], [[[4, 5]]], [[[6, 7]]], [[[8, 9]]], [[[10, 11]]], [[[12, 13]]], [[[14, 15]]]],
-        {"block_shape": (2, 2, 2), "arrangement": CONTIGUOUS},
-    ),
     "padded-interleaved": (
         [[1, 2, 3]],
         [[9, 1, 3], [9, 2, 9]],
         {"block_shape": (2,), "borders": ((2, 1),), "pad_value": 9, "arrangement": INTERLEAVED},
-    ),
-    "padded-contiguous": (
-        [[1, 2, 3]],
-        [[9, 9, 1], [2, 3, 9]],
-        {"block_shape": (2,), "borders": ((2, 1),), "pad_value": 9, "arrangement": CONTIGUOUS},
     ),
     "padded-contiguous-block_major": (
         [[1], [2]],
