@@ -1,4 +1,4 @@
-"""Whole networks, converted, equal themselves: DeepLabv3, a DRN, a WaveNet, a TCN; distributed, compiled."""
+"""Whole networks, converted, equal themselves: DeepLabv3, a DRN, a WaveNet, a TCN; trained, distributed, compiled."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ def test_every_dilated_convolution_and_two_moves_for_each_chain(name: str) -> No
     chains = sum(row.kind == "chain" for row in rows)
     code = str(converted.code)  # type: ignore[union-attr]
     assert (code.count("cells_enter("), code.count("cells_leave(")) == (chains, chains)
+
+
+@each_network
+def test_trained_the_same(name: str) -> None:
+    """Some steps of SGD with momentum: losses, parameters and running statistics stay together in float64."""
+    pair = made(name)
+    losses: list[list[float]] = [[], []]
+    for network, own in zip(pair, losses, strict=True):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+        for step in range(5):
+            loss = (network(inputs(name, 29, seed=step)) - 1).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            own.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    assert losses[0][-1] < losses[0][0]
+    torch.testing.assert_close(pair[1].state_dict(), pair[0].state_dict(), rtol=1e-7, atol=1e-7)
 
 
 COMPILED: dict[str, nn.Module] = {
