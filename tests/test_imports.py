@@ -135,8 +135,7 @@ def test_triton_without_a_gpu() -> None:
     assert out.startswith("space_to_batch: the backend 'triton' was asked for, but ")
 
 
-@pytest.mark.parametrize("name", ["llvm", "numpy", "torch"])
-def test_the_backend_of_the_environment(name: str) -> None:
+def test_the_backend_of_the_environment() -> None:
     out = succeeds(
         """
         import torch, spacebatch
@@ -146,9 +145,9 @@ def test_the_backend_of_the_environment(name: str) -> None:
             print(spacebatch.explain("space_to_batch", x, (2,)).backend)
         print(spacebatch.explain("space_to_batch", x, (2,)).backend, spacebatch.space_to_batch(x, (2,)).shape)
         """,
-        SPACEBATCH_BACKEND=name,
+        SPACEBATCH_BACKEND="numpy",
     )
-    assert out.splitlines() == [name, "torch", f"{name} torch.Size([2, 2])"]
+    assert out.splitlines() == ["numpy", "torch", "numpy torch.Size([2, 2])"]
 
 
 def test_an_unknown_backend_of_the_environment() -> None:
@@ -161,14 +160,7 @@ def test_an_unknown_backend_of_the_environment() -> None:
 
 
 def test_an_empty_backend_of_the_environment_is_none() -> None:
-    out = succeeds(
-        """
-        import spacebatch
-        from spacebatch.reference import prepared
-        print(prepared.demanded)
-        """,
-        SPACEBATCH_BACKEND="",
-    )
+    out = succeeds("from spacebatch.reference import prepared; print(prepared.demanded)", SPACEBATCH_BACKEND="")
     assert out == "None\n"
 
 
