@@ -168,6 +168,7 @@ class TestDefinition:
         assert a == b
         assert hash(a) == hash(b)
         assert a.arguments == (("block_size", 2), ("pad", 1))
+        assert a == caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, block_size=2, pad_t=None)
         assert (a.type, a.inputs, a.outputs) == ("SpaceToBatch", ("X",), ("Y",))
         with pytest.raises(AttributeError, match="cannot assign to field 'type'"):
             a.type = "BatchToSpace"
@@ -176,9 +177,6 @@ class TestDefinition:
         made = [("SpaceToBatch", "X", "Y", 1), ("BatchToSpace", "X", "Y", 1), ("SpaceToBatch", "A", "Y", 1)]
         made += [("SpaceToBatch", "X", "B", 1), ("SpaceToBatch", "X", "Y", 2)]
         assert len({caffe2.create_operator(*names, pad=pad) for *names, pad in made}) == 5
-
-    def test_none_is_not_given(self) -> None:
-        assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, pad_t=None).arguments == (("pad", 1),)
 
     def test_repr_and_pickle_make_it_again(self) -> None:
         operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, order="NCHW")
@@ -200,22 +198,13 @@ class TestDefinition:
         ("arguments", "error", "message"),
         [
             ((3, "X", "Y"), TypeError, r"OperatorDef: type must be a string, got 3"),
-            (
-                ("Other", "X", "Y"),
-                ValueError,
-                r"OperatorDef: type 'Other' is not .*; known are 'BatchToSpace', 'SpaceTo",
-            ),
+            (("Other", "X", "Y"), ValueError, r"OperatorDef: type 'Other' is not .*; known are 'BatchToSpace', 'Spac"),
             (("SpaceToBatch", 1, "Y"), TypeError, r"SpaceToBatch: inputs must be a string or .*, got 1"),
             (("SpaceToBatch", "X", [1]), TypeError, r"SpaceToBatch: outputs must be a string or .*, got \[1\]"),
             (("SpaceToBatch", ["X", "Z"], "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got \['X', "),
             (("SpaceToBatch", "X", []), ValueError, r"SpaceToBatch: outputs must name one blob, got \[\]"),
             (("SpaceToBatch", "X", "Y", 3), TypeError, r"SpaceToBatch: arguments must map names to values, got 3"),
             (("SpaceToBatch", "X", "Y", {1: 2}), TypeError, r"SpaceToBatch: arguments must map names .*, got \{1: 2\}"),
-            (
-                ("SpaceToBatch", "X", "Y", {"pad_t": -1}),
-                ValueError,
-                r"SpaceToBatch: pad_t must not be negative, got -1",
-            ),
             (("SpaceToBatch", ["X"] * 999, "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got .{,300}$"),
         ],
     )
@@ -330,10 +319,10 @@ def test_bad_arguments(make: Any, arguments: Any, error: type[Exception], messag
 
 
 @pytest.mark.parametrize("shape", [(), (4, 4, 4), (4, 1, 4, 4, 4)])
-@pytest.mark.parametrize("op", FUNCTIONS)
-def test_four_dimensions_only(make: Any, op: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"^{op}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
-        CALLS["function"](op, make(np.zeros(shape)), {})
+def test_four_dimensions_only(make: Any, shape: tuple[int, ...]) -> None:
+    for op in FUNCTIONS:
+        with pytest.raises(ValueError, match=rf"^{op}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
+            CALLS["function"](op, make(np.zeros(shape)), {})
 
 
 def test_documented_examples(capsys: pytest.CaptureFixture[str]) -> None:
