@@ -60,19 +60,6 @@ def test_worked_by_hand(make: Any, name: str, call: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("crops", "expected"),
-    [
-        ({"pad": 1}, [[[[5, 6], [9, 10]]]]),
-        ({"pad_t": 1, "pad_l": 0, "pad_b": 2, "pad_r": 3}, [[[[4]]]]),
-        ({"pad": 1, "pad_r": 0}, [[[[5, 6, 7], [9, 10, 11]]]]),
-    ],
-    ids=str,
-)
-def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
-    assert same(caffe2.batch_to_space(make(PHASES), **crops), make(expected))
-
-
-@pytest.mark.parametrize(
     ("arguments", "paddings"),
     [
         ({}, ((0, 0), (0, 0))),

@@ -88,21 +88,6 @@ def test_legacy_block_of_three(make: Any) -> None:
     assert same(tensorflow.batch_to_space(y, NO_BORDER, 3), x)
 
 
-@pytest.mark.parametrize(
-    ("crops", "expected"),
-    [
-        ([[0, 3], [0, 0]], [[[[1], [2], [3], [4]]]]),
-        ([[0, 0], [3, 0]], [[[[4]], [[8]], [[12]], [[16]]]]),
-        ([[1, 2], [0, 3]], [[[[5]]]]),
-    ],
-    ids=str,
-)
-def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
-    y = make(DOCUMENTED["3: four by four"][3])
-    assert same(tensorflow.batch_to_space_nd(y, [2, 2], crops), make(expected))
-    assert same(tensorflow.batch_to_space(y, crops, 2), make(expected))
-
-
 @pytest.mark.parametrize("as_input", [np.asarray, torch.from_numpy])
 def test_against_the_definition(as_input: Any) -> None:
     rng = np.random.default_rng(0)

@@ -75,11 +75,25 @@ def test_layouts(layout: str) -> None:
         check_both_ways(x, BlockGeometry(x.shape, (2, 3), ((1, 1), (1, 2)), **options), 1)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 8, 40])
-def test_channels_last_of_every_width(channels: int) -> None:
-    x = random_bits((2, channels, 4, 6), torch.float16).contiguous(memory_format=torch.channels_last)
-    check_both_ways(x, BlockGeometry(x.shape, 2, "auto"))
-    check_both_ways(x, BlockGeometry(x.shape, 3, ((1, 1), (2, 1)), arrangement="contiguous"))
+@pytest.mark.parametrize(
+    (
+        "dtype",
+        "channels",
+        "words",
+    ),  # several elements are moved as one word of so many bytes where they lie side by side
+    [
+        *((torch.uint8, 4, 4), (torch.uint8, 6, 2), (torch.float32, 2, 8)),
+        *((torch.float16, channels, words) for channels, words in ((1, 2), (2, 4), (3, 2), (4, 8), (40, 8))),
+    ],
+)
+def test_channels_last_of_every_width(dtype: torch.dtype, channels: int, words: int) -> None:
+    x = random_bits((2, channels, 4, 6), dtype).contiguous(memory_format=torch.channels_last)
+    for geometry in (
+        BlockGeometry(x.shape, 2, ((1, 1), (2, 0))),
+        BlockGeometry(x.shape, 3, ((1, 1), (2, 1)), arrangement="contiguous"),
+    ):
+        assert launch.plans_of("space_to_batch", geometry, x)[0].words == words
+        check_both_ways(x, geometry, 3)
 
 
 @pytest.mark.parametrize("width", [16, 48, 64])
@@ -124,19 +138,6 @@ def test_64_bit_offsets_and_row_numbers() -> None:
             x = random_bits(shape, torch.float32)
             ran |= check_both_ways(x, geometry, 1, change=lambda plan: replace(plan, wide=True, long=True))
     assert ran == {"rows", "vectors", "phases", "granules"}
-
-
-def test_several_elements_in_a_word() -> None:
-    for dtype, channels, words in (
-        (torch.uint8, 4, 4),
-        (torch.uint8, 6, 2),
-        (torch.float16, 4, 8),
-        (torch.float32, 2, 8),
-    ):
-        x = random_bits((2, channels, 4, 6), dtype).contiguous(memory_format=torch.channels_last)
-        geometry = BlockGeometry(x.shape, 2, ((1, 1), (2, 0)))
-        assert launch.plans_of("space_to_batch", geometry, x)[0].words == words
-        check_both_ways(x, geometry, 3)
 
 
 def test_a_configuration_of_a_family_that_does_not_apply() -> None:
