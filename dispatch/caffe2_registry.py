@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, overload
 
-from .spelling import shown
+from .reference.arguments import shown
 
 
 class Operator(Protocol):

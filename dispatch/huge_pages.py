@@ -1,4 +1,4 @@
-"""Large results in huge pages: half of what a large copy takes is the kernel handing out its result's pages one by one.
+"""Large results in huge pages: half of the time of a large copy goes to page faults on the new result.
 
 NumPy asks for huge pages for arrays of 4 MiB and more, PyTorch only where THP_MEM_ALLOC_ENABLE=1 was in the environment before it
 was imported. Where Linux leaves the choice to programs (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled, the usual
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 # As NumPy has it. A space_to_batch with blocks of 2 of 32 MiB of float32 took 4.5 instead of 9.3 ms, of 512 MiB 66 instead of
-# 158 ms (2 cores of an AMD EPYC, Linux 6.18, torch 2.13); up to 24 MiB the allocator mostly has pages from before.
+# 158 ms (2 cores of an AMD EPYC, Linux 6.18, torch 2.13); up to 24 MiB the allocator mostly reuses pages.
 HUGE_BYTES = 1 << 22
 
 _ADVICE: int = getattr(mmap, "MADV_HUGEPAGE", 0)

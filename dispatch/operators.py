@@ -6,15 +6,15 @@ subclasses and dispatch modes, and whoever wants an opaque operator in a graph.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arguments import Pair, batch_arguments, space_arguments
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
+from spacebatch.reference.prepared import Direction
 
 from . import aten, checks, eager
 
@@ -35,10 +35,30 @@ _S2B = "spacebatch::space_to_batch"
 _B2S = "spacebatch::batch_to_space"
 
 
-def _pairs(op: str, name: str, flat: Sequence[int], dims: Sequence[int]) -> tuple[Pair, ...]:
-    if len(flat) != 2 * len(dims):
-        raise ValueError(f"{op}: {name} has {len(flat)} entries for {len(dims)} blocked dims; two each are needed")
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
+def geometry_of(
+    op: Direction,
+    shape: Sequence[int],
+    block_shape: Sequence[int],
+    borders: Sequence[int],
+    spatial_dims: Sequence[int],
+    batch_order: str = "block_major",
+    arrangement: str = "interleaved",
+) -> BlockGeometry:
+    """The geometry of an operator's call.
+
+    Args:
+        op, shape: the operator, and the shape of its input.
+        block_shape, borders, spatial_dims, batch_order, arrangement: as the operators take them.
+    """
+    to_batch = op == "space_to_batch"
+    if len(borders) != 2 * len(spatial_dims):
+        raise ValueError(
+            f"{op}: {'paddings' if to_batch else 'crops'} has {len(borders)} entries for {len(spatial_dims)} blocked dims; "
+            "two each are needed"
+        )
+    pairs = tuple(zip(borders[::2], borders[1::2], strict=True))
+    make = space_geometry if to_batch else batch_geometry
+    return make(shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement)
 
 
 # The implementations call a backend, without looking for gradients: autograd has been here before.
@@ -50,40 +70,18 @@ def _space_to_batch(
     paddings: Sequence[int],
     spatial_dims: Sequence[int],
     pad_value: Any = 0,
-    batch_order: Any = "block_major",
-    arrangement: Any = "interleaved",
+    *words: str,
 ) -> Tensor:
-    pairs = _pairs("space_to_batch", "paddings", paddings, spatial_dims)
-    geometry = BlockGeometry(
-        x.shape,
-        tuple(block_shape),
-        pairs,
-        spatial_dims=tuple(spatial_dims),
-        batch_order=batch_order,
-        arrangement=arrangement,
-    )
+    geometry = geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words)
     checks.check_tensor("space_to_batch", x)
     number = checks.torch_pad_value(pad_value, x.dtype)
     return eager.run("space_to_batch", geometry, x, eager.pad_bits(number, x.dtype))
 
 
 def _batch_to_space(
-    y: Tensor,
-    block_shape: Sequence[int],
-    crops: Sequence[int],
-    spatial_dims: Sequence[int],
-    batch_order: Any = "block_major",
-    arrangement: Any = "interleaved",
+    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: str
 ) -> Tensor:
-    pairs = _pairs("batch_to_space", "crops", crops, spatial_dims)
-    geometry = BlockGeometry.from_batch(
-        y.shape,
-        tuple(block_shape),
-        pairs,
-        spatial_dims=tuple(spatial_dims),
-        batch_order=batch_order,
-        arrangement=arrangement,
-    )
+    geometry = geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words)
     checks.check_tensor("batch_to_space", y)
     return eager.run("batch_to_space", geometry, y, b"")
 
@@ -92,10 +90,10 @@ _library.impl("space_to_batch", _space_to_batch, "CompositeExplicitAutograd")
 _library.impl("batch_to_space", _batch_to_space, "CompositeExplicitAutograd")
 
 
-def _like(source: Tensor, shape: Sequence[int]) -> Tensor:
+def _like(source: Tensor, shape: tuple[int, ...]) -> Tensor:
     order = aten.output_order(source)
     if order == tuple(range(len(order))):
-        return source.new_empty(list(shape))
+        return source.new_empty(shape)
     inverse = sorted(range(len(order)), key=order.__getitem__)
     return source.new_empty([shape[d] for d in order]).permute(inverse)
 
@@ -107,37 +105,17 @@ def _space_to_batch_fake(
     paddings: Sequence[int],
     spatial_dims: Sequence[int],
     pad_value: Any = 0,
-    batch_order: str = "block_major",
-    arrangement: str = "interleaved",
+    *words: str,
 ) -> Tensor:
     checks.torch_pad_value(pad_value, x.dtype)
-    pairs = _pairs("space_to_batch", "paddings", paddings, spatial_dims)
-    blocks, dims, _, sizes = space_arguments(
-        "space_to_batch", x.shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement
-    )
-    shape = [x.shape[0] * math.prod(blocks), *x.shape[1:]]
-    for d, size in zip(dims, sizes, strict=True):
-        shape[d] = size
-    return _like(x, shape)
+    return _like(x, geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words).batch_shape)
 
 
 @torch.library.register_fake(_B2S, lib=_library)
 def _batch_to_space_fake(
-    y: Tensor,
-    block_shape: Sequence[int],
-    crops: Sequence[int],
-    spatial_dims: Sequence[int],
-    batch_order: str = "block_major",
-    arrangement: str = "interleaved",
+    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: str
 ) -> Tensor:
-    pairs = _pairs("batch_to_space", "crops", crops, spatial_dims)
-    blocks, dims, _, sizes = batch_arguments(
-        "batch_to_space", y.shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement
-    )
-    shape = [y.shape[0] // math.prod(blocks), *y.shape[1:]]
-    for d, size in zip(dims, sizes, strict=True):
-        shape[d] = size
-    return _like(y, shape)
+    return _like(y, geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words).space_shape)
 
 
 def _keep_arguments(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

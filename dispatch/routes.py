@@ -45,6 +45,11 @@ def route_of(x: Tensor) -> Route:
     return "aten" if _is_compiling() or _forward_ad() else "operator"
 
 
+def symbolic(x: Tensor) -> bool:
+    """Whether a size of x is a symbol, which only a graph can hold."""
+    return any(isinstance(size, torch.SymInt) for size in x.shape)
+
+
 class SpaceToBatch(torch.autograd.Function):
     """Gradient and tangent of space_to_batch; the padding is a constant."""
 
@@ -103,21 +108,15 @@ def call(
         return _batch_to_space(x, geometry)  # type: ignore[no-any-return]
     if route == "operator":
         return _operator(direction, geometry, x, number)
-    return aten.call(direction, geometry, x, number)
+    if direction == "space_to_batch":
+        return aten.space_to_batch(x, geometry, number)
+    return aten.batch_to_space(x, geometry)
 
 
 def _operator(direction: Direction, geometry: BlockGeometry, x: Tensor, number: PadValue) -> Tensor:
     """The registered operator; what it needs to know of the tensor's kind is brought in first."""
     operator = getattr(torch.ops.spacebatch, direction)
-    arguments = operator_arguments(direction, geometry, number)
+    arguments = aten.operator_arguments(geometry, *((number,) if direction == "space_to_batch" else ()))
     if sharding.is_distributed(x) and not sharding.register():
         return sharding.replicated(operator, x, arguments)
     return operator(x, *arguments)  # type: ignore[no-any-return]
-
-
-def operator_arguments(direction: Direction, geometry: BlockGeometry, number: PadValue) -> tuple[Any, ...]:
-    """What `torch.ops.spacebatch.*` takes after the tensor; borders travel as a flat list."""
-    borders = [side for pair in geometry.paddings for side in pair]
-    pad = (number,) if direction == "space_to_batch" else ()
-    order = geometry.batch_order, geometry.arrangement
-    return (geometry.block_shape, borders, geometry.spatial_dims, *pad, *order)

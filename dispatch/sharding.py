@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spacebatch.reference.geometry import BlockGeometry
+
 from . import torch_private
 
 
@@ -64,41 +66,24 @@ def replicated(operator: Any, x: Any, arguments: Sequence[Any]) -> Tensor:
 # tensor. A blocked dim and the batch may be split along several dims of the mesh at once, hence the divisor is all of it.
 
 
-def _space_to_batch(
-    x: Any,
-    block_shape: Sequence[int],
-    paddings: Sequence[int],
-    spatial_dims: Sequence[int],
-    pad_value: Any = 0,
-    batch_order: str = "block_major",
-    arrangement: str = "interleaved",
-) -> list[tuple[list[Any], list[Any]]]:
-    zeros = pad_value == 0 or not any(paddings)
-    return _rules(x, block_shape, paddings, spatial_dims, batch_order, arrangement, block_shape, 1, zeros, 6)
+def _space_to_batch(x: Any, block_shape: Any, paddings: Any, spatial_dims: Any, pad_value: Any = 0, *words: str) -> Any:
+    from .operators import geometry_of
+
+    g = geometry_of("space_to_batch", x.tensor_meta.shape, block_shape, paddings, spatial_dims, *words)
+    return _rules(x, g, g.space_shape, g.block_shape, 1, pad_value == 0 or not g.padded, 6)
 
 
-def _batch_to_space(
-    y: Any,
-    block_shape: Sequence[int],
-    crops: Sequence[int],
-    spatial_dims: Sequence[int],
-    batch_order: str = "block_major",
-    arrangement: str = "interleaved",
-) -> list[tuple[list[Any], list[Any]]]:
-    phases = 1
-    for block in block_shape:
-        phases *= block
-    units = [1] * len(block_shape)
-    return _rules(y, block_shape, crops, spatial_dims, batch_order, arrangement, units, phases, True, 5)
+def _batch_to_space(y: Any, block_shape: Any, crops: Any, spatial_dims: Any, *words: str) -> Any:
+    from .operators import geometry_of
+
+    g = geometry_of("batch_to_space", y.tensor_meta.shape, block_shape, crops, spatial_dims, *words)
+    return _rules(y, g, g.batch_shape, (1,) * len(g.block_shape), g.phases, True, 5)
 
 
 def _rules(
     x: Any,
-    block_shape: Sequence[int],
-    borders: Sequence[int],
-    dims: Sequence[int],
-    batch_order: str,
-    arrangement: str,
+    geometry: BlockGeometry,
+    shape: Sequence[int],
     units: Sequence[int],
     batch_unit: int,
     zeros: bool,
@@ -107,19 +92,20 @@ def _rules(
     """The rules of one direction; a shard of the input must hold a multiple of `units` along a blocked dim, of `batch_unit` samples."""
     from torch.distributed.tensor import Partial, Replicate, Shard
 
-    shape, shards = x.tensor_meta.shape, x.mesh.size()
-    blocks, pairs = dict(zip(dims, block_shape, strict=True)), zip(borders[::2], borders[1::2], strict=True)
-    bordered = {d for d, pair in zip(dims, pairs, strict=True) if any(pair)}
+    shards = x.mesh.size()
+    axes = {axis.dim: (axis, unit) for axis, unit in zip(geometry.axes, units, strict=True)}
     kept: list[Any] = [Replicate(), Partial("avg"), Partial("max"), Partial("min")]
     if zeros:
         kept.append(Partial("sum"))
     for d in range(1, len(shape)):
-        if d not in blocks or (blocks[d] == 1 and d not in bordered):
-            kept.append(Shard(d))
-            continue
-        whole = shape[d] % (units[list(dims).index(d)] * shards) == 0
-        if whole and arrangement == "interleaved" and d not in bordered:
-            kept.append(Shard(d))
-    if (batch_order == "batch_major" or set(block_shape) == {1}) and shape[0] % (batch_unit * shards) == 0:
+        if d in axes:
+            axis, unit = axes[d]
+            if axis.before or axis.after:
+                continue
+            if axis.block > 1 and (geometry.arrangement != "interleaved" or shape[d] % (unit * shards)):
+                continue
+        kept.append(Shard(d))
+    major = geometry.batch_order == "batch_major" or geometry.phases == 1
+    if major and shape[0] % (batch_unit * shards) == 0:
         kept.append(Shard(0))
     return [([placement], [placement, *(None,) * others]) for placement in kept]

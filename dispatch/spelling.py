@@ -6,7 +6,6 @@ The functions behind check every call. Only when they refuse one is it looked at
 from __future__ import annotations
 
 import math
-import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
@@ -45,19 +44,6 @@ class Blocks(NamedTuple):
     sizes: tuple[int, ...]
     borders: tuple[Pair, ...]
     dims: tuple[int, ...]
-
-
-def shown(value: Any) -> str:
-    """A value of any size on one short line.
-
-    >>> import numpy as np
-    >>> shown(np.zeros((40, 50))), shown([[0, 0]] * 100)
-    ('ndarray of shape (40, 50)', '[[0, 0], [0, 0], [0, 0], [0, 0], [0, 0], [0, 0], ...]')
-    """
-    if getattr(value, "shape", ()) != ():
-        kind = type(value).__name__
-        return f"{kind} of shape {tuple(value.shape)}"
-    return " ".join(reprlib.repr(value).split())
 
 
 def is_tensor(value: Any) -> bool:

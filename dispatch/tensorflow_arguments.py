@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import spelling
-from .reference.arguments import Pair, as_integer
-from .spelling import shown
+from .reference.arguments import Pair, as_integer, shown
 
 
 def told_apart(

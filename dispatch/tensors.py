@@ -6,13 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from spacebatch.reference.geometry import BlockGeometry, batch_geometry, space_geometry
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
 from spacebatch.reference.prepared import Direction
 
+from . import aten
 from . import operators as operators  # registers them
 from .checks import check_apart, check_out, check_tensor, torch_pad_value
 from .eager import pad_bits, run
-from .routes import Route, call, route_of
+from .routes import Route, call, route_of, symbolic
 
 _NO_TENSOR = "{}: the input must be a torch.Tensor or a numpy.ndarray, got {}"
 
@@ -34,9 +36,10 @@ def space_to_batch(
     route = route_of(x)
     if x.is_nested or x.is_quantized or (route != "eager" and route != "autograd") or out is not None:
         check_tensor("space_to_batch", x)
-    if route == "aten":  # sizes may be symbols, and a compiler traces what is called here
-        geometry = BlockGeometry(
-            x.shape,
+    if route == "aten" or (route == "operator" and symbolic(x)):
+        route = "aten"
+        geometry = BlockGeometry(  # not a kept one: a compiler traces what is called here
+            aten.sizes(x),
             block_shape,
             paddings,
             spatial_dims=spatial_dims,
@@ -69,7 +72,18 @@ def batch_to_space(
     route = route_of(y)
     if y.is_nested or y.is_quantized or (route != "eager" and route != "autograd") or out is not None:
         check_tensor("batch_to_space", y)
-    geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    if route == "aten" or (route == "operator" and symbolic(y)):
+        route = "aten"
+        geometry = BlockGeometry.from_batch(
+            aten.sizes(y),
+            block_shape,
+            crops,
+            spatial_dims=spatial_dims,
+            batch_order=batch_order,
+            arrangement=arrangement,
+        )
+    else:
+        geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
     if route == "eager":

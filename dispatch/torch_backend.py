@@ -30,7 +30,7 @@ class TorchCopy:
         self._geometry = geometry
         self._bits = None if source.dtype in _KNOWN else INTEGERS[source.itemsize]
         self._dtype = self._bits or source.dtype
-        self._space, self._permutation, self._batch = aten.split_views(geometry)
+        self._split = aten.split(geometry)
 
     def ready(self, wait: bool = False) -> bool:
         """Always."""
@@ -51,7 +51,8 @@ class TorchCopy:
             return
         if geometry.padded:
             source = _padded(geometry, source, number)
-        result.view(self._batch).copy_(source.view(self._space).permute(self._permutation))
+        split = self._split
+        result.view(split.batch).copy_(source.view(split.space).permute(split.permutation))
 
     def _to_space(self, source: Tensor, result: Tensor) -> None:
         geometry = self._geometry
@@ -60,7 +61,8 @@ class TorchCopy:
             order = memory_order(geometry.batch_shape, source.stride())
             shape = _padded_shape(geometry)
             whole = source.new_empty_strided(shape, dense_strides(shape, order))
-        whole.view(self._space).permute(self._permutation).copy_(source.view(self._batch))
+        split = self._split
+        whole.view(split.space).permute(split.permutation).copy_(source.view(split.batch))
         if whole is not result:
             for axis in geometry.axes:
                 whole = whole.narrow(axis.dim, axis.before, axis.size)

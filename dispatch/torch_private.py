@@ -1,4 +1,4 @@
-"""The private hooks of PyTorch that the front door asks on every call, each with a public fallback.
+"""The private hooks of PyTorch that `routes` asks on every call, each with a public fallback.
 
 The environment variable SPACEBATCH_PUBLIC_HOOKS=1 forces the fallbacks, which are more careful than needed: they send a
 call the slower way round where the private hook would have seen that it need not go there.

@@ -172,7 +172,7 @@ class Case:
         return cls(**{**data, "paddings": tuple((int(before), int(after)) for before, after in data["paddings"])})
 
 
-def arguments_of(direction: Direction, geometry: BlockGeometry) -> dict[str, Any]:
+def arguments_of(direction: Direction, geometry: BlockGeometry) -> Any:
     """The keyword arguments that make a call of one operator be of a geometry."""
     return geometry.arguments if direction == "space_to_batch" else geometry.inverse
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex, TypeAlias
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
 BatchOrder: TypeAlias = Literal["block_major", "batch_major"]
 Arrangement: TypeAlias = Literal["interleaved", "contiguous"]
@@ -19,6 +20,46 @@ Pair: TypeAlias = tuple[int, int]
 BATCH_ORDERS = ("block_major", "batch_major")
 ARRANGEMENTS = ("interleaved", "contiguous")
 INT64_MAX = 2**63 - 1
+MOST_ENTRIES = 1024  # of an argument; shapes of NumPy and PyTorch have at most 64
+
+
+# Whether a border is negative. `dispatch` puts a function here that exports of open sizes can answer as well.
+negative: Callable[[int], bool] = (0).__gt__
+
+
+class Blocking(NamedTuple):
+    """The arguments of a call in normal form, for one number of dims and any sizes.
+
+    Attributes:
+        blocks, dims: of the blocked dims, in the caller's order; dims counted from 0.
+        pairs: paddings or crops, one (before, after) pair per blocked dim; None for "auto".
+        phases: P, the product of the blocks.
+    """
+
+    blocks: tuple[int, ...]
+    dims: tuple[int, ...]
+    pairs: tuple[Pair, ...] | None
+    phases: int
+    batch_order: BatchOrder
+    arrangement: Arrangement
+
+
+class _Short(reprlib.Repr):
+    """A value in one line of a message, whatever its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = 8
+        self.maxlong = self.maxstring = self.maxother = 80
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, int) and x.bit_length() > 4096:
+            return f"<an integer of {x.bit_length()} bits>"  # Python itself refuses to print the longest
+        text = " ".join(super().repr1(x, level).split())
+        return text if len(text) <= 240 else f"{text[:200]} ... {text[-30:]}"
+
+
+shown = _Short().repr
 
 
 def as_integer(value: Any, what: str) -> int:
@@ -31,28 +72,34 @@ def as_integer(value: Any, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value  # first: a traced size is an int that may not be asked for anything else
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
-        raise TypeError(f"{what} must be an integer, got the bool {value!r}")
+        raise TypeError(f"{what} must be an integer, got the bool {shown(value)}")
     if type(value).__name__ == "SymInt":
         return value  # type: ignore[no-any-return]
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{what} must be an integer, got {value!r} of type {type(value).__name__}") from None
+        raise TypeError(f"{what} must be an integer, got {shown(value)} of type {type(value).__name__}") from None
 
 
 def as_sequence(value: Any, what: str, kind: str = "an integer or a sequence of integers") -> tuple[Any, ...]:
     """`value`, a list, tuple, array or tensor, as a tuple; a string, a mapping, a set or a number raises TypeError."""
     if isinstance(value, (str, bytes, dict, set, frozenset)):
-        raise TypeError(f"{what} must be {kind}, got {value!r}")
-    if hasattr(value, "tolist") and getattr(value, "ndim", 1) > 0:
-        value = value.tolist()  # numpy arrays and torch tensors
+        raise TypeError(f"{what} must be {kind}, got {shown(value)}")
+    if hasattr(value, "tolist") and getattr(value, "ndim", 1) > 0:  # numpy arrays and torch tensors
+        if math.prod(getattr(value, "shape", ())) > MOST_ENTRIES:
+            raise TypeError(f"{what} must be {kind}, got a {type(value).__name__} of shape {tuple(value.shape)}")
+        value = value.tolist()
     try:
-        return tuple(value)
+        entries = tuple(value)
     except TypeError:
-        raise TypeError(f"{what} must be {kind}, got {value!r} of type {type(value).__name__}") from None
+        raise TypeError(f"{what} must be {kind}, got {shown(value)} of type {type(value).__name__}") from None
+    if len(entries) > MOST_ENTRIES:
+        raise ValueError(f"{what} has {len(entries)} entries, more than any shape has dims")
+    return entries
 
 
-def _is_scalar(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
+    """Whether `value` is one number and no sequence of them."""
     if isinstance(value, (int, float, complex)) or type(value).__name__ == "SymInt":
         return True
     return bool(getattr(value, "ndim", None if not hasattr(value, "__index__") else 0) == 0)
@@ -68,18 +115,18 @@ def normalize_blocks(
     """
     if ndim < 2:
         raise ValueError(f"{op}: the input must have a batch dimension and at least one more, got {ndim}-D")
-    scalar = _is_scalar(block_shape)
+    scalar = is_scalar(block_shape)
     blocks = (block_shape,) if scalar else as_sequence(block_shape, f"{op}: block_shape")
     blocks = tuple(as_integer(b, f"{op}: block_shape[{k}]") for k, b in enumerate(blocks))
     for k, b in enumerate(blocks):
         if b < 1:
-            raise ValueError(f"{op}: block_shape[{k}] must be at least 1, got {b}")
+            raise ValueError(f"{op}: block_shape[{k}] must be at least 1, got {shown(b)}")
     if spatial_dims is None:
         if scalar:
             dims = tuple(range(2, ndim))
             if not dims:
                 raise ValueError(
-                    f"{op}: block_shape={blocks[0]} blocks the dims from 2 on, but the input is {ndim}-D; "
+                    f"{op}: block_shape={shown(blocks[0])} blocks the dims from 2 on, but the input is {ndim}-D; "
                     "name the dims with spatial_dims"
                 )
         else:
@@ -96,18 +143,18 @@ def normalize_blocks(
     if not blocks:
         raise ValueError(f"{op}: block_shape is empty; give one block size per blocked dim")
     if len(blocks) != len(dims):
-        raise ValueError(f"{op}: block_shape has {len(blocks)} entries for {len(dims)} spatial_dims {dims}")
+        raise ValueError(f"{op}: block_shape has {len(blocks)} entries for {len(dims)} spatial_dims {shown(dims)}")
     return blocks, dims
 
 
 def normalize_dims(op: str, ndim: int, spatial_dims: Any) -> tuple[int, ...]:
     """The blocked dims, counted from 0, in the caller's order."""
-    entries = (spatial_dims,) if _is_scalar(spatial_dims) else as_sequence(spatial_dims, f"{op}: spatial_dims")
+    entries = (spatial_dims,) if is_scalar(spatial_dims) else as_sequence(spatial_dims, f"{op}: spatial_dims")
     dims: list[int] = []
     for k, entry in enumerate(entries):
         dim = as_integer(entry, f"{op}: spatial_dims[{k}]")
         if not -ndim <= dim < ndim:
-            raise ValueError(f"{op}: spatial_dims[{k}]={dim} is out of range for a {ndim}-D input")
+            raise ValueError(f"{op}: spatial_dims[{k}]={shown(dim)} is out of range for a {ndim}-D input")
         dim = dim + ndim if dim < 0 else dim
         if dim == 0:
             raise ValueError(f"{op}: spatial_dims[{k}] names dim 0, which is the batch")
@@ -129,8 +176,8 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
         if borders == "auto" and name == "paddings":
             return None
         allowed = ' or "auto"' if name == "paddings" else ""
-        raise ValueError(f"{op}: {name} must be integers{allowed}, got {borders!r}")
-    if _is_scalar(borders):
+        raise ValueError(f"{op}: {name} must be integers{allowed}, got {shown(borders)}")
+    if is_scalar(borders):
         value = _border(op, f"{name}", borders)
         return ((value, value),) * len(dims)
     entries = as_sequence(borders, f"{op}: {name}")
@@ -139,12 +186,12 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
             f"{op}: {name} has {len(entries)} entries for {len(dims)} blocked dims {tuple(dims)}; "
             "give an int, one int per blocked dim, or one (before, after) pair per blocked dim"
         )
-    scalars = [_is_scalar(entry) for entry in entries]
+    scalars = [is_scalar(entry) for entry in entries]
     if all(scalars):
         values = tuple(_border(op, f"{name}[{k}]", entry) for k, entry in enumerate(entries))
         return tuple((value, value) for value in values)
     if any(scalars):
-        raise ValueError(f"{op}: {name} mixes ints and pairs: {borders!r}")
+        raise ValueError(f"{op}: {name} mixes ints and pairs: {shown(borders)}")
     pairs = []
     for k, entry in enumerate(entries):
         pair = as_sequence(entry, f"{op}: {name}[{k}]")
@@ -157,89 +204,43 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
 
 def _border(op: str, what: str, value: Any) -> int:
     number = as_integer(value, f"{op}: {what}")
-    if number < 0:
-        raise ValueError(f"{op}: {what} must not be negative, got {number}")
+    if negative(number):
+        raise ValueError(f"{op}: {what} must not be negative, got {shown(number)}")
     return number
 
 
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     """`value` is one of `choices`, or ValueError (TypeError if it is no string)."""
     if not isinstance(value, str):
-        raise TypeError(f"{op}: {name} must be one of {choices}, got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"{op}: {name} must be one of {choices}, got {shown(value)} of type {type(value).__name__}")
     if value not in choices:
-        raise ValueError(f"{op}: {name} must be one of {choices}, got {value!r}")
+        raise ValueError(f"{op}: {name} must be one of {choices}, got {shown(value)}")
 
 
-def blocked_sizes(
-    op: str, shape: Sequence[int], blocks: Sequence[int], dims: Sequence[int], paddings: Sequence[Pair] | None
-) -> tuple[tuple[int, ...], tuple[Pair, ...]]:
-    """Space to batch: (sizes of the blocked dims in the batch tensor, paddings with "auto" worked out)."""
-    if paddings is None:
-        paddings = tuple((0, (-shape[d]) % b) for d, b in zip(dims, blocks, strict=True))
-    sizes = []
-    for d, b, (before, after) in zip(dims, blocks, paddings, strict=True):
-        padded = shape[d] + before + after
-        if padded % b != 0:
-            raise ValueError(
-                f"{op}: dim {d} of size {shape[d]} padded by ({before}, {after}) is {padded}, which is not "
-                f'divisible by its block size {b}; paddings="auto" pads the end as needed'
-            )
-        sizes.append(padded // b)
-    return tuple(sizes), tuple(paddings)
-
-
-def cropped_sizes(
-    op: str, shape: Sequence[int], blocks: Sequence[int], dims: Sequence[int], crops: Sequence[Pair]
-) -> tuple[int, ...]:
-    """Batch to space: sizes of the blocked dims in the space tensor."""
-    sizes = []
-    for d, b, (before, after) in zip(dims, blocks, crops, strict=True):
-        size = shape[d] * b - before - after
-        if size < 0:
-            raise ValueError(
-                f"{op}: crops ({before}, {after}) exceed dim {d}, which has {shape[d]} blocks of {b}, "
-                f"{shape[d] * b} elements in space"
-            )
-        sizes.append(size)
-    return tuple(sizes)
-
-
-def check_divisible_batch(op: str, batch: int, phases: int) -> None:
-    """The batch of a batch tensor holds every phase of every sample."""
-    if batch % phases != 0:
-        raise ValueError(
-            f"{op}: the batch size {batch} is not divisible by the {phases} positions of a block (product of block_shape)"
-        )
-
-
-def space_arguments(
+def normalize(
     op: str,
-    shape: Sequence[int],
+    name: str,
+    ndim: int,
     block_shape: Any,
-    paddings: Any,
+    borders: Any,
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Pair, ...], tuple[int, ...]]:
-    """(blocks, dims, paddings, sizes in the batch tensor) of a call seen from its space tensor, everything checked."""
+) -> Blocking:
+    """All arguments of a call but the tensor, checked, as far as they can be without the sizes.
+
+    >>> normalize("space_to_batch", "paddings", 4, 2, "auto", None, "block_major", "interleaved")[:3]
+    ((2, 2), (2, 3), None)
+
+    Args:
+        op, name: of the operator and of `borders`, for messages.
+        ndim: of the tensor.
+    """
     check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
     check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
-    blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
-    sizes, pairs = blocked_sizes(op, shape, blocks, dims, normalize_borders(op, "paddings", paddings, dims))
-    return blocks, dims, pairs, sizes
-
-
-def batch_arguments(
-    op: str, shape: Sequence[int], block_shape: Any, crops: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Pair, ...], tuple[int, ...]]:
-    """(blocks, dims, crops, sizes in the space tensor) of a call seen from its batch tensor, everything checked."""
-    check_choice(op, "batch_order", batch_order, BATCH_ORDERS)
-    check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
-    blocks, dims = normalize_blocks(op, len(shape), block_shape, spatial_dims)
-    pairs = normalize_borders(op, "crops", crops, dims)
-    assert pairs is not None  # "auto" is refused for crops
-    check_divisible_batch(op, shape[0], math.prod(blocks))
-    return blocks, dims, pairs, cropped_sizes(op, shape, blocks, dims, pairs)
+    blocks, dims = normalize_blocks(op, ndim, block_shape, spatial_dims)
+    pairs = normalize_borders(op, name, borders, dims)
+    return Blocking(blocks, dims, pairs, math.prod(blocks), batch_order, arrangement)
 
 
 def check_int64(op: str, shape: Sequence[int], what: str) -> None:
@@ -248,4 +249,4 @@ def check_int64(op: str, shape: Sequence[int], what: str) -> None:
     for size in shape:
         total *= max(size, 1)
     if total > INT64_MAX:
-        raise ValueError(f"{op}: the {what} shape {tuple(shape)} has more than 2**63 - 1 elements")
+        raise ValueError(f"{op}: the {what} shape {shown(tuple(shape))} has more than 2**63 - 1 elements")

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from . import prepared
 from .arguments import Arrangement, BatchOrder, BlockShape, Borders
-from .geometry import BlockGeometry, batch_geometry, space_geometry
+from .geometry import BlockGeometry
+from .kept_geometries import batch_geometry, space_geometry
 from .llvm_backend import LLVM
 from .memory_order import memory_order
 from .numpy_backend import NUMPY

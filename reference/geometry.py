@@ -3,27 +3,55 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from . import index_maps
 from .arguments import (
+    INT64_MAX,
     Arrangement,
     BatchOrder,
+    Blocking,
     BlockShape,
     Borders,
     Pair,
     as_integer,
     as_sequence,
-    batch_arguments,
     check_int64,
+    is_scalar,
+    normalize,
     normalize_blocks,
     normalize_borders,
-    space_arguments,
+    shown,
 )
+
+ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
+
+
+class SpaceArguments(TypedDict):
+    """Keyword arguments of `space_to_batch`, in normal form."""
+
+    block_shape: tuple[int, ...]
+    paddings: tuple[Pair, ...]
+    spatial_dims: tuple[int, ...]
+    batch_order: BatchOrder
+    arrangement: Arrangement
+
+
+class BatchArguments(TypedDict):
+    """Keyword arguments of `batch_to_space`, in normal form."""
+
+    block_shape: tuple[int, ...]
+    crops: tuple[Pair, ...]
+    spatial_dims: tuple[int, ...]
+    batch_order: BatchOrder
+    arrangement: Arrangement
 
 
 class Axis(NamedTuple):
@@ -81,11 +109,8 @@ class BlockGeometry:
     batch_shape: tuple[int, ...] = field(compare=False)
     samples: int = field(compare=False)  # N
     phases: int = field(compare=False)  # P, the positions of a block
-    axes: tuple[Axis, ...] = field(compare=False)
-    padded: bool = field(compare=False)  # any padding at all
-    empty: bool = field(compare=False)  # no element in space
-    _hash: int = field(compare=False)
-    _prepared: dict = field(compare=False)
+    if TYPE_CHECKING:
+        _prepared: dict[Any, Any]  # whatever callers keep for a geometry; no part of its value
 
     def __init__(
         self,
@@ -99,13 +124,8 @@ class BlockGeometry:
         op: str = "space_to_batch",
     ) -> None:
         shape = _checked_shape(op, shape)
-        blocks, dims, pairs, counts = space_arguments(
-            op, shape, block_shape, paddings, spatial_dims, batch_order, arrangement
-        )
-        batch_shape = [math.prod(blocks) * shape[0], *shape[1:]]
-        for d, count in zip(dims, counts, strict=True):
-            batch_shape[d] = count
-        self._set(op, shape, tuple(batch_shape), blocks, pairs, dims, batch_order, arrangement)
+        blocking = normalize(op, "paddings", len(shape), block_shape, paddings, spatial_dims, batch_order, arrangement)
+        from_space_shape(self, blocking, shape, op)
 
     @classmethod
     def from_batch(
@@ -134,60 +154,74 @@ class BlockGeometry:
             ValueError, TypeError: as `BlockGeometry`; also a batch that P does not divide, and crops beyond the size.
         """
         shape = _checked_shape(op, shape)
-        blocks, dims, pairs, sizes = batch_arguments(
-            op, shape, block_shape, crops, spatial_dims, batch_order, arrangement
-        )
-        space_shape = [shape[0] // math.prod(blocks), *shape[1:]]
-        for d, size in zip(dims, sizes, strict=True):
-            space_shape[d] = size
-        self = cls.__new__(cls)
-        self._set(op, tuple(space_shape), shape, blocks, pairs, dims, batch_order, arrangement)
-        return self
+        blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, batch_order, arrangement)
+        return from_batch_shape(cls.__new__(cls), blocking, shape, op)
 
-    def _set(
-        self,
-        op: str,
-        space_shape: tuple[int, ...],
-        batch_shape: tuple[int, ...],
-        blocks: tuple[int, ...],
-        paddings: tuple[Pair, ...],
-        dims: tuple[int, ...],
-        batch_order: BatchOrder,
-        arrangement: Arrangement,
-    ) -> None:
-        check_int64(op, space_shape, "space")
-        check_int64(op, (math.prod(blocks) * max(space_shape[0], 1), *batch_shape[1:]), "batch")
-        put = self.__dict__.__setitem__  # frozen for everybody else
-        put("space_shape", space_shape)
-        put("batch_shape", batch_shape)
-        put("block_shape", blocks)
-        put("paddings", paddings)
-        put("spatial_dims", dims)
-        put("batch_order", batch_order)
-        put("arrangement", arrangement)
-        put("samples", space_shape[0])
-        put("phases", math.prod(blocks))
-        contiguous = arrangement == "contiguous"
-        put(
-            "axes",
-            tuple(
-                Axis(d, space_shape[d], b, before, after, batch_shape[d], batch_shape[d] if contiguous else b)
-                for d, b, (before, after) in zip(dims, blocks, paddings, strict=True)
-            ),
+    # What needs numbers is worked out when it is asked for: sizes may be symbols.
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The blocked dims, in the order of `block_shape`.
+
+        >>> BlockGeometry((1, 5), (2,), "auto").axes
+        (Axis(dim=1, size=5, block=2, before=0, after=1, blocks=3, extent=2),)
+        """
+        contiguous = self.arrangement == "contiguous"
+        space, batch = self.space_shape, self.batch_shape
+        return tuple(
+            Axis(d, space[d], b, before, after, batch[d], batch[d] if contiguous else b)
+            for d, b, (before, after) in zip(self.spatial_dims, self.block_shape, self.paddings, strict=True)
         )
-        put("empty", 0 in space_shape)
-        put("padded", any(before or after for before, after in paddings))
-        put("_prepared", {})
-        put("_hash", hash((space_shape, blocks, paddings, dims, batch_order, arrangement)))
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether there is any padding.
+
+        >>> BlockGeometry((1, 5), (2,), "auto").padded, BlockGeometry((1, 4), (2,), "auto").padded
+        (True, False)
+        """
+        return any(before or after for before, after in self.paddings)
+
+    @cached_property
+    def empty(self) -> bool:
+        """Whether there is no element in space.
+
+        >>> BlockGeometry((0, 4), (2,)).empty
+        True
+        """
+        return 0 in self.space_shape
+
+    @cached_property
+    def _hash(self) -> int:
+        order = self.batch_order, self.arrangement
+        return hash((self.space_shape, self.block_shape, self.paddings, self.spatial_dims, order))
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = self.space_shape, self.block_shape, self.paddings, self.spatial_dims, self.batch_order, self.arrangement
+        return _again, own
 
     def __repr__(self) -> str:
         return (
             f"BlockGeometry({self.space_shape}, {self.block_shape}, {self.paddings}, spatial_dims={self.spatial_dims}, "
             f"batch_order={self.batch_order!r}, arrangement={self.arrangement!r})"
         )
+
+    def _one_dim(self, k: int, shape: Sequence[int], from_batch: bool) -> BlockGeometry:
+        """The geometry that moves blocked dim `k` alone, of a 4-D tensor in which it is dim 2.
+
+        >>> BlockGeometry((1, 3, 4, 6), (2, 3))._one_dim(1, (1, 12, 6, 1), from_batch=False).batch_shape
+        (3, 12, 2, 1)
+
+        Args:
+            k: index into `block_shape`.
+            shape: of the tensor; its batch tensor if `from_batch`.
+        """
+        block, made = self.block_shape[k], BlockGeometry.__new__(BlockGeometry)
+        blocking = Blocking((block,), (2,), (self.paddings[k],), block, self.batch_order, self.arrangement)
+        return (from_batch_shape if from_batch else from_space_shape)(made, blocking, tuple(shape), "one_dim")
 
     def space_index(self, batch_index: Sequence[int]) -> tuple[int, ...] | None:
         """Where the element at `batch_index` of the batch tensor comes from in space, or None where it is padding.
@@ -262,9 +296,7 @@ class BlockGeometry:
         Returns:
             int64 array of shape `batch_shape`.
         """
-        strides = _row_major_strides(self.space_shape)
-        total, valid = self._batch_grid(self.space_shape, strides)
-        return np.where(valid, total, -1)
+        return index_maps.space_indices(self)
 
     def batch_indices(self) -> npt.NDArray[np.int64]:
         """For every element in space, the flat index of its place in the batch tensor.
@@ -275,11 +307,7 @@ class BlockGeometry:
         Returns:
             int64 array of shape `space_shape`.
         """
-        source = self.space_indices().reshape(-1)
-        places = np.empty(math.prod(self.space_shape), dtype=np.int64)
-        valid = source >= 0
-        places[source[valid]] = np.flatnonzero(valid)
-        return places.reshape(self.space_shape)
+        return index_maps.batch_indices(self)
 
     def valid_mask(self) -> npt.NDArray[np.bool_]:
         """True where the batch tensor holds an element of space, False where it holds padding.
@@ -291,38 +319,7 @@ class BlockGeometry:
         Returns:
             read-only bool array of shape `batch_shape`; dims that are not blocked take no memory.
         """
-        _, valid = self._batch_grid(self.space_shape, (0,) * len(self.space_shape))
-        return np.broadcast_to(valid, self.batch_shape)
-
-    def _batch_grid(
-        self, space_shape: tuple[int, ...], strides: Sequence[int]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """(sum of coordinate * stride, inside?) at every place of the batch tensor, broadcast over what is constant."""
-        ndim = len(space_shape)
-
-        def along(dim: int, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-            return values.reshape([-1 if d == dim else 1 for d in range(ndim)])
-
-        batch = np.arange(self.batch_shape[0])
-        if self.batch_order == "block_major":
-            phase_index, sample = np.divmod(batch, max(self.samples, 1))
-        else:
-            sample, phase_index = np.divmod(batch, self.phases)
-        total = along(0, sample * strides[0])
-        valid = np.ones([self.batch_shape[0] if d == 0 else 1 for d in range(ndim)], dtype=bool)
-        for d in range(1, ndim):
-            if d not in self.spatial_dims and strides[d]:
-                total = total + along(d, np.arange(space_shape[d]) * strides[d])
-        remaining = self.phases
-        for axis in self.axes:
-            remaining //= axis.block
-            phase = along(0, phase_index // remaining % axis.block)
-            i = along(axis.dim, np.arange(axis.blocks))
-            u = i * axis.block + phase if self.arrangement == "interleaved" else phase * axis.blocks + i
-            coordinate = u - axis.before
-            valid = valid & (coordinate >= 0) & (coordinate < axis.size)
-            total = total + coordinate * strides[axis.dim]
-        return total, valid
+        return index_maps.valid_mask(self)
 
     @property
     def divisible(self) -> tuple[bool, ...]:
@@ -334,7 +331,7 @@ class BlockGeometry:
         return tuple(axis.size % axis.block == 0 for axis in self.axes)
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> SpaceArguments:
         """Keyword arguments with which `space_to_batch` makes this geometry, "auto" worked out.
 
         >>> BlockGeometry((2, 3, 5), (2,), "auto").arguments["paddings"]
@@ -349,7 +346,7 @@ class BlockGeometry:
         }
 
     @property
-    def inverse(self) -> dict[str, Any]:
+    def inverse(self) -> BatchArguments:
         """Keyword arguments with which `batch_to_space` undoes `space_to_batch`, padding included.
 
         >>> from spacebatch import reference
@@ -358,13 +355,142 @@ class BlockGeometry:
         >>> reference.batch_to_space(reference.space_to_batch(x, **g.arguments), **g.inverse)
         array([[0, 1, 2, 3, 4]])
         """
-        arguments = self.arguments
-        arguments["crops"] = arguments.pop("paddings")
-        return arguments
+        return {
+            "block_shape": self.block_shape,
+            "crops": self.paddings,
+            "spatial_dims": self.spatial_dims,
+            "batch_order": self.batch_order,
+            "arrangement": self.arrangement,
+        }
+
+    def space_to_batch(self, x: ArrayT, *, pad_value: Any = 0, out: ArrayT | None = None) -> ArrayT:
+        """`space_to_batch` of an array or a tensor of `space_shape`.
+
+        >>> g = BlockGeometry((1, 5), (2,), "auto")
+        >>> g.space_to_batch(np.arange(5)[None], pad_value=-1)
+        array([[ 0,  2,  4],
+               [ 1,  3, -1]])
+
+        Args:
+            x, pad_value, out: as in `spacebatch.space_to_batch`.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        _check_shape("space_to_batch", x, self.space_shape)
+        return _package().space_to_batch(x, **self.arguments, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
+
+    def batch_to_space(self, y: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
+        """`batch_to_space` of an array or a tensor of `batch_shape`.
+
+        >>> BlockGeometry((1, 5), (2,), "auto").batch_to_space(np.array([[0, 2, 4], [1, 3, -1]]))
+        array([[0, 1, 2, 3, 4]])
+
+        Args:
+            y, out: as in `spacebatch.batch_to_space`.
+
+        Raises:
+            ValueError: y has another shape.
+        """
+        _check_shape("batch_to_space", y, self.batch_shape)
+        return _package().batch_to_space(y, **self.inverse, out=out)  # type: ignore[no-any-return]
+
+
+# A new size at every call is an ordinary use: what follows is straight-line code. The sizes may be symbols, which are
+# compared only where a number could be wrong.
+
+
+def from_space_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
+    batch = list(shape)
+    batch[0] *= blocking.phases
+    pairs = blocking.pairs
+    if pairs is None:
+        after = []
+        for d, b in zip(blocking.dims, blocking.blocks):  # noqa: B905
+            # written so that a symbol for the padded size is a multiple of b without a question
+            batch[d] = count = (shape[d] + b - 1) // b
+            after.append((0, count * b - shape[d]))
+        pairs = tuple(after)
+    else:
+        for d, b, (before, behind) in zip(blocking.dims, blocking.blocks, pairs):  # noqa: B905
+            padded = shape[d] + before + behind
+            if padded % b:
+                raise ValueError(
+                    f"{op}: dim {d} of size {shape[d]} padded by {shown((before, behind))} is {shown(padded)}, which is "
+                    f'not divisible by its block size {shown(b)}; paddings="auto" pads the end as needed'
+                )
+            batch[d] = padded // b
+    return _set(self, op, blocking, shape, tuple(batch), pairs)
+
+
+def from_batch_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
+    phases, pairs = blocking.phases, blocking.pairs
+    assert pairs is not None  # "auto" is refused for crops
+    if shape[0] % phases:
+        raise ValueError(
+            f"{op}: the batch size {shape[0]} is not divisible by the {shown(phases)} positions of a block "
+            "(product of block_shape)"
+        )
+    space = list(shape)
+    space[0] //= phases
+    for d, b, (before, after) in zip(blocking.dims, blocking.blocks, pairs):  # noqa: B905
+        space[d] = size = shape[d] * b - before - after
+        if size < 0:
+            raise ValueError(
+                f"{op}: crops {shown((before, after))} exceed dim {d}, which has {shape[d]} blocks of {shown(b)}, "
+                f"{shown(shape[d] * b)} elements in space"
+            )
+    return _set(self, op, blocking, tuple(space), shape, pairs)
+
+
+def _set(
+    self: BlockGeometry,
+    op: str,
+    blocking: Blocking,
+    space_shape: tuple[int, ...],
+    batch_shape: tuple[int, ...],
+    paddings: tuple[Pair, ...],
+) -> BlockGeometry:
+    blocks, dims, _, phases, batch_order, arrangement = blocking
+    own = self.__dict__  # frozen for everybody else
+    own["space_shape"] = space_shape
+    own["batch_shape"] = batch_shape
+    own["block_shape"] = blocks
+    own["paddings"] = paddings
+    own["spatial_dims"] = dims
+    own["batch_order"] = batch_order
+    own["arrangement"] = arrangement
+    own["samples"] = space_shape[0]
+    own["phases"] = phases
+    own["_prepared"] = {}
+    if not (0 < math.prod(space_shape) <= INT64_MAX and 0 < math.prod(batch_shape) <= INT64_MAX):
+        check_int64(op, space_shape, "space")
+        check_int64(op, (phases * max(space_shape[0], 1), *batch_shape[1:]), "batch")
+    return self
+
+
+def _again(
+    shape: Any, block_shape: Any, paddings: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
+) -> BlockGeometry:
+    """A geometry that was pickled or copied."""
+    return BlockGeometry(
+        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
+    )
+
+
+def _check_shape(op: str, x: Any, shape: tuple[int, ...]) -> None:
+    found = getattr(x, "shape", shape)  # anything else is refused by the function
+    if tuple(found) != shape:
+        raise ValueError(f"{op}: the input has shape {tuple(found)}, this geometry has {shape}")
+
+
+def _package() -> Any:
+    """The package, whose import has brought this module in."""
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def required_paddings(
-    input_shape: Sequence[int], block_shape: Sequence[int], base_paddings: Sequence[Sequence[int]] | None = None
+    input_shape: Sequence[int], block_shape: BlockShape, base_paddings: Sequence[Sequence[int]] | None = None
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
     """The paddings that make every size divisible by its block, and the crops that undo what was added for that.
 
@@ -373,29 +499,36 @@ def required_paddings(
 
     Args:
         input_shape: sizes of the blocked dims.
-        block_shape: block sizes, one per size.
+        block_shape: block sizes, one per size, or an int for all of them.
         base_paddings: (before, after) pairs that are wanted in any case; zero by default.
 
     Returns:
         (paddings, crops), one pair per size. The base paddings are in `paddings` and not in `crops`.
 
     Raises:
-        ValueError: lengths that differ, a block below 1, a negative size or padding.
+        ValueError: lengths that differ, a block below 1, a negative size or padding, a padded size or a block that does
+            not fit a signed 64-bit integer.
         TypeError: an entry that is no integer.
 
     Source: TensorFlow's `required_space_to_batch_paddings`.
     """
     op = "required_paddings"
     sizes = _checked_shape(op, input_shape, "input_shape")
-    block_shape = as_sequence(block_shape, f"{op}: block_shape", "a sequence of integers")
-    if len(sizes) != len(block_shape):
-        raise ValueError(f"{op}: input_shape has {len(sizes)} entries and block_shape {len(block_shape)}")
-    blocks, dims = normalize_blocks(op, len(sizes) + 1, block_shape)
+    dims = tuple(range(1, len(sizes) + 1))
+    if not is_scalar(block_shape):
+        block_shape = as_sequence(block_shape, f"{op}: block_shape", "an integer or a sequence of integers")
+        if len(sizes) != len(block_shape):
+            raise ValueError(f"{op}: input_shape has {len(sizes)} entries and block_shape {len(block_shape)}")
+    blocks, _ = normalize_blocks(op, len(sizes) + 1, block_shape, dims)
     base = normalize_borders(op, "base_paddings", 0 if base_paddings is None else base_paddings, dims)
     assert base is not None
     paddings, crops = [], []
-    for size, block, (before, after) in zip(sizes, blocks, base, strict=True):
+    for k, (size, block, (before, after)) in enumerate(zip(sizes, blocks, base, strict=True)):
         extra = -(size + before + after) % block
+        if max(size + before + after + extra, block) > INT64_MAX:
+            raise ValueError(
+                f"{op}: size {shown(size)} padded to whole blocks of {shown(block)} is more than 2**63 - 1 along dim {k}"
+            )
         paddings.append((before, after + extra))
         crops.append((0, extra))
     return tuple(paddings), tuple(crops)
@@ -406,27 +539,5 @@ def _checked_shape(op: str, shape: Sequence[int], name: str = "shape") -> tuple[
     sizes = tuple(as_integer(size, f"{op}: {name}[{d}]") for d, size in enumerate(entries))
     for d, size in enumerate(sizes):
         if size < 0:
-            raise ValueError(f"{op}: {name}[{d}] must not be negative, got {size}")
+            raise ValueError(f"{op}: {name}[{d}] must not be negative, got {shown(size)}")
     return sizes
-
-
-def _row_major_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))
-
-
-from .keyed import keyed
-
-
-@keyed(maxsize=1024)
-def space_geometry(shape: Any, block: Any, paddings: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    return BlockGeometry(shape, block, paddings, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-
-
-@keyed(maxsize=1024)
-def batch_geometry(shape: Any, block: Any, crops: Any, dims: Any, order: Any, arrangement: Any) -> BlockGeometry:
-    make = BlockGeometry.from_batch
-    return make(shape, block, crops, spatial_dims=dims, batch_order=order, arrangement=arrangement)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from .geometry import BlockGeometry
+from .llvm.prepare import prepare
 from .prepared import Answer, Backend, Direction, Layout
 
 
 def _prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
     if source.device not in ("cpu", "numpy"):
         return f"the tensor is on {source.device}, not on the CPU"
-    from .llvm.prepare import prepare
-
     return prepare(direction, geometry, source, result)
 
 

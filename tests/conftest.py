@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +20,10 @@ if not torch.cuda.is_available():
 # A call is computed by the kernel under test, not by what serves until that is compiled.
 os.environ.setdefault("SPACEBATCH_COMPILE", "wait")
 
-import numpy as np
+# Workers and child processes share the compiled kernels of one run; the user's own are neither used nor written.
+if "SPACEBATCH_CACHE_DIR" not in os.environ:
+    os.environ["SPACEBATCH_CACHE_DIR"] = tempfile.mkdtemp(prefix="spacebatch-tests-")
+    atexit.register(shutil.rmtree, os.environ["SPACEBATCH_CACHE_DIR"], ignore_errors=True)
 
 from tests.bits import using
 

@@ -66,6 +66,8 @@ SIGNATURES = {
     "BlockGeometry.batch_indices": "(self)",
     "BlockGeometry.split_batch_stride": "(self, stride)",
     "BlockGeometry.valid_mask": "(self)",
+    "BlockGeometry.space_to_batch": "(self, x, *, pad_value=0, out=None)",
+    "BlockGeometry.batch_to_space": "(self, y, *, out=None)",
     "nn.SpaceToBatch": f"(block_shape, paddings=0, *, {PAD})",
     "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",
     "nn.SpaceToBatch.forward": "(self, x)",
@@ -75,7 +77,7 @@ SIGNATURES = {
     "reference.definition.space_to_batch": "(x, block_shape, paddings=0, *, pad_value=0, **options)",
     "reference.definition.batch_to_space": "(y, block_shape, crops=0, **options)",
 }
-PROPERTIES = ("divisible", "arguments", "inverse")
+PROPERTIES = ("divisible", "arguments", "inverse", "axes", "padded", "empty")
 
 
 def found(path: str) -> Any:

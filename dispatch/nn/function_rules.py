@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..spelling import shown
+from spacebatch.reference.arguments import shown
+
 from .cells import Cells
 from .layer_rules import pad, padding_reason
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from spacebatch.reference.arguments import as_integer, as_sequence, check_choice
-
-from ..spelling import shown
+from spacebatch.reference.arguments import as_integer, as_sequence, check_choice, shown
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from . import object_cache
-from .gentle_import import import_gently
+from .gentle_import import import_gently, load_library
 from .spec import KernelSpec, Spec
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MODES = ("behind", "wait", "off")
 PAUSE = 1e-4  # seconds of sleep, in which another thread gets the interpreter; without it that waits for the switch interval of 5 ms
+
+GRACE = 1e-3  # seconds in which the call that asked goes on with its work
 
 
 class Kernel:
@@ -86,11 +88,12 @@ def ask(kernel: Kernel) -> bool:
 
 def finish(kernel: Kernel, turn: Any = None) -> None:
     """Load a kernel, in this thread; afterwards it has functions or is refused."""
+    how = mode()
     with _one_kernel:
         if kernel.functions is not None or kernel.refused is not None:
             return
         try:
-            kernel.functions = _found(kernel.spec, turn or _turn)
+            kernel.functions = _found(kernel.spec, how, turn or _turn)
         except _AbsentError as reason:
             kernel.refused = str(reason)
         except Exception as error:
@@ -109,10 +112,14 @@ class _AbsentError(Exception):
     """A kernel is not to be had, and that is no fault."""
 
 
-def _found(spec: KernelSpec, turn: Any) -> Functions:
+def _found(spec: KernelSpec, how: str, turn: Any) -> Functions:
     pause = _pause if turn is _polite_turn else _no_pause
     with turn():
-        engine = import_gently(f"{__package__}.engine", pause)
+        try:
+            load_library()
+            engine = import_gently(f"{__package__}.engine", pause)
+        except (ImportError, OSError) as error:
+            raise _AbsentError(f"llvmlite cannot be loaded: {error}") from error
     with turn():
         reason = engine.missing()
         if reason is not None:
@@ -126,8 +133,10 @@ def _found(spec: KernelSpec, turn: Any) -> Functions:
         with turn(), contextlib.suppress(RuntimeError):  # it is no object file: compiled and replaced
             found: Functions = engine.loaded(code)
             return found
-    if mode() == "off":
+    if how == "off":
         raise _AbsentError("SPACEBATCH_COMPILE is off, and its kernel is not on disk")
+    with turn():
+        import_gently(f"{__package__}.kernel", pause)
     code = engine.object_code(spec, engine.vector_bytes(), pause, turn)
     with turn():
         found = engine.loaded(code)
@@ -175,10 +184,11 @@ def _started() -> bool:
 def _work(queue: SimpleQueue[Kernel]) -> None:
     while True:
         kernel = queue.get()
+        time.sleep(GRACE)
         try:
             finish(kernel, _polite_turn)
-        except Warning:  # where warnings are errors
-            continue
+        except Exception:  # a warning where these are errors, or the mode has changed: the next question tells
+            kernel.asked = False
 
 
 def _before_fork() -> None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import llvmlite
 import llvmlite.binding as llvm
 
-from .kernel import source_text
 from .spec import KernelSpec
 
 _POINTERS = (ctypes.c_void_p,) * 3
@@ -99,6 +98,8 @@ def object_code(
         pause: called now and then while the text is written. turn: entered around each part.
     """
     with turn():
+        from .kernel import source_text  # which code from disk does without
+
         text = source_text(spec, vector, pause)
     with turn():
         machine = _machine()
@@ -143,6 +144,8 @@ def assembly(spec: KernelSpec, vector: int, triple: str, cpu: str = "", features
     Raises:
         RuntimeError: this LLVM does not know the triple.
     """
+    from .kernel import source_text
+
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)

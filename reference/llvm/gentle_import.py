@@ -30,10 +30,9 @@ class _Pausing(MetaPathFinder):
 
 
 def import_gently(name: str, pause: Callable[[], object]) -> Any:
-    """The module of this name, which imports llvmlite; `pause` lets others have the interpreter for a moment."""
+    """The module of this name; `pause` lets others have the interpreter for a moment."""
     if name in sys.modules:
         return importlib.import_module(name)
-    _load_library()
     pausing = _Pausing(pause)
     sys.meta_path.insert(0, pausing)
     try:
@@ -42,8 +41,10 @@ def import_gently(name: str, pause: Callable[[], object]) -> Any:
         sys.meta_path.remove(pausing)
 
 
-def _load_library() -> None:
+def load_library() -> None:
     """Load LLVM's library with the interpreter's lock given away; llvmlite then finds it loaded."""
+    if "llvmlite.binding" in sys.modules:
+        return
     found = importlib.util.find_spec("llvmlite")
     suffix = {"linux": ".so", "darwin": ".dylib"}.get(sys.platform)
     if found is None or not found.submodule_search_locations or suffix is None:

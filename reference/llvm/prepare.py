@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import math
-import re
 import sys
 from functools import lru_cache
 from struct import Struct
@@ -24,7 +23,6 @@ from .plan import plan_of
 if TYPE_CHECKING:
     from .engine import Functions
 
-OLDEST_LLVMLITE = (0, 45)
 NUMBERS = "biufcmM"  # kinds of NumPy's dtypes that are nothing but their bits
 
 # Bytes read and written, of float32 in blocks of 2 and 4 on 2 cores of an AMD EPYC. Below SHORT_BYTES a call keeps the interpreter's
@@ -32,7 +30,7 @@ NUMBERS = "biufcmM"  # kinds of NumPy's dtypes that are nothing but their bits
 # and 16 by two of PyTorch's, half of that 11 and 9.7, 4 MiB 84 and 54; threads of our own, which have to be woken, take 30 and 63.
 SHORT_BYTES = 1 << 16
 SHARED_BYTES = 1 << 20
-SHARED_BYTES_OF_OUR_OWN = 6 << 20
+SHARED_BYTES_OF_OUR_OWN = 4 << 20
 CHUNK_BYTES = 1 << 17  # what the last thread may be late by
 # Of a result that was there before, which non-temporal stores write: 64 MiB take 2.2 ms instead of 2.8 and 256 MiB 9.6 instead of 12.7,
 # but 16 MiB, which stay in the cache, 0.39 instead of 0.35. New memory was just zeroed through the cache by the operating system, and
@@ -91,17 +89,10 @@ _SIZES = frozenset((1, 2, 4, 8, 16))
 
 @lru_cache(maxsize=1)
 def missing() -> str | None:
-    """None where llvmlite is installed and new enough, which is found without loading it, else why it does not serve."""
+    """None where llvmlite is installed, which is found without loading it, else why it does not serve."""
     if importlib.util.find_spec("llvmlite") is None:
         return "llvmlite is not installed"
-    try:
-        from llvmlite import __version__ as version
-    except Exception as error:
-        return f"llvmlite cannot be loaded: {error}"
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_LLVMLITE:
-        return f"llvmlite is {version}, and {'.'.join(map(str, OLDEST_LLVMLITE))} or later is needed"
-    return None
+    return None  # whether it is new enough is found by the thread that loads it
 
 
 @lru_cache(maxsize=64)

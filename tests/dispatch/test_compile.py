@@ -93,6 +93,58 @@ def test_dynamic_backward_and_auto() -> None:
         assert same(*(torch.autograd.grad(y, x, torch.ones_like(y))[0] for y in (found, expected)))
 
 
+def test_one_graph_for_a_geometry_of_any_sizes() -> None:
+    graphs = 0
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        nonlocal graphs
+        graphs += 1
+        return graph.forward
+
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        g = spacebatch.BlockGeometry(x.shape, (2, 3), "auto", batch_order="batch_major")
+        y = spacebatch.space_to_batch(x, **g.arguments)
+        return y, spacebatch.batch_to_space(y * 2, **g.inverse)
+
+    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend=count)
+    for shape in ((2, 3, 4, 6), (3, 3, 5, 7), (7, 3, 9, 6), (5, 3, 8, 16)):
+        x = torch.randn(shape)
+        for found, expected in zip(compiled(x), function(x), strict=True):
+            assert same(found, expected)
+    assert graphs == 1
+
+
+class Network(torch.nn.Module):
+    """What a convolution keeps for its gradient is what `space_to_batch` or `batch_to_space` made."""
+
+    def __init__(self, border: int) -> None:
+        super().__init__()
+        self.border = border
+        self.layers = torch.nn.ModuleList(torch.nn.Conv2d(a, b, 3, padding=1) for a, b in ((2, 3), (3, 2), (2, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, third = self.layers
+        y = spacebatch.space_to_batch(first(x), 2, self.border)
+        return third(spacebatch.batch_to_space(second(y), 2, self.border)).mean()
+
+
+@pytest.mark.parametrize(
+    ("border", "dtype", "layout"),
+    [(0, torch.float32, torch.channels_last), (1, torch.bfloat16, torch.contiguous_format)],
+    ids=["float32-channels_last", "padded-bfloat16"],
+)
+def test_convolutions_are_trained_at_every_size(border: int, dtype: torch.dtype, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    network = Network(border).to(dtype)
+    compiled = torch.compile(network)
+    for shape in ((2, 2, 8, 6), (2, 2, 12, 10), (2, 2, 18, 4)):
+        x = torch.randn(shape, dtype=dtype).to(memory_format=layout)
+        found, expected = (torch.autograd.grad(f(x), list(network.parameters())) for f in (compiled, network))
+        for a, b in zip(found, expected, strict=True):  # sums come in another order
+            scale = float(b.abs().max())
+            torch.testing.assert_close(a, b, rtol=0, atol=scale * (0.05 if dtype is torch.bfloat16 else 1e-4))
+
+
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_inductor(dynamic: bool) -> None:
     """Compiled to native code; only moves and exact arithmetic, so the bits are the same."""

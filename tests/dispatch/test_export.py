@@ -55,6 +55,46 @@ def test_dynamic_dims(strict: bool) -> None:
         assert "spacebatch" not in str(node.target)
 
 
+class Auto(torch.nn.Module):
+    """Padded up to whole blocks and back, as a geometry of the sizes says or, without the way back, as the argument does."""
+
+    def __init__(self, geometry: bool, block: Any = (2, 3), **options: Any) -> None:
+        super().__init__()
+        self.geometry, self.block, self.options = geometry, block, options
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if not self.geometry:
+            return (spacebatch.space_to_batch(x, self.block, "auto", pad_value=-1, **self.options),)
+        g = spacebatch.BlockGeometry(x.shape, self.block, "auto", **self.options)
+        y = spacebatch.space_to_batch(x, pad_value=-1, **g.arguments)
+        return y, spacebatch.batch_to_space(y.relu(), **g.inverse)
+
+
+OPEN: dict[str, Any] = {
+    "auto": {"x": {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}},
+    # two blocks or more: PyTorch's views of symbolic sizes tell 1 from the others
+    "named": {"x": {0: Dim("n", min=2, max=64), 2: Dim("h", min=3, max=256), 3: Dim("w", min=4, max=256)}},
+}
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["nonstrict", "strict"])
+@pytest.mark.parametrize(
+    ("shapes", "geometry"),  # PyTorch's views do not prove what they guard on for the way back and named dims
+    [("auto", False), ("auto", True), ("named", False)],
+    ids=["auto-argument", "auto-geometry", "named-argument"],
+)
+@pytest.mark.parametrize("first", [(2, 3, 4, 6), (2, 3, 5, 7)], ids=["divides", "does-not"])
+def test_every_size_is_padded_to_whole_blocks(
+    strict: bool, shapes: str, geometry: bool, first: tuple[int, ...]
+) -> None:
+    """From an example that divides and from one that does not."""
+    network = Auto(geometry, arrangement="contiguous" if strict else "interleaved")
+    program = torch.export.export(network, (torch.randn(first),), dynamic_shapes=OPEN[shapes], strict=strict).module()
+    for shape in ((2, 3, 4, 6), (5, 3, 5, 6), (3, 3, 8, 7), (2, 3, 33, 65)):
+        x = torch.randn(shape)
+        equal(program(x), network(x))
+
+
 def test_static_shapes() -> None:
     network = Network(3, ((1, 2), (0, 1)), arrangement="contiguous")
     x = torch.randn(2, 1, 3, 5)
@@ -78,9 +118,16 @@ OPTIONS = [
     for order, arrangement in itertools.product(("block_major", "batch_major"), ("interleaved", "contiguous"))
 ]
 # name: (network, input, dims that may change, other shapes)
-ONNX: dict[str, tuple[Network, tuple[int, ...], Any, tuple[tuple[int, ...], ...]]] = {
+ONNX: dict[str, tuple[torch.nn.Module, tuple[int, ...], Any, tuple[tuple[int, ...], ...]]] = {
     "static": (Network(), (2, 3, 4, 6), None, ()),
     "dynamic": (Network(), (3, 4, 6, 8), dynamic(), SHAPES[:2]),
+    "auto": (Auto(True), (3, 4, 6, 8), OPEN["auto"], ((2, 4, 7, 9), (5, 4, 4, 6), (2, 4, 3, 5))),
+    "auto-3d": (
+        Auto(True, (2, 1, 3), spatial_dims=(4, 2, 3)),
+        (2, 2, 3, 3, 4),
+        {"x": {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO, 4: Dim.AUTO}},
+        ((3, 2, 4, 6, 5), (2, 2, 3, 4, 4)),
+    ),
     **{
         f"3d-{'-'.join(options.values())}": (
             Network((2, 1, 3), ((1, 1), (0, 0), (1, 2)), spatial_dims=(4, 2, 3), **options),

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import spacebatch
-from spacebatch import routes
+from spacebatch import aten
 from tests.bits import random_tensor, same
 from tests.cases import Case, each_case, each_of, each_option
 
@@ -22,11 +22,11 @@ FEW = ("2d_blocks_differ", "asymmetric_border", "dims_unordered_padded", "no_sam
 
 
 def call(x: torch.Tensor, case: Case, options: dict[str, Any]) -> torch.Tensor:
-    return OPS.space_to_batch(x, *routes.operator_arguments(case.geometry(**options), 3))
+    return OPS.space_to_batch(x, *aten.operator_arguments(case.geometry(**options), 3))
 
 
 def call_back(y: torch.Tensor, case: Case, options: dict[str, Any]) -> torch.Tensor:
-    return OPS.batch_to_space(y, *routes.operator_arguments(case.geometry(**options)))
+    return OPS.batch_to_space(y, *aten.operator_arguments(case.geometry(**options)))
 
 
 @each_case
@@ -49,7 +49,7 @@ def test_opcheck(case: Case, requires_grad: bool, layout: str) -> None:
     ):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         x = x.transpose(-1, -2).contiguous().transpose(-1, -2) if layout == "transposed" else x
-        arguments = routes.operator_arguments(geometry, *pad)
+        arguments = aten.operator_arguments(geometry, *pad)
         assert set(torch.library.opcheck(op, (x.requires_grad_(requires_grad), *arguments)).values()) == {"SUCCESS"}
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,9 @@ import torch
 
 import spacebatch
 from spacebatch import BlockGeometry, required_paddings
-from spacebatch.reference import definition
+from spacebatch.reference import definition, kept_geometries
+from spacebatch.reference.geometry import BatchArguments, SpaceArguments
+from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
 from tests.cases import Case, each_case, each_option, elements
 
 
@@ -101,6 +106,73 @@ def test_copies() -> None:
         assert made == g
         assert hash(made) == hash(g)
         assert made.axes == g.axes
+        assert repr(made) == repr(g)
+
+
+def test_what_is_kept_for_a_geometry_is_no_part_of_it() -> None:
+    g, other = BlockGeometry((1, 3, 5, 5), 2, "auto"), BlockGeometry((1, 3, 5, 5), 2, "auto")
+    g._prepared["call"] = lambda: None  # cannot be pickled
+    assert (g, hash(g), repr(g)) == (other, hash(other), repr(other))
+    assert not other._prepared
+    assert "call" not in pickle.loads(pickle.dumps(g))._prepared
+    assert "_prepared" not in dataclasses.asdict(g)
+
+
+WORDS = "block_major", "interleaved"
+BOTH = pytest.mark.parametrize("make", [space_geometry, batch_geometry])
+
+
+@BOTH
+def test_geometries_are_kept_by_shape_and_arguments(make: Any) -> None:
+    kept = make((4, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, *WORDS)
+    assert make(torch.Size((4, 3, 8, 8)), (2, 2), ((1, 1), (0, 0)), None, *WORDS) is kept
+    assert type(kept.space_shape) is tuple
+    for given in (
+        ([2, 2], [[1, 1], [0, 0]], None),
+        (np.array([2, 2]), ((np.int64(1), 1), np.array([0, 0])), (torch.tensor(2), 3)),
+        (iter((2, 2)), iter(((1, 1), (0, 0))), iter((2, 3))),
+    ):
+        assert make((4, 3, 8, 8), *given, *WORDS) == kept
+    assert make((8, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, *WORDS) != kept
+    assert make((4, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, "batch_major", "interleaved") != kept
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "wrong", [True, 1.0, (True, 1), (1, 1.0), [1, True], ((1, True),) * 2, b"\x01", (b"\x01", b"\x01")], ids=repr
+)
+def test_what_equals_kept_arguments_is_still_refused(make: Any, wrong: Any) -> None:
+    for blocks in (1, (1, 1), (np.array(1, np.uint8), 1)):
+        for borders in (1, (1, 1), ((1, 1), (1, 1)), (np.array(1, np.uint8), 1)):
+            make((4, 3, 8, 8), blocks, borders, (1, 2), *WORDS)
+    for arguments in ((wrong, 1, (1, 2)), (1, wrong, (1, 2)), ((1, 1), wrong, (1, 2))):
+        with pytest.raises(TypeError, match=r"must be an integer"):
+            make((4, 3, 8, 8), *arguments, *WORDS)
+
+
+@BOTH
+def test_not_every_geometry_is_kept(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = kept_geometries._met_space if make is space_geometry else kept_geometries._met_batch
+    monkeypatch.setattr(kept_geometries, "MOST_MET", 8)
+    for size in range(100):
+        assert make((4, size, 8, 8), 2, 0, None, *WORDS).space_shape[1] == size
+        assert len(kept) <= 8
+
+
+@BOTH
+def test_arrays_that_change_are_read_again(make: Any) -> None:
+    blocks = np.array([1, 2])
+    assert make((4, 3, 8, 8), blocks, 0, None, *WORDS).block_shape == (1, 2)
+    blocks[0] = 2
+    assert make((4, 3, 8, 8), blocks, 0, None, *WORDS).block_shape == (2, 2)
+
+
+def test_messages_of_kept_geometries_name_the_operator() -> None:
+    space_geometry((4, 3, 8, 8), 2, 0, None, *WORDS)
+    with pytest.raises(ValueError, match=r"^mine: dim 2 of size 8"):
+        space_geometry((4, 3, 8, 8), 3, 0, None, *WORDS, op="mine")
+    with pytest.raises(ValueError, match=r"^mine: the batch size 4"):
+        batch_geometry((4, 3, 8, 8), 3, 0, None, *WORDS, op="mine")
 
 
 EQUIVALENT = {
@@ -178,3 +250,48 @@ def test_required_paddings() -> None:
             (padding,), (crop,) = required_paddings((size,), (block,), ((2, 1),))
             y = spacebatch.space_to_batch(np.arange(size)[None], (block,), (padding,))
             assert spacebatch.batch_to_space(y, (block,), (crop,)).shape == (1, size + 3)
+    assert required_paddings((5, 8), 4) == required_paddings((5, 8), (4, 4))
+    assert required_paddings((5,), np.int64(2)) == (((0, 1),), ((0, 1),))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_the_operators_of_a_geometry(kind: Any) -> None:
+    g = BlockGeometry((1, 3, 5, 5), (2, 3), ((1, 0), (0, 1)), batch_order="batch_major", arrangement="contiguous")
+    x = kind(np.arange(75, dtype=np.int32).reshape(1, 3, 5, 5))
+    y = g.space_to_batch(x, pad_value=-1)
+    assert type(y) is type(x)
+    assert np.array_equal(y, spacebatch.space_to_batch(x, **g.arguments, pad_value=-1))
+    assert np.array_equal(g.batch_to_space(y), x)
+    out, back = kind(np.zeros_like(np.asarray(y))), kind(np.zeros_like(np.asarray(x)))
+    assert g.space_to_batch(x, pad_value=-1, out=out) is out
+    assert g.batch_to_space(y, out=back) is back
+    assert np.array_equal(out, y)
+    assert np.array_equal(back, x)
+    with pytest.raises(
+        ValueError, match=r"^space_to_batch: the input has shape \(6, .*, this geometry has \(1, 3, 5, 5\)"
+    ):
+        g.space_to_batch(y)
+    with pytest.raises(
+        ValueError, match=r"^batch_to_space: the input has shape \(1, 3, 5, 5\), this geometry has \(6,"
+    ):
+        g.batch_to_space(x)
+    with pytest.raises(TypeError, match=r"^space_to_batch: the input must be"):
+        g.space_to_batch([1, 2])
+
+
+def test_the_operators_of_a_geometry_on_arrays_need_no_torch() -> None:
+    code = """if True:
+        import sys, numpy as np
+        from spacebatch import BlockGeometry
+        g = BlockGeometry((1, 5), (2,), "auto")
+        print(g.batch_to_space(g.space_to_batch(np.arange(5)[None])), "torch" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "[[0 1 2 3 4]] False\n"
+
+
+@pytest.mark.parametrize("op", ["space_to_batch", "batch_to_space"])
+def test_arguments_are_typed_as_the_functions_are(op: str) -> None:
+    typed = SpaceArguments if op == "space_to_batch" else BatchArguments
+    g = BlockGeometry((1, 4), (2,))
+    assert set(typed.__annotations__) == set(g.arguments if op == "space_to_batch" else g.inverse)
+    assert set(typed.__annotations__) <= set(inspect.signature(getattr(spacebatch, op)).parameters)

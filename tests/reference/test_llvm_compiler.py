@@ -101,6 +101,8 @@ def test_a_mode_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(found, Call)
     with pytest.raises(ValueError, match=r"^SPACEBATCH_COMPILE: 'never' is none of behind, wait, off$"):
         found.ready()
+    with pytest.raises(ValueError, match="SPACEBATCH_COMPILE"):
+        right(found)
 
 
 @pytest.mark.parametrize("mode", ["behind", "wait"])
@@ -128,6 +130,19 @@ def test_a_kernel_that_cannot_be_compiled_is_told_once(mode: str, monkeypatch: p
     ]
     with pytest.raises(RuntimeError, match="no registers left"):
         right(found)
+
+
+def test_an_llvmlite_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("its library is not there")
+
+    monkeypatch.setattr(compiler, "import_gently", fails)
+    found = call()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match=r"^llvmlite cannot be loaded: its library is not there$"):
+            right(found)
+    assert call() == "llvmlite cannot be loaded: its library is not there"
 
 
 def test_a_damaged_file_is_replaced(nothing_compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,27 +362,40 @@ for block in range(2, 17):
     assert done.stdout in ("True\n", "not ready\n")
 
 
-def test_exit_and_calls_that_wait() -> None:
-    """A call at the very end, when nothing is compiled behind any more, compiles for itself."""
+def test_exit_waits_for_llvm_and_then_nothing_is_begun() -> None:
+    """But a call at the very end, which waits, compiles for itself."""
     program = """
 import atexit
-from spacebatch.reference.llvm import compiler
+from spacebatch.reference.llvm import compiler, engine  # else llvmlite would not notice the exit
 atexit.unregister(compiler._at_exit)
+work = []
+
+def slow():
+    work.append("begun")
+    time.sleep(0.3)
+    work.append("done")
 
 def late():
+    print(*work)
+    time.sleep(0.1)
+    compiler.load_library = lambda: None
     x, y = np.arange(8, dtype="f4").reshape(1, -1), np.empty((2, 4), "f4")
     layouts = (Layout(strides, 4, np.dtype("f4"), "numpy", True) for strides in ((8, 1), (4, 1)))
     prepare("space_to_batch", BlockGeometry((1, 8), (2,)), *layouts)(x, y, b"")
-    print(y.tolist())
+    print(y.tolist(), *work, [block for block, found in calls.items() if found.ready()])
 
 atexit.register(late)
 atexit.register(compiler._at_exit)
-for block in range(3, 17):
-    call(block).ready()
+compiler.load_library = slow
+calls = {block: call(block) for block in range(3, 17)}
+for found in calls.values():
+    found.ready()
+while not work:
+    time.sleep(0.001)
 """
     done = ran(program)
     assert succeeded(done)
-    assert done.stdout == "[[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]]\n"
+    assert done.stdout == "begun done\n[[0.0, 2.0, 4.0, 6.0], [1.0, 3.0, 5.0, 7.0]] begun done []\n"
 
 
 def test_llvm_is_imported_by_the_thread() -> None:

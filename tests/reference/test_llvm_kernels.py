@@ -36,7 +36,7 @@ class Row(NamedTuple):
     options: dict[str, str] = {}  # noqa: RUF012 - never written to
 
 
-WINDOWS = {"arrangement": "contiguous", "batch_order": "batch_major"}
+CONTIGUOUS = {"arrangement": "contiguous", "batch_order": "batch_major"}
 ROWS = {
     # as many positions as fill vectors, with a rest, in less than a vector, in one position
     "deinterleave": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0))),
@@ -48,7 +48,7 @@ ROWS = {
     "deinterleave_within_a_block": Row((1, 2, 2), (5,), ((1, 7),)),
     "deinterleave_of_one_row": Row((1, 40_000), (2,), ((0, 0),)),  # in stretches
     "deinterleave_of_one_row_in_a_border": Row((1, 39_996), (3,), ((1, 2),)),
-    # blocks beyond the lanes: transpose, and what is left of them
+    # blocks too large to deinterleave: transposed tiles, and what is left of them
     "tiles": Row((2, 2, 17 * 40), (17,), ((0, 0),)),
     "tiles_in_a_border": Row((1, 2, 64 * 3 - 5), (64,), ((3, 2),)),
     "tiles_of_one_row": Row((1, 20 * 900), (20,), ((0, 0),)),
@@ -56,17 +56,17 @@ ROWS = {
     "transpose": Row((1, 37, 24), (24,), ((0, 0),)),
     "transpose_in_a_border": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1))),
     "transpose_of_few": Row((1, 5, 3), (3,), ((0, 0),)),
-    # channels last: runs of one to many words, known and unknown to the kernel
+    # channels last: segments of one to many words, known and unknown to the kernel
     "strided_segments": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1)),
     "strided_segments_of_3": Row((1, 3, 8, 6), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
     "strided_segments_of_many": Row((1, 301, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
     "strided_segments_in_a_border": Row((2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1)),
     "strided_segments_within_a_block": Row((1, 5, 2), (5,), ((1, 7),), (0, 2, 1)),
     # neighbours on both sides
-    "contiguous_segments": Row((2, 3, 6, 14), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
-    "contiguous_segments_in_a_border": Row((1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, WINDOWS),
-    "contiguous_segments_of_pixels": Row((2, 24, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), WINDOWS),
-    "contiguous_segments_of_pixels_in_a_border": Row((1, 3, 5, 4), (3, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), WINDOWS),
+    "contiguous_segments": Row((2, 3, 6, 14), (2, 2), ((0, 0), (0, 0)), None, CONTIGUOUS),
+    "contiguous_segments_in_a_border": Row((1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, CONTIGUOUS),
+    "contiguous_segments_of_pixels": Row((2, 24, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), CONTIGUOUS),
+    "contiguous_segments_of_pixels_in_a_border": Row((1, 3, 5, 4), (3, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), CONTIGUOUS),
     "rows_untouched": Row((2, 4, 37), (2,), ((0, 0),)),  # see `dims`
     "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4))),
     "ones": Row((2, 3, 4), (1,), ((0, 0),)),
@@ -173,7 +173,7 @@ def test_machine_code_of_non_temporal_stores(name: str) -> None:
     row = {
         "deinterleave": Row((1, 16, 8, 256), (2, 2), ((0, 0), (0, 0))),
         "strided_segments": Row((1, 64, 4, 4), (2, 2), ((0, 0), (0, 0)), (0, 2, 3, 1)),
-        "contiguous_segments": Row((1, 16, 4, 256), (2, 2), ((0, 0), (0, 0)), None, WINDOWS),
+        "contiguous_segments": Row((1, 16, 4, 256), (2, 2), ((0, 0), (0, 0)), None, CONTIGUOUS),
     }[name]
     geometry = geometry_of(name, row)
     order = row.order or range(4)

@@ -1,0 +1,129 @@
+"""Geometries by arguments and shape, kept for the next call with the same ones.
+
+A call that is repeated with the same objects is one look-up in a dictionary. Else the arguments become a key under which nothing
+else is found: True is not 1, and 1.0 is not 1.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from .arguments import Blocking, normalize
+from .geometry import BlockGeometry, from_batch_shape, from_space_shape
+
+MOST_MET = 1024
+_Met: TypeAlias = "dict[Any, tuple[BlockGeometry, Any, Any, Any]]"
+_met_space: _Met = {}  # what a call meets when it is repeated with the same objects
+_met_batch: _Met = {}
+
+
+def space_geometry(
+    shape: Sequence[int],
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str = "space_to_batch",
+) -> BlockGeometry:
+    """`BlockGeometry(shape, …)` of a tensor, kept for the next call with the same shape and arguments.
+
+    >>> space_geometry((1, 4), 2, 0, 1, "block_major", "interleaved").batch_shape
+    (2, 2)
+
+    Args:
+        shape: of a tensor or an array, not checked; symbolic sizes are not kept.
+        block_shape, paddings, spatial_dims, batch_order, arrangement: see `BlockGeometry`; kept if they are made of
+            Python's own ints, strings, tuples and lists.
+        op: what messages call the operator.
+    """
+    key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
+    try:
+        found = _met_space.get(key)
+        # 1 equals True: only the very objects that were checked before are known to be right
+        if found and found[1] is block_shape and found[2] is paddings and found[3] is spatial_dims:
+            return found[0]
+        geometry = _kept_space(shape, key_of(block_shape, paddings, spatial_dims, batch_order, arrangement, op))
+        if len(_met_space) >= MOST_MET:
+            _met_space.clear()
+        _met_space[key] = geometry, block_shape, paddings, spatial_dims
+        return geometry
+    except (TypeError, ValueError):
+        pass  # nothing to keep it by, or a mistake, which is named below
+    return BlockGeometry(
+        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
+    )
+
+
+def batch_geometry(
+    shape: Sequence[int],
+    block_shape: Any,
+    crops: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str = "batch_to_space",
+) -> BlockGeometry:
+    """`BlockGeometry.from_batch(shape, …)` of a tensor, likewise.
+
+    >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
+    (1, 4)
+    """
+    key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
+    try:
+        found = _met_batch.get(key)
+        # 1 equals True: only the very objects that were checked before are known to be right
+        if found and found[1] is block_shape and found[2] is crops and found[3] is spatial_dims:
+            return found[0]
+        geometry = _kept_batch(shape, key_of(block_shape, crops, spatial_dims, batch_order, arrangement, op))
+        if len(_met_batch) >= MOST_MET:
+            _met_batch.clear()
+        _met_batch[key] = geometry, block_shape, crops, spatial_dims
+        return geometry
+    except (TypeError, ValueError):
+        pass
+    return BlockGeometry.from_batch(
+        shape, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
+    )
+
+
+@lru_cache(maxsize=1024)
+def _kept_space(shape: Sequence[int], key: bytes) -> BlockGeometry:
+    blocking, op = _kept_blocking("paddings", len(shape), key)
+    return from_space_shape(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
+
+
+@lru_cache(maxsize=1024)
+def _kept_batch(shape: Sequence[int], key: bytes) -> BlockGeometry:
+    blocking, op = _kept_blocking("crops", len(shape), key)
+    return from_batch_shape(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
+
+
+@lru_cache(maxsize=1024)
+def _kept_blocking(name: str, ndim: int, key: bytes) -> tuple[Blocking, str]:
+    *arguments, op = arguments_of(key)
+    return normalize(op, name, ndim, *arguments), op
+
+
+def key_of(*arguments: Any) -> bytes:
+    """The arguments as bytes: in C, and by type as well as by value, which no hash of them is.
+
+    >>> key_of((1, 2), 0) == key_of((True, 2), 0)
+    False
+
+    Raises:
+        ValueError: an argument that is made of anything but Python's own types and buffers.
+    """
+    return marshal.dumps(arguments, 2)  # later versions write references, which depend on more than the values
+
+
+def arguments_of(key: bytes) -> Any:
+    """What `key_of` was given; arrays have become bytes, which no argument of a geometry may be.
+
+    >>> arguments_of(key_of((1, 2), "auto"))
+    ((1, 2), 'auto')
+    """
+    return marshal.loads(key)
