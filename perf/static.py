@@ -213,12 +213,15 @@ def _read_amd(kernel: Any) -> tuple[int, int, int, int, int]:
     return widest("load"), widest("store"), instructions, registers, spills
 
 
-def reports(targets: Iterable[str], element_sizes: Sequence[int], every_family: bool = False) -> Iterator[Report]:
-    """Every case, both directions, compiled for each target and element size, one by one.
+def reports(
+    targets: Iterable[str], element_sizes: Sequence[int], every_family: bool = False, names: Sequence[str] = ()
+) -> Iterator[Report]:
+    """Every case, or those of the names given, both directions, compiled for each target and element size, one by one.
 
     Of the families that apply, the one that is taken, or every one.
     """
-    for target, case, direction, element_bytes in itertools.product(targets, CASES, DIRECTIONS, element_sizes):
+    cases = [case for case in CASES if not names or case.name in names]
+    for target, case, direction, element_bytes in itertools.product(targets, cases, DIRECTIONS, element_sizes):
         plans = case.plans(direction, element_bytes)
         for plan in plans if every_family else plans[:1]:
             yield report(case, direction, element_bytes, target, plan)
@@ -247,6 +250,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m spacebatch.perf static`."""
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default: sm_90; repeatable")
     parser.add_argument("--bytes", action="append", type=int, choices=[1, 2, 4, 8, 16], help="default: all; repeatable")
+    parser.add_argument(
+        "--case", action="append", choices=[case.name for case in CASES], help="default: all; repeatable"
+    )
     parser.add_argument("--families", action="store_true", help="every family that applies, not only the one taken")
     parser.add_argument("--json", type=Path, help="write the reports to this file as well")
 
@@ -255,7 +261,8 @@ def main(options: argparse.Namespace) -> int:
     """Print the table; the exit status."""
     import triton
 
-    rows = list(reports(options.target or ["sm_90"], options.bytes or [1, 2, 4, 8, 16], options.families))
+    sizes = options.bytes or [1, 2, 4, 8, 16]
+    rows = list(reports(options.target or ["sm_90"], sizes, options.families, options.case or ()))
     print(table(rows))
     if options.json:
         write_json({"triton": triton.__version__, "reports": [asdict(row) for row in rows]}, options.json)

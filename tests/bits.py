@@ -14,7 +14,7 @@ from spacebatch.reference import definition
 
 def raw(x: torch.Tensor) -> np.ndarray:
     """The elements of x as opaque bytes of the same width: no dtype of PyTorch is too exotic."""
-    plain = x.detach().resolve_conj().resolve_neg().contiguous()
+    plain = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
     data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
     return np.frombuffer(data, dtype=f"V{plain.element_size()}").reshape(tuple(plain.shape))
 
@@ -33,15 +33,17 @@ def same(actual: Any, expected: Any) -> bool:
     return actual.tobytes() == expected.tobytes()
 
 
-def define_batch(x: torch.Tensor, *args: Any, pad_value: Any = 0, **options: Any) -> np.ndarray:
-    """The raw bits of space_to_batch(x, …) by its definition."""
+def define_batch(x: Any, *args: Any, pad_value: Any = 0, **options: Any) -> np.ndarray:
+    """space_to_batch(x, …) by its definition: of an array, or of the raw bits of a tensor."""
+    if isinstance(x, np.ndarray):
+        return definition.space_to_batch(x, *args, pad_value=pad_value, **options)
     pad = raw(torch.full((), pad_value, dtype=x.dtype))[()]
     return definition.space_to_batch(raw(x), *args, pad_value=pad, **options)
 
 
-def define_space(y: torch.Tensor, *args: Any, **options: Any) -> np.ndarray:
-    """The raw bits of batch_to_space(y, …) by its definition."""
-    return definition.batch_to_space(raw(y), *args, **options)
+def define_space(y: Any, *args: Any, **options: Any) -> np.ndarray:
+    """batch_to_space(y, …) by its definition: of an array, or of the raw bits of a tensor."""
+    return definition.batch_to_space(y if isinstance(y, np.ndarray) else raw(y), *args, **options)
 
 
 def random_tensor(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +33,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each way of computing on the CPU while the test runs: what is chosen, vector kernels where they serve, and what can be forced."""
     with using(request.param):
         yield request.param
+
+
+@pytest.fixture(params=(np.array, torch.tensor), ids=("numpy", "torch"))
+def make(request: pytest.FixtureRequest) -> Any:
+    """What makes an array or a tensor of nested lists."""
+    return request.param
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

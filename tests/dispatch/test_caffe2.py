@@ -11,8 +11,7 @@ import torch
 
 from spacebatch import caffe2, caffe2_registry
 from spacebatch.reference import definition
-
-ARRAY_KINDS = {"numpy": np.array, "torch": torch.tensor}
+from tests.bits import same
 
 # 4 x 4 in row-major order, and its four phases for blocks of 2 x 2
 GRID = [[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]]]
@@ -21,31 +20,6 @@ PHASES = [[[[0, 2], [8, 10]]], [[[1, 3], [9, 11]]], [[[4, 6], [12, 14]]], [[[5, 
 # name: (arguments, space tensor, batch tensor); each undoes the other
 WORKED = {
     "defaults": ({}, GRID, PHASES),
-    "block of one": ({"block_size": 1}, GRID, GRID),
-    "the sample is innermost in the batch": (
-        {},
-        [[[[1, 2], [3, 4]]], [[[5, 6], [7, 8]]]],
-        [[[[1]]], [[[5]]], [[[2]]], [[[6]]], [[[3]]], [[[7]]], [[[4]]], [[[8]]]],
-    ),
-    "channels stay where they are": (
-        {},
-        [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]],
-        [[[[1]], [[5]]], [[[2]], [[6]]], [[[3]], [[7]]], [[[4]], [[8]]]],
-    ),
-    "block of three, not square": (
-        {"block_size": 3},
-        [[[[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12], [13, 14, 15, 16, 17, 18]]]],
-        [
-            *([[[[1, 4]]], [[[2, 5]]], [[[3, 6]]]]),
-            *([[[[7, 10]]], [[[8, 11]]], [[[9, 12]]]]),
-            *([[[[13, 16]]], [[[14, 17]]], [[[15, 18]]]]),
-        ],
-    ),
-    "pad on every side": (
-        {"pad": 1},
-        [[[[1, 2], [3, 4]]]],
-        [[[[0, 0], [0, 4]]], [[[0, 0], [3, 0]]], [[[0, 2], [0, 0]]], [[[1, 0], [0, 0]]]],
-    ),
     # Rows 0 0 0 0 0 0 0 0 / 0 0 1 2 0 0 0 0 / 0 0 3 4 0 0 0 0 / three rows of zeros
     "four different pads": (
         {"pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 4},
@@ -57,32 +31,7 @@ WORKED = {
             [[[0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]],
         ],
     ),
-    "four different pads win over pad": (
-        {"pad": 7, "pad_t": 0, "pad_l": 2, "pad_b": 4, "pad_r": 6},
-        [[[[1, 2], [3, 4]]]],
-        [
-            [[[0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
-            [[[0, 2, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
-            [[[0, 3, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
-            [[[0, 4, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]],
-        ],
-    ),
-    "pad where nothing else is given": (
-        {"pad": 1, "pad_t": 2, "pad_r": 3},
-        [[[[1, 2]], [[3, 4]]]],
-        [
-            [[[0, 0, 0], [0, 2, 0]], [[0, 0, 0], [0, 4, 0]]],
-            [[[0, 0, 0], [1, 0, 0]], [[0, 0, 0], [3, 0, 0]]],
-            [[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],
-            [[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],
-        ],
-    ),
 }
-
-
-@pytest.fixture(params=list(ARRAY_KINDS))
-def make(request: pytest.FixtureRequest) -> Any:
-    return ARRAY_KINDS[request.param]
 
 
 @pytest.fixture
@@ -90,12 +39,6 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies of the registries, so that a test leaves nothing behind."""
     monkeypatch.setattr(caffe2_registry, "_operators", dict(caffe2_registry._operators))
     monkeypatch.setattr(caffe2_registry, "_gradients", dict(caffe2_registry._gradients))
-
-
-def assert_holds(result: Any, like: Any, expected: Any) -> None:
-    assert type(result) is type(like)
-    assert result.dtype == like.dtype
-    assert result.tolist() == expected
 
 
 # the three ways to the same operator
@@ -112,33 +55,14 @@ FUNCTIONS = {"SpaceToBatch": "space_to_batch", "BatchToSpace": "batch_to_space"}
 def test_worked_by_hand(make: Any, name: str, call: str) -> None:
     arguments, space, batch = WORKED[name]
     x, y = make(space), make(batch)
-    assert_holds(CALLS[call]("SpaceToBatch", x, arguments), x, batch)
-    assert_holds(CALLS[call]("BatchToSpace", y, arguments), y, space)
-
-
-@pytest.mark.parametrize(
-    ("crops", "expected"),
-    [
-        ({"pad": 1}, [[[[5, 6], [9, 10]]]]),
-        ({"pad_t": 3}, [[[[12, 13, 14, 15]]]]),
-        ({"pad_l": 3}, [[[[3], [7], [11], [15]]]]),
-        ({"pad_b": 3}, [[[[0, 1, 2, 3]]]]),
-        ({"pad_r": 3}, [[[[0], [4], [8], [12]]]]),
-        ({"pad_t": 1, "pad_l": 0, "pad_b": 2, "pad_r": 3}, [[[[4]]]]),
-        ({"pad": 1, "pad_r": 0}, [[[[5, 6, 7], [9, 10, 11]]]]),
-    ],
-    ids=str,
-)
-def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
-    y = make(PHASES)
-    assert_holds(caffe2.batch_to_space(y, **crops), y, expected)
+    assert same(CALLS[call]("SpaceToBatch", x, arguments), y)
+    assert same(CALLS[call]("BatchToSpace", y, arguments), x)
 
 
 @pytest.mark.parametrize(
     ("arguments", "paddings"),
     [
         ({}, ((0, 0), (0, 0))),
-        ({"pad": 1}, ((1, 1), (1, 1))),
         ({"pad": 1, "pad_t": 0}, ((0, 1), (1, 1))),  # a zero that is given is no reason to fall back
         ({"pad": 1, "pad_t": 5}, ((5, 1), (1, 1))),
         ({"pad": 1, "pad_l": 5}, ((1, 1), (5, 1))),
@@ -153,17 +77,14 @@ def test_each_pad_counts_for_its_own_side(cls: Any, arguments: Any, paddings: An
     assert cls(**arguments).paddings == paddings
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", "complex64"])
 @pytest.mark.parametrize("as_input", [np.asarray, torch.from_numpy])
-def test_against_the_definition(dtype: str, as_input: Any) -> None:
+def test_against_the_definition(as_input: Any) -> None:
     rng = np.random.default_rng(0)
     arguments = {"block_size": 3, "pad_t": 1, "pad_l": 2, "pad_b": 3, "pad_r": 0}
     for name, shape in (("space_to_batch", (2, 3, 5, 4)), ("batch_to_space", (18, 2, 3, 4))):
-        x = rng.integers(0, 100, shape).astype(dtype)
+        x = rng.standard_normal(shape).astype("complex64")
         expected = getattr(definition, name)(x, (3, 3), ((1, 3), (2, 0)))
-        found = np.asarray(getattr(caffe2, name)(as_input(x), **arguments))
-        assert (found.dtype, found.shape) == (x.dtype, expected.shape)
-        assert found.tobytes() == expected.tobytes()
+        assert same(getattr(caffe2, name)(as_input(x), **arguments), as_input(expected))
 
 
 def test_positional_arguments_stand_in_caffe2_order() -> None:
@@ -181,15 +102,13 @@ def test_positional_arguments_stand_in_caffe2_order() -> None:
 def test_the_result_is_a_copy(make: Any) -> None:
     x = make(GRID)
     for result in (caffe2.space_to_batch(x, block_size=1), caffe2.batch_to_space(x, block_size=1)):
+        assert same(result, x)
         result[...] = -1
     assert x.tolist() == GRID
 
 
 GRADIENT_CASES = {
-    "defaults": ({}, (2, 3, 4, 6)),
-    "pad": ({"pad": 1}, (1, 2, 4, 4)),
     "four different pads": ({"block_size": 3, "pad_t": 1, "pad_l": 2, "pad_b": 4, "pad_r": 6}, (2, 1, 4, 7)),
-    "pad and one of the four": ({"pad": 1, "pad_b": 2}, (1, 2, 5, 4)),
     "a block of padding alone": ({"pad": 2}, (1, 1, 2, 2)),
 }
 
@@ -222,20 +141,6 @@ class TestGradientMakers:
         assert caffe2.get_gradient_defs(operator) == [expected]
         assert dict(expected.arguments) == arguments
 
-    def test_of_the_gradient_it_is_the_operator_again(self) -> None:
-        operator = caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], pad_r=2)
-        (gradient,) = caffe2.get_gradient_defs(operator)
-        (second,) = caffe2.get_gradient_defs(gradient)
-        assert second == caffe2.create_operator("SpaceToBatch", ["X_grad_grad"], ["Y_grad_grad"], pad_r=2)
-
-    def test_worked_by_hand(self, make: Any) -> None:
-        arguments = {"pad_t": 1, "pad_l": 0, "pad_b": 2, "pad_r": 3}
-        operator = caffe2.create_operator("BatchToSpace", ["X"], ["Y"], **arguments)
-        (gradient,) = caffe2.GetBatchToSpaceGradient(operator).get_gradient_defs()
-        grad = make([[[[5]]]])  # of the element in row 1, column 0
-        zeros = [[[0, 0], [0, 0]]]
-        assert_holds(gradient.run(grad), grad, [zeros, zeros, [[[5, 0], [0, 0]]], zeros])
-
     def test_only_of_definitions(self) -> None:
         with pytest.raises(TypeError, match=r"GetSpaceToBatchGradient: definition must be an OperatorDef, got 'X'"):
             caffe2.GetSpaceToBatchGradient("X")
@@ -250,6 +155,7 @@ class TestDefinition:
         assert a == b
         assert hash(a) == hash(b)
         assert a.arguments == (("block_size", 2), ("pad", 1))
+        assert a == caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, block_size=2, pad_t=None)
         assert (a.type, a.inputs, a.outputs) == ("SpaceToBatch", ("X",), ("Y",))
         with pytest.raises(AttributeError, match="cannot assign to field 'type'"):
             a.type = "BatchToSpace"
@@ -258,9 +164,6 @@ class TestDefinition:
         made = [("SpaceToBatch", "X", "Y", 1), ("BatchToSpace", "X", "Y", 1), ("SpaceToBatch", "A", "Y", 1)]
         made += [("SpaceToBatch", "X", "B", 1), ("SpaceToBatch", "X", "Y", 2)]
         assert len({caffe2.create_operator(*names, pad=pad) for *names, pad in made}) == 5
-
-    def test_none_is_not_given(self) -> None:
-        assert caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, pad_t=None).arguments == (("pad", 1),)
 
     def test_repr_and_pickle_make_it_again(self) -> None:
         operator = caffe2.create_operator("SpaceToBatch", "X", "Y", pad=1, order="NCHW")
@@ -282,23 +185,13 @@ class TestDefinition:
         ("arguments", "error", "message"),
         [
             ((3, "X", "Y"), TypeError, r"OperatorDef: type must be a string, got 3"),
-            (
-                ("Other", "X", "Y"),
-                ValueError,
-                r"OperatorDef: type 'Other' is not .*; known are 'BatchToSpace', 'SpaceToBa",
-            ),
+            (("Other", "X", "Y"), ValueError, r"OperatorDef: type 'Other' is not .*; known are 'BatchToSpace', 'Spac"),
             (("SpaceToBatch", 1, "Y"), TypeError, r"SpaceToBatch: inputs must be a string or .*, got 1"),
             (("SpaceToBatch", "X", [1]), TypeError, r"SpaceToBatch: outputs must be a string or .*, got \[1\]"),
             (("SpaceToBatch", ["X", "Z"], "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got \['X', "),
             (("SpaceToBatch", "X", []), ValueError, r"SpaceToBatch: outputs must name one blob, got \[\]"),
             (("SpaceToBatch", "X", "Y", 3), TypeError, r"SpaceToBatch: arguments must map names to values, got 3"),
-            (("SpaceToBatch", "X", "Y", ["pad"]), TypeError, r"SpaceToBatch: arguments must map .*, got \['pad'\]"),
             (("SpaceToBatch", "X", "Y", {1: 2}), TypeError, r"SpaceToBatch: arguments must map names .*, got \{1: 2\}"),
-            (
-                ("SpaceToBatch", "X", "Y", {"pad_t": -1}),
-                ValueError,
-                r"SpaceToBatch: pad_t must not be negative, got -1",
-            ),
             (("SpaceToBatch", ["X"] * 999, "Y"), ValueError, r"SpaceToBatch: inputs must name one blob, got .{,300}$"),
         ],
     )
@@ -326,17 +219,10 @@ class TestRegistries:
         assert caffe2.create_operator("Negate", "X", "Y", scale=3).run(np.array([1, 2])).tolist() == [-3, -6]
         with pytest.raises(TypeError, match=r"Negate: unknown arguments 'pad'; known are 'scale'"):
             caffe2.create_operator("Negate", "X", "Y", pad=3)
-
-    def test_operator_with_any_arguments(self) -> None:
-        @caffe2.register_cpu_operator("Any")
-        class AnyOp:
-            def __init__(self, **arguments: Any) -> None:
-                self.arguments = arguments
-
-            def run_on_device(self, input: Any) -> Any:
-                return self.arguments
-
-        assert caffe2.create_operator("Any", "X", "Y", what=1).run(None) == {"what": 1}
+        caffe2.register_cpu_operator(
+            "Any", type("AnyOp", (NegateOp,), {"__init__": lambda self, **given: vars(self).update(given)})
+        )
+        assert caffe2.create_operator("Any", "X", "Y", scale=3, what=1).run(2) == -6
 
     def test_decorators_return_the_class(self) -> None:
         @caffe2.register_cpu_operator("Mine")
@@ -395,26 +281,17 @@ def test_the_base_cannot_be_run() -> None:
         caffe2_registry.GradientMakerBase(caffe2.create_operator("SpaceToBatch", "X", "Y"))
 
 
+PADS = ("pad", "pad_t", "pad_l", "pad_b", "pad_r")
 # (arguments, error, message after the operator's name)
 BAD_ARGUMENTS = [
     ({"block_size": 0}, ValueError, r"block_size must be at least 1, got 0"),
-    ({"block_size": -2}, ValueError, r"block_size must be at least 1, got -2"),
     ({"block_size": 2.0}, TypeError, r"block_size must be an integer, got 2\.0 of type float"),
     ({"block_size": True}, TypeError, r"block_size must be an integer, got the bool True"),
-    ({"block_size": (2, 2)}, TypeError, r"block_size must be an integer, got \(2, 2\) of type tuple"),
-    ({"block_size": "2"}, TypeError, r"block_size must be an integer, got '2' of type str"),
     ({"pad": None}, TypeError, r"pad must be an integer, got None of type NoneType"),
-    *(
-        case
-        for name in ("pad", "pad_t", "pad_l", "pad_b", "pad_r")
-        for case in (
-            ({name: -1}, ValueError, rf"{name} must not be negative, got -1"),
-            ({name: 1.5}, TypeError, rf"{name} must be an integer, got 1\.5 of type float"),
-            ({name: False}, TypeError, rf"{name} must be an integer, got the bool False"),
-        )
-    ),
+    *(({name: -1}, ValueError, rf"{name} must not be negative, got -1") for name in PADS),
+    *(({name: 1.5}, TypeError, rf"{name} must be an integer, got 1\.5 of type float") for name in PADS),
+    ({"pad_b": False}, TypeError, r"pad_b must be an integer, got the bool False"),
     ({"order": "NHWC"}, ValueError, r"order must be one of \('NCHW',\), got 'NHWC'"),
-    ({"order": "nchw"}, ValueError, r"order must be one of \('NCHW',\), got 'nchw'"),
     ({"order": 0}, TypeError, r"order must be one of \('NCHW',\), got 0 of type int"),
 ]
 
@@ -428,26 +305,14 @@ def test_bad_arguments(make: Any, arguments: Any, error: type[Exception], messag
         caffe2.batch_to_space(x, **arguments)
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (4, 4), (4, 4, 4), (4, 1, 4, 4, 4)])
-@pytest.mark.parametrize("op", FUNCTIONS)
-def test_four_dimensions_only(make: Any, op: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"^{op}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
-        CALLS["function"](op, make(np.zeros(shape)), {})
+@pytest.mark.parametrize("shape", [(), (4, 4, 4), (4, 1, 4, 4, 4)])
+def test_four_dimensions_only(make: Any, shape: tuple[int, ...]) -> None:
+    for op in FUNCTIONS:
+        with pytest.raises(ValueError, match=rf"^{op}: the input must be 4-D, \(N, C, H, W\), got {len(shape)}-D"):
+            CALLS["function"](op, make(np.zeros(shape)), {})
 
 
 def test_documented_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    # Row and column 3 * i + p - 2 for i = 0, 1, 2: p = 0 reads (-, 1, 4), p = 1 (-, 2, -), p = 2 (0, 3, -).
-    first_channel = [
-        [[0, 0, 0], [0, 6, 9], [0, 21, 24]],
-        [[0, 0, 0], [0, 7, 0], [0, 22, 0]],
-        [[0, 0, 0], [5, 8, 0], [20, 23, 0]],
-        [[0, 0, 0], [0, 11, 14], [0, 0, 0]],
-        [[0, 0, 0], [0, 12, 0], [0, 0, 0]],
-        [[0, 0, 0], [10, 13, 0], [0, 0, 0]],
-        [[0, 1, 4], [0, 16, 19], [0, 0, 0]],
-        [[0, 2, 0], [0, 17, 0], [0, 0, 0]],
-        [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
-    ]
     space, batch = caffe2.space_to_batch_op_example()
     printed = capsys.readouterr().out
     assert printed == f"X: {space}\nX.shape: (1, 3, 5, 5)\nY: {batch}\nY.shape: (9, 3, 3, 3)\n"
@@ -455,16 +320,8 @@ def test_documented_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert space.dtype == batch.dtype == np.float32
     assert space.shape == (1, 3, 5, 5)
     assert space.ravel().tolist() == [float(i) for i in range(75)]
-    assert batch.shape == (9, 3, 3, 3)
-    assert batch[:, 0].tolist() == first_channel
-    # The other channels hold 25 and 50 more, and their element 0 is a value, which it is not in the first.
-    assert batch[8].tolist() == [
-        [[0, 3, 0], [15, 18, 0], [0, 0, 0]],
-        [[25, 28, 0], [40, 43, 0], [0, 0, 0]],
-        [[50, 53, 0], [65, 68, 0], [0, 0, 0]],
-    ]
+    assert same(batch, definition.space_to_batch(space, 3, 2))
     x, y = caffe2.batch_to_space_op_example()
     assert capsys.readouterr().out == f"X: {batch}\nX.shape: (9, 3, 3, 3)\nY: {space}\nY.shape: (1, 3, 5, 5)\n"
-    assert np.array_equal(x, batch)
-    assert np.array_equal(y, space)
-    assert x.dtype == y.dtype == np.float32
+    assert same(x, batch)
+    assert same(y, space)

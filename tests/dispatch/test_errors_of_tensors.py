@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -59,121 +60,87 @@ def test_the_reference_takes_arrays_only(op: str, make: Callable[[], Any]) -> No
         getattr(reference, op)(make(), 2)
 
 
-def odd_places(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    store = torch.zeros(*shape, 2)
-    return store[..., 0], store[..., 1]
+def of_one_store(shift: int, zeros: Callable[[int], Any]) -> Callable[..., tuple[Any, Any]]:
+    """What makes an input and an out of two shapes: ranges of one store, `shift` elements apart."""
 
-
-# name: (exception, message, maker of (input, out) from the two shapes)
-Pair = tuple[Any, Any]
-Maker = Callable[[tuple[int, ...], tuple[int, ...]], Pair]
-OUTS: dict[str, tuple[type[Exception], str, Maker]] = {
-    "shape": (ValueError, r"out has shape \(1,\), the result has", lambda s, r: (torch.zeros(s), torch.zeros(1))),
-    "rank": (ValueError, r"out has shape \(1, .*, the result has", lambda s, r: (torch.zeros(s), torch.zeros(1, *r))),
-    "dtype": (
-        ValueError,
-        r"out has dtype torch.int32, the input has torch.float32",
-        lambda s, r: (torch.zeros(s), torch.zeros(r).int()),
-    ),
-    "device": (
-        ValueError,
-        r"out is on meta, the input on cpu",
-        lambda s, r: (torch.zeros(s), torch.zeros(r, device="meta")),
-    ),
-    "kind": (
-        TypeError,
-        r"out must be a torch.Tensor, got ndarray",
-        lambda s, r: (torch.zeros(s), np.zeros(r, np.float32)),
-    ),
-    "not-a-tensor": (TypeError, r"out must be a torch.Tensor, got list", lambda s, r: (torch.zeros(s), [])),
-    "expanded": (ValueError, r"out is expanded", lambda s, r: (torch.zeros(s), torch.zeros(1, 1, 1, 1).expand(r))),
-    "input-needs-gradient": (
-        ValueError,
-        r"out= takes no part in automatic differentiation",
-        lambda s, r: (torch.zeros(s, requires_grad=True), torch.zeros(r)),
-    ),
-    "out-needs-gradient": (
-        ValueError,
-        r"out= takes no part in automatic differentiation",
-        lambda s, r: (torch.zeros(s), torch.zeros(r, requires_grad=True)),
-    ),
-    "conjugated": (
-        ValueError,
-        r"out is a lazily conjugated",
-        lambda s, r: (torch.zeros(s) + 0j, (torch.zeros(r) + 0j).conj()),
-    ),
-    "negated": (
-        ValueError,
-        r"out is a lazily conjugated or negated",
-        lambda s, r: (torch.zeros(s), torch.zeros(r)._neg_view()),
-    ),
-    "overlapping-by-one": (
-        ValueError,
-        r"out overlaps the input",
-        lambda s, r: (torch.zeros(95)[:48].view(s), torch.zeros(0)),
-    ),
-    "numpy-kind": (
-        TypeError,
-        r"out must be a numpy.ndarray, got Tensor",
-        lambda s, r: (np.zeros(s), torch.zeros(r)),
-    ),
-    "numpy-not-an-array": (TypeError, r"out must be a numpy.ndarray, got list", lambda s, r: (np.zeros(s), [])),
-    "numpy-shape": (ValueError, r"out has shape \(1,\), the result has", lambda s, r: (np.zeros(s), np.zeros(1))),
-    "numpy-dtype": (
-        ValueError,
-        r"out has dtype >f8, the input has float64",
-        lambda s, r: (np.zeros(s), np.zeros(r, ">f8")),
-    ),
-    "numpy-masked": (TypeError, r"out is a masked array", lambda s, r: (np.zeros(s), np.ma.zeros(r))),
-    "numpy-read-only": (ValueError, r"out is read-only", lambda s, r: (np.zeros(s), np.broadcast_to(np.zeros(()), r))),
-    "numpy-expanded": (
-        ValueError,
-        r"out is expanded",
-        lambda s, r: (np.zeros(s), np.lib.stride_tricks.as_strided(np.zeros(1), r, (0,) * len(r))),
-    ),
-}
-
-
-def _same_store(shift: int, make: Callable[[int], Any]) -> Maker:
-    """Input and out as ranges of one store, `shift` elements apart."""
-
-    def pair(source: tuple[int, ...], result: tuple[int, ...]) -> Pair:
-        store = make(48 + shift)
+    def pair(source: tuple[int, ...], result: tuple[int, ...]) -> tuple[Any, Any]:
+        store = zeros(48 + shift)
         return store[:48].reshape(source), store[shift : shift + 48].reshape(result)
 
     return pair
 
 
-OUTS["overlapping-by-one"] = (ValueError, r"out overlaps the input in memory", _same_store(47, torch.zeros))
-OUTS["the-input-itself"] = (ValueError, r"out overlaps the input in memory", _same_store(0, torch.zeros))
-OUTS["numpy-overlapping-by-one"] = (ValueError, r"out overlaps the input in memory", _same_store(47, np.zeros))
-OUTS["numpy-the-input-itself"] = (ValueError, r"out overlaps the input in memory", _same_store(0, np.zeros))
+NO_GRADIENT = r"out= takes no part in automatic differentiation"
+OVERLAPS = r"out overlaps the input in memory"
+# name: (exception, message, maker of out from its shape); the input is a tensor, or an array
+OUTS: dict[str, tuple[type[Exception], str, Callable[[tuple[int, ...]], Any]]] = {
+    "shape": (ValueError, r"out has shape \(1,\), the result has", lambda r: torch.zeros(1)),
+    "rank": (ValueError, r"out has shape \(1, .*, the result has", lambda r: torch.zeros(1, *r)),
+    "dtype": (ValueError, r"out has dtype torch.int32, the input has torch.float32", lambda r: torch.zeros(r).int()),
+    "device": (ValueError, r"out is on meta, the input on cpu", lambda r: torch.zeros(r, device="meta")),
+    "kind": (TypeError, r"out must be a torch.Tensor, got ndarray", lambda r: np.zeros(r, np.float32)),
+    "not-a-tensor": (TypeError, r"out must be a torch.Tensor, got list", lambda r: []),
+    "expanded": (ValueError, r"out is expanded", lambda r: torch.zeros(1, 1, 1, 1).expand(r)),
+    "input-needs-gradient": (ValueError, NO_GRADIENT, lambda r: torch.zeros(r)),
+    "out-needs-gradient": (ValueError, NO_GRADIENT, lambda r: torch.zeros(r, requires_grad=True)),
+    "conjugated": (ValueError, r"out is a lazily conjugated", lambda r: (torch.zeros(r) + 0j).conj()),
+    "negated": (ValueError, r"out is a lazily conjugated or negated", lambda r: torch.zeros(r)._neg_view()),
+}
+ARRAY_OUTS: dict[str, tuple[type[Exception], str, Callable[[tuple[int, ...]], Any]]] = {
+    "kind": (TypeError, r"out must be a numpy.ndarray, got Tensor", lambda r: torch.zeros(r)),
+    "not-an-array": (TypeError, r"out must be a numpy.ndarray, got list", lambda r: []),
+    "shape": (ValueError, r"out has shape \(1,\), the result has", lambda r: np.zeros(1)),
+    "dtype": (ValueError, r"out has dtype >f8, the input has float64", lambda r: np.zeros(r, ">f8")),
+    "masked": (TypeError, r"out is a masked array", lambda r: np.ma.zeros(r)),
+    "read-only": (ValueError, r"out is read-only", lambda r: np.broadcast_to(np.zeros(()), r)),
+    "expanded": (ValueError, r"out is expanded", lambda r: np.lib.stride_tricks.as_strided(np.zeros(1), r, (0,) * 4)),
+}
+
+
+def input_for(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    dtype = torch.complex64 if name == "conjugated" else torch.float32
+    return torch.zeros(shape, dtype=dtype, requires_grad=name == "input-needs-gradient")
+
+
+def refuses(op: str, x: Any, out: Any, error: type[Exception], message: str) -> None:
+    """The call fails with the message, and nothing was written to `out`."""
+    before = copy.deepcopy(out.detach() if isinstance(out, torch.Tensor) else out)
+    with pytest.raises(error, match=rf"^{op}: {message}"):
+        getattr(spacebatch, op)(x, 2, out=out)
+    if not isinstance(out, list) and str(getattr(out, "device", "cpu")) == "cpu":
+        assert same(out.detach() if isinstance(out, torch.Tensor) else out, before)
 
 
 @each_operation
 @pytest.mark.parametrize("name", OUTS)
 def test_outs(op: str, name: str) -> None:
-    error, message, make = OUTS[name]
-    x, out = make(*OPERATIONS[op])
-    before = out.detach().clone() if isinstance(out, torch.Tensor) else np.array(out)
-    with pytest.raises(error, match=rf"^{op}: {message}"):
-        getattr(spacebatch, op)(x, 2, out=out)
-    if isinstance(out, (torch.Tensor, np.ndarray)) and getattr(out, "device", "cpu") != torch.device("meta"):
-        after = out.detach().clone() if isinstance(out, torch.Tensor) else np.array(out)
-        assert same(after, before)
+    (source, result), (error, message, make) = OPERATIONS[op], OUTS[name]
+    refuses(op, input_for(name, source), make(result), error, message)
 
 
 @each_operation
-@pytest.mark.parametrize(
-    "name", [name for name in OUTS if "numpy" not in name and "overlap" not in name and name != "the-input-itself"]
-)
+@pytest.mark.parametrize("name", ARRAY_OUTS)
+def test_outs_of_arrays(op: str, name: str) -> None:
+    (source, result), (error, message, make) = OPERATIONS[op], ARRAY_OUTS[name]
+    refuses(op, np.zeros(source), make(result), error, message)
+
+
+@each_operation
+@pytest.mark.parametrize("shift", [0, 47], ids=["the-input-itself", "by-one"])
+@pytest.mark.parametrize("zeros", [np.ones, torch.ones], ids=["numpy", "torch"])
+def test_outs_that_overlap(op: str, shift: int, zeros: Callable[[int], Any]) -> None:
+    refuses(op, *of_one_store(shift, zeros)(*OPERATIONS[op]), ValueError, OVERLAPS)
+
+
+@each_operation
+@pytest.mark.parametrize("name", OUTS)
 def test_outs_under_a_transform(op: str, name: str) -> None:
     """Compiling and transforming calls check `out` as well: copying would broadcast and convert.
 
     Only addresses are unknown there, and need not be known: the result is computed apart from `out`.
     """
-    error, message, make = OUTS[name]
-    x, out = make(*OPERATIONS[op])
+    (source, result), (error, message, make) = OPERATIONS[op], OUTS[name]
+    x, out = input_for(name, source), make(result)
 
     def function(z: torch.Tensor) -> torch.Tensor:
         getattr(spacebatch, op)(x, 2, out=out)
@@ -186,13 +153,13 @@ def test_outs_under_a_transform(op: str, name: str) -> None:
 @each_operation
 def test_neighbours_in_one_store_are_apart(backend: str, op: str) -> None:
     source, result = OPERATIONS[op]
-    x, out = _same_store(48, torch.zeros)(source, result)
+    x, out = of_one_store(48, torch.zeros)(source, result)
     x.copy_(random_tensor(source))
     expected = getattr(spacebatch, op)(x, 2)
     assert same(getattr(spacebatch, op)(x, 2, out=poisoned(out)), expected)
     if backend == "torch":
         return  # which takes no arrays
-    a, b = _same_store(48, np.zeros)(source, result)
+    a, b = of_one_store(48, np.zeros)(source, result)
     assert getattr(spacebatch, op)(a, 2, out=b) is b
 
 
@@ -224,17 +191,18 @@ def test_subclasses_of_arrays() -> None:
     assert spacebatch.batch_to_space(y, (2,), out=back).tolist() == x.tolist()
 
 
-@pytest.mark.parametrize("name", ["cuda", "", "Torch", "no such"], ids=repr)
-def test_unknown_backend(name: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"^use_backend: no backend is called .*; there are llvm, numpy, torch, triton"
-    ):
-        spacebatch.use_backend(name).__enter__()
-
-
-@pytest.mark.parametrize("name", [None, 1, b"torch"], ids=repr)
-def test_a_backend_is_a_name(name: Any) -> None:
-    with pytest.raises(TypeError, match=r"^use_backend: the backend must be a name, got"):
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("cuda", ValueError, r"no backend is called .*; there are llvm, numpy, torch, triton"),
+        ("", ValueError, r"no backend is called"),
+        ("Torch", ValueError, r"no backend is called"),
+        (None, TypeError, r"the backend must be a name, got"),
+        (b"torch", TypeError, r"the backend must be a name, got"),
+    ],
+)
+def test_unknown_backends(name: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^use_backend: {message}"):
         spacebatch.use_backend(name).__enter__()
 
 

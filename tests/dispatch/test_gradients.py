@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import spacebatch
-from tests import by_hand
+from spacebatch.by_hand import by_hand
 from tests.bits import random_tensor, same
 from tests.cases import Case, each_case, each_of, each_option
 
@@ -37,9 +37,9 @@ def pair_of(case: Case, options: dict[str, Any]) -> tuple[Callable[[Tensor], Ten
 
 @pytest.mark.parametrize("name", SMALL_CASES)
 @each_option
-@pytest.mark.parametrize("dtype", [torch.double, torch.cdouble], ids=str)
-def test_finite_differences(backend: str, name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+def test_finite_differences(backend: str, name: str, options: dict[str, Any]) -> None:
     case = SMALL_CASES[name]
+    dtype = torch.cdouble if name in ("2d_padded", "auto") else torch.double
     for function, shape in zip(pair_of(case, options), (case.shape, case.geometry(**options).batch_shape), strict=True):
         x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0)).requires_grad_()
         checks = {"check_batched_grad": True, "check_forward_ad": True}
@@ -68,7 +68,7 @@ def test_each_is_the_gradient_of_the_other(backend: str, case: Case, options: di
     assert same(grad.detach(), to_batch(again))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "complex64"])
 def test_gradients_of_every_dtype(backend: str, dtype: str) -> None:
     x = random_tensor((1, 2, 3, 5), getattr(torch, dtype)).requires_grad_()
     y = spacebatch.space_to_batch(x, 2, "auto", pad_value=3)
@@ -92,23 +92,19 @@ def test_the_pad_value_has_no_gradient(backend: str) -> None:
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x.detach(), torch.ones(1, 3))
         y = spacebatch.space_to_batch(dual, (2,), ((0, 1),), pad_value=7.0)
-        unpacked = torch.autograd.forward_ad.unpack_dual(y)
-        assert unpacked.primal.tolist() == [[0, 0], [0, 7]]
-        assert unpacked.tangent.tolist() == [[1, 1], [1, 0]]
-        back = torch.autograd.forward_ad.unpack_dual(spacebatch.batch_to_space(y, (2,), ((0, 1),)))
-        assert back.tangent.tolist() == [[1, 1, 1]]
+        back = spacebatch.batch_to_space(y, (2,), ((0, 1),))
+        tangents = [torch.autograd.forward_ad.unpack_dual(t).tangent.tolist() for t in (y, back)]
+        assert tangents == [[[1, 1], [1, 0]], [[1, 1, 1]]]
 
 
-BLOCK, PAIRS = (2, 3), ((1, 0), (2, 1))
 SHAPES = {"space_to_batch": (2, 1, 3, 3), "batch_to_space": (12, 1, 2, 2)}
 
 
 def both_ways(op: str, options: dict[str, Any]) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """(the library's function, the one written by hand)."""
-    return (
-        lambda x: getattr(spacebatch, op)(x, BLOCK, PAIRS, **options),
-        lambda x: getattr(by_hand, op)(x, BLOCK, PAIRS, **options),
-    )
+    g = spacebatch.BlockGeometry(SHAPES["space_to_batch"], (2, 3), ((1, 0), (2, 1)), **options)
+    arguments = g.arguments if op == "space_to_batch" else g.inverse
+    return lambda x: getattr(spacebatch, op)(x, **arguments), by_hand(op, g)
 
 
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
@@ -157,15 +153,14 @@ def test_vmap_is_a_loop(case: Case, options: dict[str, Any]) -> None:
     assert same(mapped, torch.stack([spacebatch.space_to_batch(z, **padded) for z in zs]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-def test_a_gradient_in_place_after(backend: str, dtype: torch.dtype) -> None:
+def test_a_gradient_in_place_after(backend: str) -> None:
     """The result may be written to, and what was saved for the gradient does not notice."""
-    x = torch.ones(1, 4, dtype=dtype, requires_grad=True)
+    x = torch.ones(1, 4, requires_grad=True)
     y = spacebatch.space_to_batch(x, (2,))
     y.mul_(3)
     z = spacebatch.batch_to_space(y, (2,))
     z.add_(1).mul_(2)
-    z.real.sum().backward()
+    z.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [[6, 6, 6, 6]]
 
@@ -199,7 +194,7 @@ def test_no_grad_and_inference(backend: str) -> None:
     with torch.inference_mode():
         inside = spacebatch.space_to_batch(torch.ones(1, 2, 4, 4), 2)
     assert inside.is_inference()
-    assert spacebatch.batch_to_space(inside, 2).shape == (1, 2, 4, 4)
+    assert same(spacebatch.batch_to_space(inside, 2), torch.ones(1, 2, 4, 4))  # what was made there is read here
 
 
 def test_out_inside_a_dual_level(backend: str) -> None:

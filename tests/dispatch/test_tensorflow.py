@@ -10,22 +10,11 @@ import torch
 
 from spacebatch import tensorflow
 from spacebatch.reference import definition
-
-ARRAY_KINDS = {"numpy": np.array, "torch": torch.tensor}
+from tests.bits import same
 
 NO_BORDER = [[0, 0], [0, 0]]
-GRID = [
-    [
-        [[1], [2], [3], [4]],
-        [[5], [6], [7], [8]],
-        [[9], [10], [11], [12]],
-        [[13], [14], [15], [16]],
-    ]
-]
-TWO_SAMPLES = [
-    [[[1], [2], [3], [4]], [[5], [6], [7], [8]]],
-    [[[9], [10], [11], [12]], [[13], [14], [15], [16]]],
-]
+GRID = np.arange(1, 17).reshape(1, 4, 4, 1).tolist()
+TWO_SAMPLES = np.arange(1, 17).reshape(2, 2, 4, 1).tolist()
 
 # The examples of space_to_batch_nd and batch_to_space_nd: (block_shape, borders, space tensor, batch tensor).
 DOCUMENTED = {
@@ -64,131 +53,49 @@ DOCUMENTED = {
     ),
 }
 
-# The fourth example of the legacy operators has no border. What TensorFlow's documentation of batch_to_space prints as
-# its result is of another shape than it says; the result is the tensor that space_to_batch took.
-LEGACY_FOURTH = [
-    [[[1], [3]]],
-    [[[9], [11]]],
-    [[[2], [4]]],
-    [[[10], [12]]],
-    [[[5], [7]]],
-    [[[13], [15]]],
-    [[[6], [8]]],
-    [[[14], [16]]],
-]
-
 # More, worked out by hand; each undoes the other.
 WORKED = {
     "one spatial dim, nothing after it": ([3], [[1, 0]], [[1, 2, 3, 4, 5]], [[0, 3], [1, 4], [2, 5]]),
-    "one spatial dim, two after it": (
-        [2],
-        [[0, 0]],
-        [[[[1, 2]], [[3, 4]]]],
-        [[[[1, 2]]], [[[3, 4]]]],
-    ),
-    "different blocks": (
-        [1, 3],
-        NO_BORDER,
-        [[[1, 2, 3], [4, 5, 6]]],
-        [[[1], [4]], [[2], [5]], [[3], [6]]],
-    ),
     "three spatial dims": (
         [2, 1, 2],
         [[0, 0], [0, 0], [0, 0]],
         [[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]],
         [[[[1], [3]]], [[[2], [4]]], [[[5], [7]]], [[[6], [8]]]],
     ),
-    # Rows 0 0 0 0 0 0 0 0 / 0 0 1 2 0 0 0 0 / 0 0 3 4 0 0 0 0 / three rows of zeros
-    "four different borders": (
-        [2, 2],
-        [[1, 3], [2, 4]],
-        [[[1, 2], [3, 4]]],
-        [
-            [[0, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]],
-            [[0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]],
-            [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
-            [[0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
-        ],
-    ),
 }
+EXAMPLES = {**DOCUMENTED, **WORKED}
 
 
-@pytest.fixture(params=list(ARRAY_KINDS))
-def make(request: pytest.FixtureRequest) -> Any:
-    return ARRAY_KINDS[request.param]
-
-
-def assert_holds(result: Any, like: Any, expected: Any) -> None:
-    assert type(result) is type(like)
-    assert result.dtype == like.dtype
-    assert result.tolist() == expected
-
-
-@pytest.mark.parametrize("name", [*DOCUMENTED, *WORKED])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_nd(make: Any, name: str) -> None:
-    block_shape, borders, space, batch = {**DOCUMENTED, **WORKED}[name]
+    block_shape, borders, space, batch = EXAMPLES[name]
     x, y = make(space), make(batch)
-    assert_holds(tensorflow.space_to_batch_nd(x, block_shape, borders), x, batch)
-    assert_holds(tensorflow.batch_to_space_nd(y, block_shape, borders), y, space)
+    assert same(tensorflow.space_to_batch_nd(x, block_shape, borders), y)
+    assert same(tensorflow.batch_to_space_nd(y, block_shape, borders), x)
 
 
-@pytest.mark.parametrize(
-    ("borders", "space", "batch"),
-    [
-        *((borders, space, batch) for _, borders, space, batch in list(DOCUMENTED.values())[:3]),
-        (NO_BORDER, TWO_SAMPLES, LEGACY_FOURTH),
-        ([[0, 0], [2, 0]], TWO_SAMPLES, DOCUMENTED["4: two samples and a border"][3]),
-    ],
-    ids=["documented 1", "documented 2", "documented 3", "documented 4", "with a border"],
-)
-def test_legacy(make: Any, borders: Any, space: Any, batch: Any) -> None:
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_legacy(make: Any, name: str) -> None:
+    _, borders, space, batch = DOCUMENTED[name]
     x, y = make(space), make(batch)
-    assert_holds(tensorflow.space_to_batch(x, borders, 2), x, batch)
-    assert_holds(tensorflow.space_to_batch(x, block_size=2, paddings=borders), x, batch)
-    assert_holds(tensorflow.batch_to_space(y, borders, 2), y, space)
-    assert_holds(tensorflow.batch_to_space(y, block_size=2, crops=borders), y, space)
+    assert same(tensorflow.space_to_batch(x, borders, 2), y)
+    assert same(tensorflow.batch_to_space(y, borders, 2), x)
 
 
 def test_legacy_block_of_three(make: Any) -> None:
-    x = make([[[[1], [2], [3]], [[4], [5], [6]], [[7], [8], [9]]]])
-    batch = [[[[n]]] for n in range(1, 10)]
-    assert_holds(tensorflow.space_to_batch(x, NO_BORDER, 3), x, batch)
-    assert_holds(tensorflow.batch_to_space(make(batch), NO_BORDER, 3), x, x.tolist())
+    x, y = make([[[[1], [2], [3]], [[4], [5], [6]], [[7], [8], [9]]]]), make([[[[n]]] for n in range(1, 10)])
+    assert same(tensorflow.space_to_batch(x, NO_BORDER, 3), y)
+    assert same(tensorflow.batch_to_space(y, NO_BORDER, 3), x)
 
 
-@pytest.mark.parametrize(
-    ("crops", "expected"),
-    [
-        ([[3, 0], [0, 0]], [[[[13], [14], [15], [16]]]]),
-        ([[0, 3], [0, 0]], [[[[1], [2], [3], [4]]]]),
-        ([[0, 0], [3, 0]], [[[[4]], [[8]], [[12]], [[16]]]]),
-        ([[0, 0], [0, 3]], [[[[1]], [[5]], [[9]], [[13]]]]),
-        ([[1, 2], [0, 3]], [[[[5]]]]),
-    ],
-    ids=str,
-)
-def test_crops_worked_by_hand(make: Any, crops: Any, expected: Any) -> None:
-    y = make(DOCUMENTED["3: four by four"][3])
-    assert_holds(tensorflow.batch_to_space_nd(y, [2, 2], crops), y, expected)
-    assert_holds(tensorflow.batch_to_space(y, crops, 2), y, expected)
-
-
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float64", "complex64"])
-def test_against_the_definition(dtype: str) -> None:
+@pytest.mark.parametrize("as_input", [np.asarray, torch.from_numpy])
+def test_against_the_definition(as_input: Any) -> None:
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 100, (2, 5, 3, 4)).astype(dtype)
-    y = rng.integers(0, 100, (12, 2, 3, 4)).astype(dtype)
     blocks, borders = (2, 3), ((0, 1), (2, 1))
-    batch = definition.space_to_batch(x, blocks, borders, spatial_dims=(1, 2))
-    space = definition.batch_to_space(y, blocks, borders, spatial_dims=(1, 2))
-    for as_input in (np.asarray, torch.from_numpy):
-        got_batch = np.asarray(tensorflow.space_to_batch_nd(as_input(x), blocks, borders))
-        got_space = np.asarray(tensorflow.batch_to_space_nd(as_input(y), blocks, borders))
-        assert got_batch.dtype == got_space.dtype == x.dtype
-        assert got_batch.shape == batch.shape
-        assert got_space.shape == space.shape
-        assert got_batch.tobytes() == batch.tobytes()
-        assert got_space.tobytes() == space.tobytes()
+    for name, shape in (("space_to_batch", (2, 5, 3, 4)), ("batch_to_space", (12, 2, 3, 4))):
+        x = rng.standard_normal(shape).astype("complex64")
+        expected = getattr(definition, name)(x, blocks, borders, spatial_dims=(1, 2))
+        assert same(getattr(tensorflow, name + "_nd")(as_input(x), blocks, borders), as_input(expected))
 
 
 @pytest.mark.parametrize(
@@ -199,26 +106,23 @@ def test_against_the_definition(dtype: str) -> None:
 def test_integers_in_any_container(make: Any, write: Any) -> None:
     block_shape, borders, space, batch = DOCUMENTED["4: two samples and a border"]
     x, y = make(space), make(batch)
-    assert_holds(tensorflow.space_to_batch_nd(x, write(block_shape), write(borders)), x, batch)
-    assert_holds(tensorflow.batch_to_space_nd(y, write(block_shape), write(borders)), y, space)
-    assert_holds(tensorflow.space_to_batch(x, write(borders), np.int64(2)), x, batch)
-    assert_holds(tensorflow.batch_to_space(y, write(borders), torch.tensor(2)), y, space)
+    assert same(tensorflow.space_to_batch_nd(x, write(block_shape), write(borders)), y)
+    assert same(tensorflow.batch_to_space_nd(y, write(block_shape), write(borders)), x)
+    assert same(tensorflow.space_to_batch(x, write(block_shape), write(borders)), y)
+    assert same(tensorflow.space_to_batch(x, write(borders), np.int64(2)), y)
+    assert same(tensorflow.batch_to_space(y, write(borders), torch.tensor(2)), x)
+    rows = [np.array([0, 0]), torch.tensor([2, 0])]  # may be arrays of their own
+    assert same(tensorflow.space_to_batch_nd(x, write(block_shape), rows), y)
     assert tensorflow.required_space_to_batch_paddings(write([5, 7]), write([2, 4]), write([[1, 0], [0, 0]])) == (
         ((1, 0), (0, 1)),
         ((0, 0), (0, 1)),
     )
 
 
-def test_rows_may_be_arrays_of_their_own() -> None:
-    block_shape, _, space, batch = DOCUMENTED["4: two samples and a border"]
-    x = np.array(space)
-    assert_holds(tensorflow.space_to_batch_nd(x, block_shape, [np.array([0, 0]), torch.tensor([2, 0])]), x, batch)
-
-
-@pytest.mark.parametrize("name", [*DOCUMENTED, *WORKED])
+@pytest.mark.parametrize("name", ["3: four by four", "4: two samples and a border"])
 def test_gradients(name: str) -> None:
     """Of each, the other with the same numbers: autograd gives the same bits."""
-    block_shape, borders, space, batch = {**DOCUMENTED, **WORKED}[name]
+    block_shape, borders, space, batch = EXAMPLES[name]
     x = torch.tensor(space, dtype=torch.float64, requires_grad=True)
     y = torch.tensor(batch, dtype=torch.float64, requires_grad=True)
     there, back = tensorflow.space_to_batch_nd, tensorflow.batch_to_space_nd
@@ -229,24 +133,14 @@ def test_gradients(name: str) -> None:
         assert torch.equal(got, inverse(grad, block_shape, borders))
 
 
-def test_gradient_worked_by_hand() -> None:
-    y = torch.zeros((4, 1, 1, 1), requires_grad=True)
-    tensorflow.batch_to_space(y, [[1, 0], [0, 1]], 2).backward(torch.tensor([[[[5.0]]]]))  # of row 1, column 0
-    assert y.grad.tolist() == [[[[0.0]]], [[[0.0]]], [[[5.0]]], [[[0.0]]]]
-
-
 # (input_shape, block_shape, base_paddings) → (paddings, crops): the cases that TensorFlow states and tests, and more
 REQUIRED = [
     (([1], [2], None), ([[0, 1]], [[0, 1]])),
-    (([1], [2], [[1, 0]]), ([[1, 0]], [[0, 0]])),
-    (([3], [1], [[1, 2]]), ([[1, 2]], [[0, 0]])),
     (([1], [2], [[2, 3]]), ([[2, 3]], [[0, 0]])),
-    (([4, 5], [3, 2], None), ([[0, 2], [0, 1]], [[0, 2], [0, 1]])),
     (([4, 5], [3, 2], [[0, 0], [0, 1]]), ([[0, 2], [0, 1]], [[0, 2], [0, 0]])),
     (([5, 7], [2, 4], [[1, 0], [0, 0]]), ([[1, 0], [0, 1]], [[0, 0], [0, 1]])),
     (([11], [4], [[3, 5]]), ([[3, 6]], [[0, 1]])),
     (([0], [3], None), ([[0, 0]], [[0, 0]])),
-    (([6, 6], [2, 3], None), ([[0, 0], [0, 0]], [[0, 0], [0, 0]])),
 ]
 
 
@@ -255,103 +149,54 @@ def test_required_paddings(arguments: Any, expected: Any) -> None:
     paddings, crops = tensorflow.required_space_to_batch_paddings(*arguments)
     assert ([list(pair) for pair in paddings], [list(pair) for pair in crops]) == expected
 
-
-@pytest.mark.parametrize("arguments", [case[0] for case in REQUIRED], ids=str)
-def test_required_paddings_are_those_that_the_functions_take(arguments: Any) -> None:
+    # The functions take them, and the crops leave the base paddings in place.
     sizes, blocks, base = arguments
-    paddings, crops = tensorflow.required_space_to_batch_paddings(sizes, blocks, base)
     x = np.arange(2 * int(np.prod(sizes))).reshape(2, *sizes)
     y = tensorflow.space_to_batch_nd(x, blocks, paddings)
-    assert np.array_equal(tensorflow.batch_to_space_nd(y, blocks, paddings), x)
-    # The crops leave the base paddings in place.
+    assert same(tensorflow.batch_to_space_nd(y, blocks, paddings), x)
     base = NO_BORDER[: len(sizes)] if base is None else base
-    expected = np.pad(x, [(0, 0), *base])
-    assert np.array_equal(tensorflow.batch_to_space_nd(y, blocks, crops), expected)
+    assert same(tensorflow.batch_to_space_nd(y, blocks, crops), np.pad(x, [(0, 0), *base]))
 
-
-X = np.zeros((2, 4, 6, 3))
-OTHERS = {"space_to_batch_nd": tensorflow.space_to_batch_nd, "batch_to_space_nd": tensorflow.batch_to_space_nd}
 
 # (block_shape, borders, error, message after the operation); {name} is paddings or crops
 BAD_ND = [
     (2, NO_BORDER, TypeError, r"block_shape must be a sequence, list, tuple, array or tensor, got 2 of type int"),
-    (np.array(2), NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got array\(2\) of type ndarray"),
     ("22", NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got '22' of type str"),
     ({2: 2}, NO_BORDER, TypeError, r"block_shape must be a sequence, .*, got \{2: 2\} of type dict"),
     (np.array([[2, 2]]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got \[2, 2\] of type list"),
     ([], NO_BORDER, ValueError, r"{name} must hold one pair for each of the 0 blocks, got 2 entries"),
     ([2, 0], NO_BORDER, ValueError, r"block_shape\[1\] must be at least 1, got 0"),
-    ([-2, 2], NO_BORDER, ValueError, r"block_shape\[0\] must be at least 1, got -2"),
     ([2, 2.0], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got 2\.0 of type float"),
-    (np.array([2.0, 2.0]), NO_BORDER, TypeError, r"block_shape\[0\] must be an integer, got 2\.0 of type float"),
     ([2, True], NO_BORDER, TypeError, r"block_shape\[1\] must be an integer, got the bool True"),
     ([1] * 4, [[0, 0]] * 4, ValueError, r"block_shape is for 4 spatial dims, but a 4-D input has only 3 dims"),
     ([2, 2], 0, TypeError, r"{name} must be a sequence, list, tuple, array or tensor, got 0 of type int"),
     ([2, 2], "auto", TypeError, r"{name} must be a sequence, .*, got 'auto' of type str"),
-    ([2, 2], None, TypeError, r"{name} must be a sequence, .*, got None of type NoneType"),
     ([2, 2], [1, 1], TypeError, r"{name}\[0\] must be a sequence, .*, got 1 of type int"),
-    ([2, 2], [[0, 0], 1], TypeError, r"{name}\[1\] must be a sequence, .*, got 1 of type int"),
     ([2, 2], [[0, 0]], ValueError, r"{name} must hold one pair for each of the 2 blocks, got 1 entries"),
-    ([2, 2], [[0, 0]] * 3, ValueError, r"{name} must hold one pair for each of the 2 blocks, got 3 entries"),
     ([2, 2], [[0, 0], [1]], ValueError, r"{name}\[1\] must be a \(before, after\) pair, got \[1\]"),
     ([2, 2], np.zeros((2, 3), int), ValueError, r"{name}\[0\] must be a \(before, after\) pair, got \[0, 0, 0\]"),
     ([2, 2], [[0, -1], [0, 0]], ValueError, r"{name}\[0\]\[1\] must not be negative, got -1"),
     ([2, 2], [[0, 0], [1.0, 0]], TypeError, r"{name}\[1\]\[0\] must be an integer, got 1\.0 of type float"),
-    ([2, 2], [[0, 0], [0, False]], TypeError, r"{name}\[1\]\[1\] must be an integer, got the bool False"),
 ]
 
 
 @pytest.mark.parametrize(("block_shape", "borders", "error", "message"), BAD_ND, ids=lambda value: str(value)[:40])
-@pytest.mark.parametrize(("op", "name"), [("space_to_batch_nd", "paddings"), ("batch_to_space_nd", "crops")])
-def test_bad_arguments(
-    op: str, name: str, block_shape: Any, borders: Any, error: type[Exception], message: str
-) -> None:
-    for x in (X, torch.from_numpy(X)):
+def test_bad_arguments(make: Any, block_shape: Any, borders: Any, error: type[Exception], message: str) -> None:
+    x = make(np.zeros((2, 4, 6, 3)))
+    for op, name in (("space_to_batch_nd", "paddings"), ("batch_to_space_nd", "crops")):
         with pytest.raises(error, match=rf"^{op}: " + message.replace("{name}", name)):
-            OTHERS[op](x, block_shape, borders)
-
-
-# (shape, borders, block_size, error, message after the operation)
-BAD_LEGACY = [
-    ((4, 4, 4), NO_BORDER, 2, ValueError, r"the input must be 4-D, \(batch, height, width, depth\), got 3-D"),
-    ((4, 4, 4, 4, 4), NO_BORDER, 2, ValueError, r"the input must be 4-D, \(batch, height, width, depth\), got 5-D"),
-    ((4, 4, 4, 4), NO_BORDER, 1, ValueError, r"block_size must be at least 2, got 1"),
-    ((4, 4, 4, 4), NO_BORDER, 0, ValueError, r"block_size must be at least 2, got 0"),
-    ((4, 4, 4, 4), NO_BORDER, 2.0, TypeError, r"block_size must be an integer, got 2\.0 of type float"),
-    ((4, 4, 4, 4), NO_BORDER, True, TypeError, r"block_size must be an integer, got the bool True"),
-    ((4, 4, 4, 4), [[0, 0]], 2, ValueError, r"{name} must hold one pair for each of the 2 blocks, got 1 entries"),
-    ((4, 4, 4, 4), [[0, 0], 0], 2, TypeError, r"{name}\[1\] must be a sequence, .*, got 0 of type int"),
-    ((4, 4, 4, 4), [[0, 0], [0, -2]], 2, ValueError, r"{name}\[1\]\[1\] must not be negative, got -2"),
-]
-
-
-@pytest.mark.parametrize(
-    ("shape", "borders", "block_size", "error", "message"), BAD_LEGACY, ids=lambda value: str(value)[:40]
-)
-def test_bad_legacy_arguments(
-    make: Any, shape: tuple[int, ...], borders: Any, block_size: Any, error: type[Exception], message: str
-) -> None:
-    x = make(np.zeros(shape))
-    with pytest.raises(error, match=r"^space_to_batch: " + message.replace("{name}", "paddings")):
-        tensorflow.space_to_batch(x, borders, block_size)
-    with pytest.raises(error, match=r"^batch_to_space: " + message.replace("{name}", "crops")):
-        tensorflow.batch_to_space(x, borders, block_size)
+            getattr(tensorflow, op)(x, block_shape, borders)
 
 
 FORMS = {  # the calls that mean the same, of space_to_batch with paddings and of batch_to_space with crops
     "2": lambda f, name, x, pairs: f(x, [2, 2], pairs),
     "2 and a name": lambda f, name, x, pairs: f(x, [2, 2], pairs, "cells"),
     "2, an int": lambda f, name, x, pairs: f(x, 2, pairs),
-    "2, tuples": lambda f, name, x, pairs: f(x, (2, 2), tuple(map(tuple, pairs))),
-    "2, arrays": lambda f, name, x, pairs: f(x, np.array([2, 2]), np.array(pairs)),
-    "2, tensors": lambda f, name, x, pairs: f(x, torch.tensor([2, 2]), torch.tensor(pairs)),
     "2, a 0-d array": lambda f, name, x, pairs: f(x, np.array(2), pairs),
     "2, keywords": lambda f, name, x, pairs: f(input=x, name=None, block_shape=[2, 2], **{name: pairs}),
     "2, the borders by keyword": lambda f, name, x, pairs: f(x, [2, 2], **{name: pairs}),
     "1": lambda f, name, x, pairs: f(x, pairs, 2),
     "1 and a name": lambda f, name, x, pairs: f(x, pairs, 2, "cells"),
-    "1, arrays": lambda f, name, x, pairs: f(x, np.array(pairs), np.int64(2)),
-    "1, tensors": lambda f, name, x, pairs: f(x, torch.tensor(pairs), torch.tensor(2)),
     "1, keywords": lambda f, name, x, pairs: f(input=x, block_size=2, name="cells", **{name: pairs}),
     "1, the block by keyword": lambda f, name, x, pairs: f(x, pairs, block_size=2),
     "1, block_shape by keyword": lambda f, name, x, pairs: f(x, pairs, block_shape=2),
@@ -364,12 +209,12 @@ FORMS = {  # the calls that mean the same, of space_to_batch with paddings and o
 def test_both_versions_orders(make: Any, form: str) -> None:
     _, borders, space, batch = DOCUMENTED["4: two samples and a border"]
     x, y = make(space), make(batch)
-    assert_holds(FORMS[form](tensorflow.space_to_batch, "paddings", x, borders), x, batch)
-    assert_holds(FORMS[form](tensorflow.batch_to_space, "crops", y, borders), y, space)
+    assert same(FORMS[form](tensorflow.space_to_batch, "paddings", x, borders), y)
+    assert same(FORMS[form](tensorflow.batch_to_space, "crops", y, borders), x)
 
 
 NEITHER = r"takes \(input, block_shape, {name}\) or \(input, {name}, block_size\), where {name} is a matrix .*; got "
-BAD_FORMS = [
+BAD_FORMS: list[tuple[Any, Any, str]] = [
     (([2, 2], NO_BORDER, 1), {}, r"name must be a string or None, got 1 of type int"),
     (([2, 2], 2), {}, NEITHER + r"\[2, 2\] and 2"),
     ((2, 2), {}, NEITHER + "2 and 2"),
@@ -387,14 +232,28 @@ BAD_FORMS = [
     (([2, 2],), {}, r"{name} is missing"),
     ((), {"block_size": 2}, r"{name} is missing"),
     (([2, 2], NO_BORDER, "a"), {"name": "b"}, r"name is given by position and by keyword"),
+    ((NO_BORDER, 2.0), {}, r"block_size must be an integer, got 2\.0 of type float"),
+]
+BAD_VALUES = [
+    ((NO_BORDER, 1), (4, 4, 4, 4), r"block_size must be at least 2, got 1"),
+    (([[0, 0], [0, -2]], 2), (4, 4, 4, 4), r"{name}\[1\]\[1\] must not be negative, got -2"),
+    ((NO_BORDER, 2), (4, 4, 4, 4, 4), r"the input must be 4-D, \(batch, height, width, depth\), got 5-D"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "keywords", "message"), BAD_FORMS, ids=lambda value: str(value)[:40])
 def test_neither_versions_order(arguments: Any, keywords: Any, message: str) -> None:
-    x = np.zeros((4, 4, 4, 4))
+    refuses(TypeError, np.zeros((4, 4, 4, 4)), arguments, keywords, message)
+
+
+@pytest.mark.parametrize(("arguments", "shape", "message"), BAD_VALUES, ids=lambda value: str(value)[:40])
+def test_bad_values(make: Any, arguments: Any, shape: tuple[int, ...], message: str) -> None:
+    refuses(ValueError, make(np.zeros(shape)), arguments, {}, message)
+
+
+def refuses(error: type[Exception], x: Any, arguments: Any, keywords: Any, message: str) -> None:
     for op, name in (("space_to_batch", "paddings"), ("batch_to_space", "crops")):
-        with pytest.raises(TypeError, match=f"^{op}: " + message.replace("{name}", name)):
+        with pytest.raises(error, match=f"^{op}: " + message.replace("{name}", name)):
             getattr(tensorflow, op)(x, *arguments, **keywords)
 
 
@@ -404,7 +263,7 @@ def test_no_blocks_are_a_copy(make: Any) -> None:
         for call in (tensorflow.space_to_batch_nd, tensorflow.batch_to_space_nd, tensorflow.space_to_batch):
             for empty in ([], np.zeros((0, 2), int)):
                 copied = call(x, [], empty)
-                assert_holds(copied, x, nested)
+                assert same(copied, x)
                 copied[...] = 0
                 assert x.tolist() == nested
     x = torch.ones(3, requires_grad=True)
@@ -424,7 +283,7 @@ def test_nested_lists_become_an_array() -> None:
         (tensorflow.space_to_batch, tuple(space), batch),
         (tensorflow.batch_to_space, batch, space),
     ):
-        assert_holds(f(there, [2, 2], borders), np.array(there), back)
+        assert same(f(there, [2, 2], borders), np.array(back))
     with pytest.raises(
         ValueError, match=r"^space_to_batch_nd: the input's nested lists make no array: .*inhomogeneous"
     ):
@@ -437,11 +296,8 @@ def test_nested_lists_become_an_array() -> None:
 
 def test_the_pad_value(make: Any) -> None:
     x = make([[1, 2, 3]])
-    expected = [[7, 2], [1, 3]]
-    assert_holds(tensorflow.space_to_batch_nd(x, [2], [[1, 0]], pad_value=7), x, expected)
-    assert_holds(tensorflow.space_to_batch(x, [2], [[1, 0]], pad_value=7), x, expected)
-    image = make([[[[1]]]])
-    assert_holds(tensorflow.space_to_batch(image, [[0, 1], [0, 1]], 2, pad_value=-1), image, [[[[1]]], *[[[[-1]]]] * 3])
+    for function in (tensorflow.space_to_batch_nd, tensorflow.space_to_batch):
+        assert same(function(x, [2], [[1, 0]], pad_value=7), make([[7, 2], [1, 3]]))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -461,10 +317,8 @@ def test_compiled_whole(dynamic: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((4, [2]), TypeError, r"input_shape must be a sequence, .*, got 4 of type int"),
         (([4.0], [2]), TypeError, r"input_shape\[0\] must be an integer, got 4\.0 of type float"),
         (([4, -1], [2, 2]), ValueError, r"input_shape\[1\] must not be negative, got -1"),
-        (([4], 2), TypeError, r"block_shape must be a sequence, .*, got 2 of type int"),
         (([4], [0]), ValueError, r"block_shape\[0\] must be at least 1, got 0"),
         (
             ([2**62], [2], [[2**62, 0]]),
@@ -473,10 +327,8 @@ def test_compiled_whole(dynamic: bool) -> None:
         ),
         (([4], [2], None, 3), TypeError, r"name must be a string or None, got 3 of type int"),
         (([4, 4], [2]), ValueError, r"input_shape has 2 entries and block_shape 1"),
-        (([4], [2], 1), TypeError, r"base_paddings must be a sequence, .*, got 1 of type int"),
         (([4], [2], [1]), TypeError, r"base_paddings\[0\] must be a sequence, .*, got 1 of type int"),
         (([4], [2], [[0, 0]] * 2), ValueError, r"base_paddings must hold one pair for each of the 1 blocks, got 2"),
-        (([4], [2], [[0, -3]]), ValueError, r"base_paddings\[0\]\[1\] must not be negative, got -3"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -17,51 +17,21 @@ from torch import Tensor, nn
 from spacebatch import BlockGeometry
 from spacebatch.nn import BatchSpace, SpaceToBatch
 from spacebatch.nn.cells import Cells, enter, leave, valid
+from spacebatch.perf.networks import ResidualBlock
+from tests.same_networks import assert_same
 
 
-class Residual(nn.Module):
-    """Two dilated convolutions and the skip."""
+class Scaled(ResidualBlock):
+    """A residual block whose second half is scaled, the skip added in place."""
 
     def __init__(self, channels: int, rate: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate)
-        self.relu = nn.ReLU(inplace=True)
+        super().__init__(channels, channels, rate)
         self.scale = nn.Parameter(torch.randn(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.second(self.relu(self.norm(self.first(x)))) * self.scale
+        y = self.second(self.relu(self.first_norm(self.first(x)))) * self.scale
         y += x
         return self.relu(y)
-
-
-class Gated(nn.Module):
-    """WaveNet's layer: causal padding, tanh times sigmoid, a 1x1 convolution, the skip."""
-
-    def __init__(self, channels: int, rate: int) -> None:
-        super().__init__()
-        self.pad = nn.ConstantPad1d((rate, 0), 0.0)
-        self.dilated = nn.Conv1d(channels, 2 * channels, 2, dilation=rate)
-        self.mix = nn.Conv1d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.dilated(self.pad(x)).chunk(2, dim=1)
-        return x + self.mix(torch.tanh(a) * torch.sigmoid(b))
-
-
-class Chomped(nn.Module):
-    """TCN's layer: padding on both sides, and what it added after cut off."""
-
-    def __init__(self, channels: int, rate: int) -> None:
-        super().__init__()
-        self.conv = nn.utils.parametrizations.weight_norm(
-            nn.Conv1d(channels, channels, 3, padding=2 * rate, dilation=rate)
-        )
-        self.cut = 2 * rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.conv(x)[:, :, : -self.cut].contiguous() + x)
 
 
 class Cropped(nn.Module):
@@ -76,11 +46,15 @@ class Cropped(nn.Module):
         return torch.cat([y, x[..., self.rate : self.rate + y.size(2)]], dim=1)
 
 
-class Cut(nn.Module):
-    """Positions that were valid are not after it, and hold what they held."""
+class Does(nn.Module):
+    """A module with a forward given as a function of itself and the input."""
+
+    def __init__(self, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, :-1]
+        return self.call(self, x)
 
 
 def conv(dims: int, rate: int, channels: int = 3, result: int = 3, **options: Any) -> nn.Module:
@@ -108,11 +82,9 @@ CHAINS: dict[str, tuple[int, Callable[[], list[nn.Module]], int]] = {
         2,
     ),
     "norm_cumulative": (2, lambda: [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, momentum=None), nn.Softmax2d()], 2),
-    "residual": (2, lambda: [Residual(3, 3), nn.Conv2d(3, 2, 1), Residual(2, 3)], 3),
-    "wavenet": (1, lambda: [Gated(3, 4), Gated(3, 4)], 4),
-    "tcn": (1, lambda: [Chomped(3, 3), Chomped(3, 3)], 3),
+    "residual": (2, lambda: [Scaled(3, 3), nn.Conv2d(3, 2, 1), Scaled(2, 3)], 3),
     "no_padding": (1, lambda: [Cropped(3, 2), conv(1, 2, 6, padding=0)], 2),
-    "cut_first": (1, lambda: [Cut(), conv(1, 2)], 2),
+    "cut_first": (1, lambda: [Does(lambda m, x: x[:, :, :-1]), conv(1, 2)], 2),
     "multiple_of_the_rate": (1, lambda: [conv(1, 4), conv(1, 2)], 2),
     "constant_padding": (1, lambda: [nn.Tanh(), nn.ConstantPad1d((4, 3), 1.5), conv(1, 2)], 2),
     "depthwise_separable": (
@@ -139,21 +111,6 @@ def both(name: str) -> tuple[nn.Sequential, BatchSpace, int]:
     return chain, BatchSpace(*copy.deepcopy(chain), rate=rate or (1, 3)), dims
 
 
-def assert_same(chain: nn.Module, ours: nn.Module, x: Tensor, tolerance: float = 1e-9) -> None:
-    x = x.clone().requires_grad_()
-    expected, found = chain(x), ours(x)
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-    seed = torch.randn_like(expected)
-    wanted = torch.autograd.grad(expected, [x, *chain.parameters()], seed)
-    gradients = torch.autograd.grad(found, [x, *ours.parameters()], seed)
-    for a, b in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-    for (name, a), (other, b) in zip(ours.named_buffers(), chain.named_buffers(), strict=True):
-        assert name == other
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("name", CHAINS)
 def test_equal(name: str, sizes: str) -> None:
@@ -169,7 +126,7 @@ def test_equal(name: str, sizes: str) -> None:
     assert_same(chain, ours, torch.randn(3, 3, *size, dtype=torch.double))
 
 
-@settings(deadline=None, derandomize=True, max_examples=60, database=None)
+@settings(deadline=None, derandomize=True, max_examples=40, database=None)
 @given(st.data())
 def test_equal_whatever_the_chain(data: st.DataObject) -> None:
     dims, rate = data.draw(st.integers(1, 2)), data.draw(st.integers(2, 4))
@@ -311,34 +268,14 @@ def test_rates(layers: list[nn.Module], rate: Any, message: str) -> None:
         BatchSpace(*layers, rate=rate)
 
 
-class Does(nn.Module):
-    """A module with a forward given as a function of itself and the input."""
-
-    def __init__(self, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.call(self, x)
-
-
-def shared(module: nn.Module, x: Tensor) -> Tensor:
-    y = x.relu()
-    z = y.add_(1)
-    return y * z
-
-
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "pooling": (nn.MaxPool2d(2), r"'0' \(MaxPool2d\) .*it mixes positions of a sample"),
     "group_norm": (nn.GroupNorm(1, 1), r"'0' \(GroupNorm\) .*it mixes positions of a sample"),
-    "instance_norm": (nn.InstanceNorm2d(1), r"'0' \(InstanceNorm2d\) .*it mixes positions of a sample"),
     "squeeze_excite": (nn.AdaptiveAvgPool2d(1), r"'0' \(AdaptiveAvgPool2d\) .*it mixes positions of a sample"),
-    "attention": (nn.TransformerEncoderLayer(4, 1), r"it mixes positions of a sample"),
     "sync_batch_norm": (nn.SyncBatchNorm(1), r"it counts across processes"),
     "lazy": (nn.LazyConv2d(1, 3), r"it is lazy: run the network once first"),
     "transposed": (nn.ConvTranspose2d(1, 1, 3), r"a transposed convolution"),
     "other_rate": (nn.Conv2d(1, 1, 3, dilation=3), r"dilation \(3, 3\) is no multiple of the rate \(2, 2\)"),
-    "undilated": (nn.Conv2d(1, 1, 3), r"dilation \(1, 1\) is no multiple of the rate"),
     "stride": (nn.Conv2d(1, 1, 1, stride=2), r"stride \(2, 2\) skips phases"),
     "padding": (nn.Conv2d(1, 1, 3, padding=1, dilation=2), r"padding \(1, 1\) is no multiple of the rate"),
     "uneven": (nn.Conv2d(1, 1, 4, padding="same", dilation=3), r"is uneven"),
@@ -346,7 +283,6 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         nn.Conv2d(1, 1, 3, padding=2, dilation=2, padding_mode="reflect"),
         r"fills the border from other positions",
     ),
-    "reflection_pad": (nn.ReflectionPad2d(2), r"it mixes positions"),
     "pad_before": (nn.ZeroPad2d((1, 0, 0, 0)), r"padding \(1, 0, 0, 0\) before a dim is no multiple of the rate"),
     "pad_negative": (nn.ZeroPad2d((0, -1, 0, 0)), r"padding \(0, -1, 0, 0\) crops"),
     "softmax_over_space": (nn.Softmax(dim=2), r"dim=2 is not the channels"),
@@ -356,7 +292,10 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         Does(lambda m, x: nn.functional.dropout(x, 0.5, m.training)),
         r"its forward differs between training and evaluation",
     ),
-    "in_place_and_shared": (Does(shared), r"the call of add_ .*it changes in place what others read"),
+    "in_place_and_shared": (
+        Does(lambda m, x: (y := x.relu()) * y.add_(1)),
+        r"the call of add_ .*it changes in place what others read",
+    ),
     "flip": (Does(lambda m, x: x.flip(-1)), r"the call of flip .*it is not known to take one position at a time"),
     "another_move": (SpaceToBatch(2), r"'0' \(SpaceToBatch\) .*it is not known to take one position at a time"),
 }
@@ -403,22 +342,8 @@ def test_compiled(dynamic: bool) -> None:
     chain, ours, _ = both("residual")
     compiled = torch.compile(ours, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     for size in ((7, 8), (9, 9)) if dynamic else ((7, 8),):
-        assert_same(chain, _Called(compiled, ours), torch.randn(2, 3, *size, dtype=torch.double))
+        assert_same(chain, ours, torch.randn(2, 3, *size, dtype=torch.double), call=compiled)
     torch.compiler.reset()
-
-
-class _Called(nn.Module):
-    """The compiled call, with the parameters and buffers of the module under their own names."""
-
-    def __init__(self, compiled: Any, module: nn.Module) -> None:
-        super().__init__()
-        self.__dict__["compiled"] = compiled
-        for name, child in module.named_children():
-            self.add_module(name, child)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.__dict__["compiled"](x)
-        return result
 
 
 def test_inference_mode_first_then_training() -> None:

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from spacebatch import convert
 from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from tests.same_networks import assert_same, assert_same_in_both_modes
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-def made(name: str, dropout: bool = False) -> tuple[nn.Module, nn.Module]:
-    """(the network, the same converted, over tensors of its own); float64, dropout off unless asked for."""
+def made(name: str) -> tuple[nn.Module, nn.Module]:
+    """(the network, the same converted, over tensors of its own); float64, dropout off."""
     make, shape = NETWORKS[name]
     torch.manual_seed(0)
     network = make().double()
     for part in network.modules():
-        if isinstance(part, nn.Dropout) and not dropout:
+        if isinstance(part, nn.Dropout):
             part.p = 0.0
     example = torch.zeros(2, *shape, dtype=torch.double)
     return network, convert(copy.deepcopy(network), example, method="batch_space")
@@ -34,27 +35,13 @@ def inputs(name: str, side: int = 0, samples: int = 2, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
 
 
-def gradients(network: nn.Module, result: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    tensors = [x, *network.parameters()]
-    return torch.autograd.grad(result.square().sum(), tensors, allow_unused=True, materialize_grads=True)
-
-
 @pytest.mark.parametrize("side", [0, 48, 29], ids=["uneven", "divisible", "small"])
 @each_network
 def test_equal(name: str, side: int) -> None:
     network, converted = made(name)
     assert any(row.kind == "chain" for row in converted.conversion.rows)  # type: ignore[union-attr]
     assert list(converted.state_dict()) == list(network.state_dict())
-    for training in (True, False):
-        network.train(training)
-        converted.train(training)
-        x = inputs(name, side).requires_grad_()
-        expected, found = network(x), converted(x)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-        for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-        for a, b in zip(converted.buffers(), network.buffers(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert_same_in_both_modes(network, converted, inputs(name, side))
 
 
 @each_network
@@ -77,33 +64,18 @@ def test_every_dilated_convolution_and_two_moves_for_each_chain(name: str) -> No
 def test_trained_the_same(name: str) -> None:
     """Some steps of SGD with momentum: losses, parameters and running statistics stay together in float64."""
     pair = made(name)
-    losses: list[list[float]] = []
-    for network in pair:
+    losses: list[list[float]] = [[], []]
+    for network, own in zip(pair, losses, strict=True):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-        losses.append([])
         for step in range(5):
-            result = network(inputs(name, 29, seed=step))
-            loss = (result - 1).square().mean()
+            loss = (network(inputs(name, 29, seed=step)) - 1).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses[-1].append(loss.item())
+            own.append(loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
     assert losses[0][-1] < losses[0][0]
-    for a, b in zip(pair[0].state_dict().values(), pair[1].state_dict().values(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7)
-
-
-def test_dropout_keeps_its_share() -> None:
-    """Other numbers are drawn than in the original, in the same way: the mean of many outputs agrees."""
-    network, converted = made("tcn", dropout=True)
-    x = inputs("tcn", samples=1).expand(64, -1, -1)
-    with torch.no_grad():
-        means = [part.train()(x).mean((0, 2)) for part in (network, converted)]
-        spread = network(x).std((0, 2)) / 64**0.5
-    assert ((means[0] - means[1]).abs() < 8 * spread).all()
-    converted.eval()
-    torch.testing.assert_close(converted(x), network.eval()(x))
+    torch.testing.assert_close(pair[1].state_dict(), pair[0].state_dict(), rtol=1e-7, atol=1e-7)
 
 
 COMPILED: dict[str, nn.Module] = {
@@ -118,13 +90,10 @@ COMPILED: dict[str, nn.Module] = {
 def test_compiled(name: str) -> None:
     """One whole graph, with the backward pass; by the full compiler up to the kernels for one of them."""
     torch.compiler.reset()
-    network, x = COMPILED[name].double().eval(), inputs(name, 29).requires_grad_()
+    network, x = COMPILED[name].double().eval(), inputs(name, 29)
     converted = convert(copy.deepcopy(network), x, method="batch_space")
     compiled = torch.compile(converted, fullgraph=True, backend="aot_eager" if name == "tcn" else "eager")
-    expected, found = network(x), compiled(x)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    for a, b in zip(gradients(converted, found, x), gradients(network, expected, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert_same(network, converted, x, call=compiled)
     torch.compiler.reset()
 
 
@@ -155,15 +124,3 @@ def test_data_parallel_on_two_ranks() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
     torch.multiprocessing.spawn(_train_one_rank, args=(port,), nprocs=2)
-
-
-def test_float32_and_autocast() -> None:
-    torch.manual_seed(0)
-    network = TCN(dropout=0.0)
-    x = torch.randn(2, 1, 97)
-    converted = convert(copy.deepcopy(network), x, method="batch_space")
-    torch.testing.assert_close(converted(x), network(x), rtol=1e-5, atol=1e-5)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, expected = converted(x), network(x)
-    assert found.dtype == expected.dtype
-    torch.testing.assert_close(found, expected, rtol=5e-2, atol=5e-2)  # 8 bits of mantissa

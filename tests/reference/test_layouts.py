@@ -48,20 +48,11 @@ each_border = pytest.mark.parametrize("border", BORDERS)
 @each_option
 def test_tensors(backend: str, layout: str, border: str, options: dict[str, Any]) -> None:
     for dtype in (torch.uint8, torch.bfloat16, torch.float32):
-        x = LAYOUTS[layout](2, dtype)
+        x, z = (LAYOUTS[layout](samples, dtype) for samples in (2, 12))
         y = spacebatch.space_to_batch(x, **BLOCKS, paddings=BORDERS[border], pad_value=3, **options)
         assert same(y, define_batch(x, **BLOCKS, paddings=BORDERS[border], pad_value=3, **options))
-
-
-@each_layout
-@each_border
-@each_option
-def test_tensors_back(backend: str, layout: str, border: str, options: dict[str, Any]) -> None:
-    y = LAYOUTS[layout](12, torch.int32)
-    assert same(
-        spacebatch.batch_to_space(y, **BLOCKS, crops=BORDERS[border], **options),
-        define_space(y, **BLOCKS, crops=BORDERS[border], **options),
-    )
+        back = spacebatch.batch_to_space(z, **BLOCKS, crops=BORDERS[border], **options)
+        assert same(back, define_space(z, **BLOCKS, crops=BORDERS[border], **options))
 
 
 @each_layout
@@ -104,15 +95,22 @@ def test_strides_are_the_same_everywhere(layout: str, border: str, options: dict
 @each_case
 @each_option
 def test_strides_of_every_case(case: Case, options: dict[str, Any]) -> None:
+    """In the usual memory order and in the opposite one, of real tensors and of meta tensors."""
     geometry = case.geometry(**options)
-    found = set()
-    for name, device in (("chosen", "cpu"), ("numpy", "cpu"), ("torch", "cpu"), ("torch", "meta")):
-        with using(name):
-            y = spacebatch.space_to_batch(torch.empty(geometry.space_shape, device=device), **geometry.arguments)
-            x = spacebatch.batch_to_space(torch.empty(geometry.batch_shape, device=device), **geometry.inverse)
-        assert (y.shape, x.shape) == (geometry.batch_shape, geometry.space_shape)
-        found.add((y.stride(), x.stride()))
-    assert len(found) == 1, found
+    for order in (range(len(case.shape)), range(len(case.shape))[::-1]):
+        found = set()
+        for name, device in (("chosen", "cpu"), ("numpy", "cpu"), ("torch", "cpu"), ("torch", "meta")):
+            space, batch = (
+                torch.empty_strided(shape, dense_strides(shape, order), device=device)
+                for shape in (geometry.space_shape, geometry.batch_shape)
+            )
+            with using(name):
+                y = spacebatch.space_to_batch(space, **geometry.arguments)
+                x = spacebatch.batch_to_space(batch, **geometry.inverse)
+            assert (y.shape, x.shape) == (geometry.batch_shape, geometry.space_shape)
+            assert (y.dtype, x.dtype, x.device.type) == (space.dtype, batch.dtype, device)
+            found.add((y.stride(), x.stride()))
+        assert len(found) == 1, found
 
 
 KEPT = ("contiguous", "channels_last", "channels_last_3d", "transposed", "batch_innermost", "all_reversed")
@@ -123,12 +121,7 @@ def test_memory_order_is_kept(backend: str, layout: str) -> None:
     """The dims sorted by stride come in the same order, and the output is dense."""
     x = LAYOUTS[layout](2, torch.float32)
     y = spacebatch.space_to_batch(x, **BLOCKS, paddings=((1, 1), (3, 3)))
-    order = sorted(range(x.dim()), key=lambda d: -x.stride(d))
-    steps, step = [0] * x.dim(), 1
-    for d in reversed(order):
-        steps[d] = step
-        step *= y.shape[d]
-    assert y.stride() == tuple(steps)
+    assert y.stride() == dense_strides(y.shape, sorted(range(x.dim()), key=lambda d: -x.stride(d)))
 
 
 def test_memory_order() -> None:

@@ -10,25 +10,14 @@ import spacebatch
 from spacebatch import BlockGeometry
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
-from tests.cases import CASES, OPTIONS, Case, each_of, each_option
+from tests.cases import CASES, OPTIONS, Case, each_of, each_option, option_id
 from tests.kernel_calls import DEVICE, as_bytes, call_of, check_both_ways, expected_batch, layout_of, random_bits
 
 pytestmark = pytest.mark.skipif(
     DEVICE == "cpu" and not launch.INTERPRETED, reason="no GPU, and Triton's interpreter is off"
 )
 
-DTYPES = (
-    torch.bool,
-    torch.uint8,
-    torch.float8_e4m3fn,
-    torch.int16,
-    torch.bfloat16,
-    torch.float32,
-    torch.int64,
-    torch.complex64,
-    torch.complex128,
-)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).split(".")[1])
+DTYPES = ["bool", "uint8", "float8_e4m3fn", "int16", "bfloat16", "float32", "int64", "complex64", "complex128"]
 
 
 @each_option
@@ -37,11 +26,11 @@ def test_every_case(case: Case, options: dict[str, str]) -> None:
     check_both_ways(random_bits(case.shape, torch.float32), case.geometry(**options), 1.5)
 
 
-@each_dtype
-@each_of("symmetric_border", "dims_unordered_padded", "2d_blocks_differ", "wide_row")
-def test_every_dtype(case: Case, dtype: torch.dtype) -> None:
-    check_both_ways(random_bits(case.shape, dtype), case.geometry(), 1)
-    check_both_ways(random_bits(case.shape, dtype), case.geometry(**OPTIONS[3]), 1)
+@pytest.mark.parametrize("dtype", DTYPES)
+@each_of("dims_unordered_padded", "wide_row")
+def test_every_dtype(case: Case, dtype: str) -> None:
+    for options in (OPTIONS[0], OPTIONS[3]):
+        check_both_ways(random_bits(case.shape, getattr(torch, dtype)), case.geometry(**options), 1)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +38,10 @@ def test_every_dtype(case: Case, dtype: torch.dtype) -> None:
     [
         (torch.float32, float("nan")),
         (torch.float32, -0.0),
-        (torch.float16, float("-inf")),
         (torch.int64, 2**63 - 1),
-        (torch.int64, -(2**63)),
         (torch.uint8, 255),
         (torch.float8_e5m2, 0.75),
         (torch.complex64, 1 - 2j),
-        (torch.complex128, 1 - 2j),
     ],
     ids=str,
 )
@@ -81,27 +67,41 @@ def _layouts(x: torch.Tensor) -> dict[str, torch.Tensor]:
 LAYOUTS = tuple(_layouts(torch.zeros(2, 3, 4, 6)))
 
 
-@each_option
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.complex128], ids=["1", "4", "16"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(layout: str, dtype: torch.dtype, options: dict[str, str]) -> None:
-    x = _layouts(random_bits((2, 3, 4, 6), dtype))[layout]
-    check_both_ways(x, BlockGeometry(x.shape, (2, 3), ((1, 1), (1, 2)), **options), 1)
+def test_layouts(layout: str) -> None:
+    """Each width with one batch order and arrangement: which kernel moves an element does not depend on its width alone."""
+    for dtype, options in zip((torch.uint8, torch.float32, torch.complex128, torch.float32), OPTIONS, strict=True):
+        x = _layouts(random_bits((2, 3, 4, 6), dtype))[layout]
+        check_both_ways(x, BlockGeometry(x.shape, (2, 3), ((1, 1), (1, 2)), **options), 1)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 8, 16, 40])
-def test_channels_last_of_every_width(channels: int) -> None:
-    x = random_bits((2, channels, 4, 6), torch.float16).contiguous(memory_format=torch.channels_last)
-    check_both_ways(x, BlockGeometry(x.shape, 2, "auto"))
-    check_both_ways(x, BlockGeometry(x.shape, 3, ((1, 1), (2, 1)), arrangement="contiguous"))
+@pytest.mark.parametrize(
+    (
+        "dtype",
+        "channels",
+        "words",
+    ),  # several elements are moved as one word of so many bytes where they lie side by side
+    [
+        *((torch.uint8, 4, 4), (torch.uint8, 6, 2), (torch.float32, 2, 8)),
+        *((torch.float16, channels, words) for channels, words in ((1, 2), (2, 4), (3, 2), (4, 8), (40, 8))),
+    ],
+)
+def test_channels_last_of_every_width(dtype: torch.dtype, channels: int, words: int) -> None:
+    x = random_bits((2, channels, 4, 6), dtype).contiguous(memory_format=torch.channels_last)
+    for geometry in (
+        BlockGeometry(x.shape, 2, ((1, 1), (2, 0))),
+        BlockGeometry(x.shape, 3, ((1, 1), (2, 1)), arrangement="contiguous"),
+    ):
+        assert launch.plans_of("space_to_batch", geometry, x)[0].words == words
+        check_both_ways(x, geometry, 3)
 
 
-@pytest.mark.parametrize("width", [16, 32, 48, 64])
-@pytest.mark.parametrize("padding", [0, 8, (1, 7), (16, 0)], ids=str)
-@each_option
-def test_aligned_rows(width: int, padding: object, options: dict[str, str]) -> None:
+@pytest.mark.parametrize("width", [16, 48, 64])
+@pytest.mark.parametrize("padding", [(0, 0), (8, 8), (1, 7), (16, 0)], ids=str)
+@pytest.mark.parametrize("options", OPTIONS[:2], ids=option_id)  # within a row batch orders do not differ
+def test_aligned_rows(width: int, padding: tuple[int, int], options: dict[str, str]) -> None:
     # where loads, stores or both are vectors: units above one
-    pads = ((0, 0), padding if isinstance(padding, tuple) else (padding, padding))
+    pads = ((0, 0), padding)
     geometry = BlockGeometry((1, 2, 2, width), (1, 2), pads, **options)
     check_both_ways(random_bits((1, 2, 2, width), torch.int16), geometry, 3)
 
@@ -138,19 +138,6 @@ def test_64_bit_offsets_and_row_numbers() -> None:
             x = random_bits(shape, torch.float32)
             ran |= check_both_ways(x, geometry, 1, change=lambda plan: replace(plan, wide=True, long=True))
     assert ran == {"rows", "vectors", "phases", "granules"}
-
-
-def test_several_elements_in_a_word() -> None:
-    for dtype, channels, words in (
-        (torch.uint8, 4, 4),
-        (torch.uint8, 6, 2),
-        (torch.float16, 4, 8),
-        (torch.float32, 2, 8),
-    ):
-        x = random_bits((2, channels, 4, 6), dtype).contiguous(memory_format=torch.channels_last)
-        geometry = BlockGeometry(x.shape, 2, ((1, 1), (2, 0)))
-        assert launch.plans_of("space_to_batch", geometry, x)[0].words == words
-        check_both_ways(x, geometry, 3)
 
 
 def test_a_configuration_of_a_family_that_does_not_apply() -> None:

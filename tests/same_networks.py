@@ -1,0 +1,34 @@
+"""Two networks that are the same function: outputs, gradients of the input and of every parameter, buffers after the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def results(network: nn.Module, x: Tensor, call: Callable[[Tensor], Tensor] | None = None) -> dict[str, Any]:
+    """What one call of a network makes; `call` stands for the network where it is compiled, say."""
+    x = x.detach().clone().requires_grad_()
+    y = network(x) if call is None else call(x)
+    seed = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    gradients = torch.autograd.grad(y, [x, *network.parameters()], seed, allow_unused=True)
+    return {"output": y, "gradients": gradients, "buffers": dict(network.named_buffers())}
+
+
+def assert_same(
+    network: nn.Module,
+    other: nn.Module,
+    x: Tensor,
+    tolerance: float = 1e-9,
+    call: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """`other` gives what the network gives, up to the order of sums; each of the two has tensors of its own."""
+    torch.testing.assert_close(results(other, x, call), results(network, x), rtol=tolerance, atol=tolerance)
+
+
+def assert_same_in_both_modes(network: nn.Module, other: nn.Module, x: Tensor) -> None:
+    for training in (True, False):
+        assert_same(network.train(training), other.train(training), x)
