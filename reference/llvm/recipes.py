@@ -1,0 +1,236 @@
+"""Recipes: prepared calls whose sizes are left open, for shapes that were never met before.
+
+What a small call of row-major tensors needs is a few products of its sizes, the same ones for all shapes of a class: small sizes (most
+often 1) belong to the class, and so do those behind the blocked dims, which kernels are compiled for. The planner runs once for a class,
+on sizes that are left open, and what it computed is written down as a function.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from math import prod
+from struct import Struct
+from typing import Any, NamedTuple, TypeAlias
+
+from spacebatch.reference.arguments import normalize
+from spacebatch.reference.geometry import BlockGeometry, from_batch_shape, from_space_shape
+from spacebatch.reference.kept_geometries import key_of
+from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.open_sizes import Lines, Number, Size, UndecidedError
+from spacebatch.reference.prepared import Direction
+
+from .compiler import Kernel, kernel_of
+from .plan import plan_of
+from .prepare import SHORT_BYTES
+from .spec import Spec
+
+MET_BEFORE = 2  # shapes of a class that are prepared one by one: its recipe takes as long as a hundred of them
+MOST_KEPT = 256  # kinds of calls, and classes of each
+MOST_MET = 1024  # shapes that a kind remembers
+TRIALS = 24
+
+Class: TypeAlias = "tuple[int | None, ...]"  # sizes of the source; None: open
+Computed: TypeAlias = "tuple[tuple[int, ...], bytes]"  # shape of the result, and numbers for the kernel with a pad value of 0
+
+
+class Recipe(NamedTuple):
+    """What the shapes of a class share.
+
+    Attributes:
+        compute: takes the sizes of the source; None where a call must be prepared, or refused.
+        kernel: to call. padded: whether it writes pad values.
+    """
+
+    compute: Callable[..., Computed | None]
+    kernel: Kernel | None
+    padded: bool
+
+
+NO_RECIPE = Recipe(lambda *_: None, None, False)
+
+
+class Kind:
+    """Calls with the same arguments, itemsize and number of dims.
+
+    Attributes:
+        arguments: as given. key: the same in bytes.
+        classes: recipes, or how many shapes of a class were met before it has one.
+        met: shapes that were computed by a recipe; the second time they are worth an own call.
+    """
+
+    def __init__(self, direction: Direction, ndim: int, itemsize: int, *arguments: Any) -> None:
+        """
+        Raises:
+            ValueError, TypeError: bad arguments, or none that can be kept.
+        """
+        self.arguments, self.key = arguments, key_of(arguments)
+        self.direction, self.itemsize, self.to_batch = direction, itemsize, direction == "space_to_batch"
+        self.classes: dict[Class, Recipe | int] = {}
+        self.met: set[tuple[int, ...]] = set()
+        blocking = normalize(direction, "paddings" if self.to_batch else "crops", ndim, *arguments)
+        pairs = blocking.pairs or ((0, 0),) * len(blocking.dims)  # "auto" has a recipe where it pads nothing
+        self.blocking = blocking._replace(pairs=pairs)
+        self.blocks, self.borders = [1] * ndim, [0] * ndim
+        shared = 0  # from this dim on sizes belong to the class
+        for d, block, pair in zip(blocking.dims, blocking.blocks, pairs, strict=True):
+            self.blocks[d], self.borders[d] = block, sum(pair)
+            if block > 1 or any(pair):
+                shared = max(shared, d + (blocking.arrangement == "interleaved" or any(pair)))
+        # A size of the source is count * factor - border. From its least count on it is more than one block and may be open.
+        self.leasts = [max(2, -(-(b + 1 + border) // b)) for b, border in zip(self.blocks, self.borders, strict=True)]
+        ones, none = [1] * (ndim - 1), [0] * ndim
+        self.factors = [1, *self.blocks[1:]] if self.to_batch else [blocking.phases, *ones]
+        self.margins = self.borders if self.to_batch else none
+        parts = []
+        for d, (least, factor, margin) in enumerate(zip(self.leasts, self.factors, self.margins, strict=True)):
+            parts.append(f"s{d}" + (f" if s{d} < {least * factor - margin} else None" if d < shared else ""))
+        self.sizes = ", ".join(f"s{d}" for d in range(ndim))
+        self.class_of: Callable[..., Class] = eval(f"lambda {self.sizes}: ({', '.join(parts)})")
+
+
+_kinds: dict[tuple[Any, ...], Kind] = {}
+
+
+def find(
+    direction: Direction,
+    shape: tuple[int, ...],
+    itemsize: int,
+    block_shape: Any,
+    borders: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+) -> tuple[Recipe, Computed] | None:
+    """A recipe and what it computes for a shape; None where the call is to be prepared, with whatever it raises.
+
+    Args:
+        direction, block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
+        shape, itemsize: of its source, which is in row-major order.
+    """
+    key = direction, len(shape), itemsize, block_shape, borders, spatial_dims, batch_order, arrangement
+    try:
+        kind = _kinds.get(key)
+        if kind is None:
+            if len(_kinds) >= MOST_KEPT:
+                _kinds.clear()
+            kind = _kinds[key] = Kind(*key)
+        known = kind.arguments
+        if not (block_shape is known[0] and borders is known[1] and spatial_dims is known[2]):
+            if key_of(key[3:]) != kind.key:  # 1 equals True
+                return None
+        if shape in kind.met:
+            return None
+        of_shape = kind.class_of(*shape)
+        recipe = kind.classes.get(of_shape, 0)
+        if isinstance(recipe, int):
+            recipe = _met_again(kind, of_shape, recipe)
+        computed = recipe.compute(*shape)
+        if computed is None or recipe.kernel.functions is None:
+            return None
+    except (TypeError, ValueError):
+        return None
+    if len(kind.met) >= MOST_MET:
+        kind.met.clear()
+    kind.met.add(shape)
+    return recipe, computed
+
+
+def _met_again(kind: Kind, of_shape: Class, times: int) -> Recipe:
+    """The recipe of a class, if it was met often enough."""
+    if times < MET_BEFORE:
+        if len(kind.classes) >= MOST_KEPT:
+            kind.classes.clear()
+        kind.classes[of_shape] = times + 1
+        return NO_RECIPE
+    found = kind.classes[of_shape] = written(kind, of_shape)
+    return found
+
+
+def written(kind: Kind, of_shape: Class) -> Recipe:
+    """The recipe of a class, tried on many of its shapes; `NO_RECIPE` where the planner treats them in several ways."""
+    try:
+        compute, spec = _traced(kind, of_shape)
+    except UndecidedError:
+        return NO_RECIPE
+    recipe = Recipe(compute, kernel_of(spec), any(kind.borders))
+    return recipe if _holds(kind, of_shape, recipe) else NO_RECIPE
+
+
+def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None], Spec]:
+    """What the planner does for a class, as a function, and the spec that it finds.
+
+    Raises:
+        UndecidedError: it is not the same for all shapes.
+    """
+    lines, source, counts = Lines(), [], []
+    guards, first = [], []
+    for d, (size, least, factor, margin) in enumerate(zip(of_shape, kind.leasts, kind.factors, kind.margins, strict=True)):
+        if size is not None:
+            source.append(size)
+            counts.append((size + margin) // factor)
+            continue
+        source.append(lines.named({(): least * factor - margin, (d,): factor}, f"s{d}"))
+        counts.append(lines.named({(): least, (d,): 1}, f"c{d}"))  # the same one if there is neither factor nor margin
+        if factor > 1:
+            guards.append(f"(s{d} + {margin}) % {factor}")
+        if counts[-1] is not source[-1]:
+            first.append(f"c{d} = (s{d} + {margin}) // {factor}")
+    if kind.to_batch:
+        result = [source[0] * kind.blocking.phases, *counts[1:]]
+    else:
+        result = [counts[0]]
+        for size, block, border in zip(source[1:], kind.blocks[1:], kind.borders[1:], strict=True):
+            result.append(size * block - border)
+    moved = (prod(source) + prod(result)) * kind.itemsize
+    lines.most, lines.bound = moved, SHORT_BYTES
+    shape, spec, numbers = _planned(kind, tuple(source))
+    if not isinstance(moved, Size) or shape != tuple(result) or any(isinstance(field, Size) for field in spec):
+        raise UndecidedError
+    guards.append(f"{moved} >= {SHORT_BYTES}")
+    body = [f"if {guard}: return None" for guard in guards[:-1]]
+    body += [*first, *lines.leading_to([moved, *shape, *numbers]), f"if {guards[-1]}: return None"]
+    body.append(f"return ({', '.join(map(str, shape))}), pack({', '.join(map(str, numbers))})")
+    scope: dict[str, Any] = {"pack": Struct(f"{len(numbers)}q").pack}
+    exec(f"def compute({kind.sizes}):\n " + "\n ".join(body), scope)
+    return scope["compute"], spec
+
+
+def _planned(kind: Kind, shape: tuple[Any, ...]) -> tuple[tuple[Any, ...], Spec, list[Any]]:
+    """Shape of the result, spec and numbers of a source in row-major order, by the planner.
+
+    Raises:
+        UndecidedError: it has no plan.
+    """
+    make = from_space_shape if kind.to_batch else from_batch_shape
+    geometry = make(BlockGeometry.__new__(BlockGeometry), kind.blocking, shape, kind.direction)
+    space, batch = geometry.space_shape, geometry.batch_shape
+    strides = [dense_strides(sizes, range(len(sizes))) for sizes in (space, batch)]
+    plan = plan_of(kind.direction, geometry, *strides, kind.itemsize)
+    if isinstance(plan, str):
+        raise UndecidedError
+    return batch if kind.to_batch else space, plan[0], plan[1]
+
+
+def _holds(kind: Kind, of_shape: Class, recipe: Recipe) -> bool:
+    """Whether a recipe computes what the planner does, for the smallest shape of its class and others.
+
+    A wrong number would have a kernel write anywhere.
+    """
+    draw = random.Random(0)
+    for trial in range(TRIALS):
+        most = (0, 1, 3, 10, 100)[min(trial, trial % 5)]
+        counts = [least + draw.randint(0, most) for least in kind.leasts]
+        shape = tuple(
+            count * factor - margin if size is None else size
+            for size, count, factor, margin in zip(of_shape, counts, kind.factors, kind.margins, strict=True)
+        )
+        computed = recipe.compute(*shape)
+        if computed is None:
+            if not trial:
+                return False
+            continue
+        result, spec, numbers = _planned(kind, shape)
+        if computed != (result, Struct(f"{len(numbers)}q").pack(*numbers)) or spec != recipe.kernel.spec:
+            return False
+    return True
