@@ -20,6 +20,45 @@ _met_space: _Met = {}  # what a call meets when it is repeated with the same obj
 _met_batch: _Met = {}
 
 
+def met_space(
+    shape: Sequence[int],
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str = "space_to_batch",
+) -> BlockGeometry | None:
+    """What `space_geometry` returned for the same shape and the same objects, if it is kept."""
+    try:
+        found = _met_space.get((shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op))
+    except TypeError:
+        return None
+    # 1 equals True: only the very objects that were checked before are known to be right
+    if found and found[1] is block_shape and found[2] is paddings and found[3] is spatial_dims:
+        return found[0]
+    return None
+
+
+def met_batch(
+    shape: Sequence[int],
+    block_shape: Any,
+    crops: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str = "batch_to_space",
+) -> BlockGeometry | None:
+    """What `batch_geometry` returned for the same shape and the same objects, if it is kept."""
+    try:
+        found = _met_batch.get((shape, block_shape, crops, spatial_dims, batch_order, arrangement, op))
+    except TypeError:
+        return None
+    if found and found[1] is block_shape and found[2] is crops and found[3] is spatial_dims:
+        return found[0]
+    return None
+
+
 def space_geometry(
     shape: Sequence[int],
     block_shape: Any,
@@ -40,15 +79,14 @@ def space_geometry(
             Python's own ints, strings, tuples and lists.
         op: what messages call the operator.
     """
-    key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
+    geometry = met_space(shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op)
+    if geometry is not None:
+        return geometry
     try:
-        found = _met_space.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is paddings and found[3] is spatial_dims:
-            return found[0]
         geometry = _kept_space(shape, key_of(block_shape, paddings, spatial_dims, batch_order, arrangement, op))
         if len(_met_space) >= MOST_MET:
             _met_space.clear()
+        key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
         _met_space[key] = geometry, block_shape, paddings, spatial_dims
         return geometry
     except (TypeError, ValueError):
@@ -72,15 +110,14 @@ def batch_geometry(
     >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
     (1, 4)
     """
-    key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
+    geometry = met_batch(shape, block_shape, crops, spatial_dims, batch_order, arrangement, op)
+    if geometry is not None:
+        return geometry
     try:
-        found = _met_batch.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is crops and found[3] is spatial_dims:
-            return found[0]
         geometry = _kept_batch(shape, key_of(block_shape, crops, spatial_dims, batch_order, arrangement, op))
         if len(_met_batch) >= MOST_MET:
             _met_batch.clear()
+        key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
         _met_batch[key] = geometry, block_shape, crops, spatial_dims
         return geometry
     except (TypeError, ValueError):
