@@ -90,7 +90,7 @@ def run_new(
         return None
     recipe, (size, numbers) = found
     result = source.new_empty(size)
-    recipe.run(source.data_ptr(), result.data_ptr(), numbers, pad)
+    recipes.run(recipe, source.data_ptr(), result.data_ptr(), numbers, pad)
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.kept_geometries import batch_geometry, met_batch, met_space, space_geometry
+from spacebatch.reference.kept_geometries import batch_geometry, met, space_geometry
 from spacebatch.reference.prepared import Direction
 
 from . import aten
@@ -48,9 +48,19 @@ def space_to_batch(
         )
     else:
         shape = x.shape
-        known = met_space(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
         if known is None and route == "eager" and out is None:
-            result = run_new("space_to_batch", x, _bits(number, x), shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+            result = run_new(
+                "space_to_batch",
+                x,
+                _bits(number, x),
+                shape,
+                block_shape,
+                paddings,
+                spatial_dims,
+                batch_order,
+                arrangement,
+            )
             if result is not None:
                 return result
         geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
@@ -88,9 +98,11 @@ def batch_to_space(
         )
     else:
         shape = y.shape
-        known = met_batch(shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
         if known is None and route == "eager" and out is None:
-            result = run_new("batch_to_space", y, b"", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+            result = run_new(
+                "batch_to_space", y, b"", shape, block_shape, crops, spatial_dims, batch_order, arrangement
+            )
             if result is not None:
                 return result
         geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement)

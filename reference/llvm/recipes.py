@@ -22,7 +22,7 @@ from spacebatch.reference.prepared import Direction
 
 from .compiler import Kernel, kernel_of
 from .plan import plan_of
-from .prepare import SHORT_BYTES
+from .prepare import SHORT_BYTES, with_pad
 from .spec import Spec
 
 MET_BEFORE = 2  # shapes of a class that are prepared one by one: its recipe takes as long as a hundred of them
@@ -31,7 +31,9 @@ MOST_MET = 1024  # shapes that a kind remembers
 TRIALS = 24
 
 Class: TypeAlias = "tuple[int | None, ...]"  # sizes of the source; None: open
-Computed: TypeAlias = "tuple[tuple[int, ...], bytes]"  # shape of the result, and numbers for the kernel with a pad value of 0
+Computed: TypeAlias = (
+    "tuple[tuple[int, ...], bytes]"  # shape of the result, and numbers for the kernel with a pad value of 0
+)
 
 
 class Recipe(NamedTuple):
@@ -43,21 +45,8 @@ class Recipe(NamedTuple):
     """
 
     compute: Callable[..., Computed | None]
-    kernel: Kernel | None
+    kernel: Kernel
     padded: bool
-
-    def run(self, source: int, result: int, numbers: bytes, pad: bytes) -> None:
-        """Fill a result at an address; see `prepare.Call`."""
-        kernel = self.kernel
-        if pad and self.padded:
-            numbers = b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))
-        if kernel.spec[0]:
-            kernel.functions.short(source, result, numbers)
-        else:
-            kernel.functions.short(result, source, numbers)
-
-
-NO_RECIPE = Recipe(lambda *_: None, None, False)
 
 
 class Kind:
@@ -65,7 +54,7 @@ class Kind:
 
     Attributes:
         arguments: as given. key: the same in bytes.
-        classes: recipes, or how many shapes of a class were met before it has one.
+        classes: their recipes; None of a class that can have none, and the number of shapes met of one that has none yet.
         met: shapes that were computed by a recipe; the second time they are worth an own call.
     """
 
@@ -76,7 +65,7 @@ class Kind:
         """
         self.arguments, self.key = arguments, key_of(arguments)
         self.direction, self.itemsize, self.to_batch = direction, itemsize, direction == "space_to_batch"
-        self.classes: dict[Class, Recipe | int] = {}
+        self.classes: dict[Class, Recipe | int | None] = {}
         self.met: set[tuple[int, ...]] = set()
         blocking = normalize(direction, "paddings" if self.to_batch else "crops", ndim, *arguments)
         pairs = blocking.pairs or ((0, 0),) * len(blocking.dims)  # "auto" has a recipe where it pads nothing
@@ -126,19 +115,21 @@ def find(
                 _kinds.clear()
             kind = _kinds[key] = Kind(*key)
         known = kind.arguments
-        if not (block_shape is known[0] and borders is known[1] and spatial_dims is known[2]):
-            if key_of(key[3:]) != kind.key:  # 1 equals True
-                return None
-        if shape in kind.met:
-            return None
-        of_shape = kind.class_of(*shape)
-        recipe = kind.classes.get(of_shape, 0)
-        if isinstance(recipe, int):
-            recipe = _met_again(kind, of_shape, recipe)
-        computed = recipe.compute(*shape)
-        if computed is None or recipe.kernel.functions is None:
+        same = block_shape is known[0] and borders is known[1] and spatial_dims is known[2]
+        if not same and key_of(key[3:]) != kind.key:  # 1 equals True
             return None
     except (TypeError, ValueError):
+        return None
+    if shape in kind.met:
+        return None
+    of_shape = kind.class_of(*shape)
+    recipe = kind.classes.get(of_shape, 0)
+    if isinstance(recipe, int):
+        recipe = _met_again(kind, of_shape, recipe)
+    if recipe is None or recipe.kernel.functions is None:
+        return None
+    computed = recipe.compute(*shape)
+    if computed is None:
         return None
     if len(kind.met) >= MOST_MET:
         kind.met.clear()
@@ -146,25 +137,42 @@ def find(
     return recipe, computed
 
 
-def _met_again(kind: Kind, of_shape: Class, times: int) -> Recipe:
-    """The recipe of a class, if it was met often enough."""
+def run(recipe: Recipe, source: int, result: int, numbers: bytes, pad: bytes) -> None:
+    """Fill a result.
+
+    Args:
+        recipe, numbers: as found. source, result: addresses.
+        pad: the bytes of one element of padding; empty for zero bits.
+    """
+    kernel = recipe.kernel
+    assert kernel.functions is not None
+    if pad and recipe.padded:
+        numbers = with_pad(numbers, pad)
+    if kernel.spec.to_batch:
+        kernel.functions.short(source, result, numbers)
+    else:
+        kernel.functions.short(result, source, numbers)
+
+
+def _met_again(kind: Kind, of_shape: Class, times: int) -> Recipe | None:
+    """The recipe of a class, if it was met often enough and has one."""
     if times < MET_BEFORE:
         if len(kind.classes) >= MOST_KEPT:
             kind.classes.clear()
         kind.classes[of_shape] = times + 1
-        return NO_RECIPE
+        return None
     found = kind.classes[of_shape] = written(kind, of_shape)
     return found
 
 
-def written(kind: Kind, of_shape: Class) -> Recipe:
-    """The recipe of a class, tried on many of its shapes; `NO_RECIPE` where the planner treats them in several ways."""
+def written(kind: Kind, of_shape: Class) -> Recipe | None:
+    """The recipe of a class, tried on many of its shapes; None where the planner treats them in several ways, or refuses them."""
     try:
         compute, spec = _traced(kind, of_shape)
-    except UndecidedError:
-        return NO_RECIPE
-    recipe = Recipe(compute, kernel_of(spec), any(kind.borders))
-    return recipe if _holds(kind, of_shape, recipe) else NO_RECIPE
+        recipe = Recipe(compute, kernel_of(spec), kind.to_batch and any(kind.borders))
+        return recipe if _holds(kind, of_shape, recipe) else None
+    except (ArithmeticError, TypeError, ValueError):
+        return None
 
 
 def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None], Spec]:
@@ -173,19 +181,24 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
     Raises:
         UndecidedError: it is not the same for all shapes.
     """
-    lines, source, counts = Lines(), [], []
+    lines = Lines()
+    source: list[Number] = []
+    counts: list[Number] = []
     guards, first = [], []
-    for d, (size, least, factor, margin) in enumerate(zip(of_shape, kind.leasts, kind.factors, kind.margins, strict=True)):
+    for d, (size, least, factor, margin) in enumerate(
+        zip(of_shape, kind.leasts, kind.factors, kind.margins, strict=True)
+    ):
         if size is not None:
             source.append(size)
             counts.append((size + margin) // factor)
             continue
         source.append(lines.named({(): least * factor - margin, (d,): factor}, f"s{d}"))
         counts.append(lines.named({(): least, (d,): 1}, f"c{d}"))  # the same one if there is neither factor nor margin
+        with_margin = f"(s{d} + {margin})" if margin else f"s{d}"
         if factor > 1:
-            guards.append(f"(s{d} + {margin}) % {factor}")
+            guards.append(f"{with_margin} % {factor}")
         if counts[-1] is not source[-1]:
-            first.append(f"c{d} = (s{d} + {margin}) // {factor}")
+            first.append(f"c{d} = {with_margin} // {factor}")
     if kind.to_batch:
         result = [source[0] * kind.blocking.phases, *counts[1:]]
     else:
@@ -193,16 +206,18 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
         for size, block, border in zip(source[1:], kind.blocks[1:], kind.borders[1:], strict=True):
             result.append(size * block - border)
     moved = (prod(source) + prod(result)) * kind.itemsize
+    if 0 in source or 0 in result or not isinstance(moved, Size):
+        raise UndecidedError  # nothing to move, or nothing open
     lines.most, lines.bound = moved, SHORT_BYTES
     shape, spec, numbers = _planned(kind, tuple(source))
-    if not isinstance(moved, Size) or shape != tuple(result) or any(isinstance(field, Size) for field in spec):
+    if shape != tuple(result) or any(isinstance(field, Size) for field in spec):
         raise UndecidedError
-    guards.append(f"{moved} >= {SHORT_BYTES}")
-    body = [f"if {guard}: return None" for guard in guards[:-1]]
-    body += [*first, *lines.leading_to([moved, *shape, *numbers]), f"if {guards[-1]}: return None"]
-    body.append(f"return ({', '.join(map(str, shape))}), pack({', '.join(map(str, numbers))})")
+    body = [f"if {' or '.join(guards)}: return None"] if guards else []
+    body += [*first, *lines.leading_to([moved, *shape, *numbers])]
+    body += [f"if {moved} >= {SHORT_BYTES}: return None"]
+    body += [f"return ({', '.join(map(str, shape))}), pack({', '.join(map(str, numbers))})"]
     scope: dict[str, Any] = {"pack": Struct(f"{len(numbers)}q").pack}
-    exec(f"def compute({kind.sizes}):\n " + "\n ".join(body), scope)
+    exec("\n ".join((f"def compute({kind.sizes}):", *body)), scope)
     return scope["compute"], spec
 
 
