@@ -202,9 +202,8 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
     if kind.to_batch:
         result = [source[0] * kind.blocking.phases, *counts[1:]]
     else:
-        result = [counts[0]]
-        for size, block, border in zip(source[1:], kind.blocks[1:], kind.borders[1:], strict=True):
-            result.append(size * block - border)
+        blocks = zip(source[1:], kind.blocks[1:], kind.borders[1:], strict=True)
+        result = [counts[0], *(batch * block - border for batch, block, border in blocks)]
     moved = (prod(source) + prod(result)) * kind.itemsize
     if 0 in source or 0 in result or not isinstance(moved, Size):
         raise UndecidedError  # nothing to move, or nothing open
@@ -230,8 +229,8 @@ def _planned(kind: Kind, shape: tuple[Any, ...]) -> tuple[tuple[Any, ...], Spec,
     make = from_space_shape if kind.to_batch else from_batch_shape
     geometry = make(BlockGeometry.__new__(BlockGeometry), kind.blocking, shape, kind.direction)
     space, batch = geometry.space_shape, geometry.batch_shape
-    strides = [dense_strides(sizes, range(len(sizes))) for sizes in (space, batch)]
-    plan = plan_of(kind.direction, geometry, *strides, kind.itemsize)
+    order = range(len(space))
+    plan = plan_of(kind.direction, geometry, dense_strides(space, order), dense_strides(batch, order), kind.itemsize)
     if isinstance(plan, str):
         raise UndecidedError
     return batch if kind.to_batch else space, plan[0], plan[1]
