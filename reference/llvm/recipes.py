@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from spacebatch.reference.arguments import normalize
 from spacebatch.reference.geometry import BlockGeometry, from_batch_shape, from_space_shape
-from spacebatch.reference.kept_geometries import key_of
+from spacebatch.reference.kept_geometries import arguments_of, key_of
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.open_sizes import Lines, Number, Size, UndecidedError
 from spacebatch.reference.prepared import Direction
@@ -25,14 +25,15 @@ from .plan import plan_of
 from .prepare import SHORT_BYTES, with_pad
 from .spec import Spec
 
-MET_BEFORE = 2  # shapes of a class that are prepared one by one: its recipe takes as long as a hundred of them
-MOST_KEPT = 256  # kinds of calls, and classes of each
+MET_BEFORE = 2  # shapes of a class that are prepared one by one: its recipe takes as long as fifty of them
+MOST_KINDS = 256
+MOST_CLASSES = 64  # of a kind; those that come later have no recipe
 MOST_MET = 1024  # shapes that a kind remembers
 TRIALS = 24
 
 Class: TypeAlias = "tuple[int | None, ...]"  # sizes of the source; None: open
 Computed: TypeAlias = (
-    "tuple[tuple[int, ...], bytes]"  # shape of the result, and numbers for the kernel with a pad value of 0
+    "tuple[tuple[int, ...], bytes]"  # shape of the result; the numbers of a plan, with a pad value of 0
 )
 
 
@@ -49,13 +50,29 @@ class Recipe(NamedTuple):
     padded: bool
 
 
+class Dim(NamedTuple):
+    """A dim of a source. From its least count on, which is more than one block, its size may be open.
+
+    Attributes:
+        factor, margin: its size is count * factor - margin.
+        block, border: in space it is size = count * block - border, but for the batch.
+    """
+
+    least: int
+    factor: int
+    margin: int
+    block: int
+    border: int
+
+
 class Kind:
     """Calls with the same arguments, itemsize and number of dims.
 
     Attributes:
         arguments: as given. key: the same in bytes.
+        class_of: takes the sizes of a source.
         classes: their recipes; None of a class that can have none, and the number of shapes met of one that has none yet.
-        met: shapes that were computed by a recipe; the second time they are worth an own call.
+        met: shapes that were computed by a recipe; the second time they are worth a call of their own.
     """
 
     def __init__(self, direction: Direction, ndim: int, itemsize: int, *arguments: Any) -> None:
@@ -63,27 +80,29 @@ class Kind:
         Raises:
             ValueError, TypeError: bad arguments, or none that can be kept.
         """
-        self.arguments, self.key = arguments, key_of(arguments)
         self.direction, self.itemsize, self.to_batch = direction, itemsize, direction == "space_to_batch"
+        self.arguments, self.key = arguments, key_of(*arguments)
         self.classes: dict[Class, Recipe | int | None] = {}
         self.met: set[tuple[int, ...]] = set()
-        blocking = normalize(direction, "paddings" if self.to_batch else "crops", ndim, *arguments)
+        name = "paddings" if self.to_batch else "crops"
+        blocking = normalize(direction, name, ndim, *arguments_of(self.key))
         pairs = blocking.pairs or ((0, 0),) * len(blocking.dims)  # "auto" has a recipe where it pads nothing
         self.blocking = blocking._replace(pairs=pairs)
-        self.blocks, self.borders = [1] * ndim, [0] * ndim
-        shared = 0  # from this dim on sizes belong to the class
+        blocks, borders, opened = [1] * ndim, [0] * ndim, 0
         for d, block, pair in zip(blocking.dims, blocking.blocks, pairs, strict=True):
-            self.blocks[d], self.borders[d] = block, sum(pair)
-            if block > 1 or any(pair):
-                shared = max(shared, d + (blocking.arrangement == "interleaved" or any(pair)))
-        # A size of the source is count * factor - border. From its least count on it is more than one block and may be open.
-        self.leasts = [max(2, -(-(b + 1 + border) // b)) for b, border in zip(self.blocks, self.borders, strict=True)]
-        ones, none = [1] * (ndim - 1), [0] * ndim
-        self.factors = [1, *self.blocks[1:]] if self.to_batch else [blocking.phases, *ones]
-        self.margins = self.borders if self.to_batch else none
+            blocks[d], borders[d] = block, sum(pair)
+            if block > 1 or any(pair):  # sizes behind it are segments, which kernels are compiled for
+                opened = max(opened, d + (blocking.arrangement == "interleaved" or any(pair)))
+        self.dims: list[Dim] = []
         parts = []
-        for d, (least, factor, margin) in enumerate(zip(self.leasts, self.factors, self.margins, strict=True)):
-            parts.append(f"s{d}" + (f" if s{d} < {least * factor - margin} else None" if d < shared else ""))
+        for d, (block, border) in enumerate(zip(blocks, borders, strict=True)):
+            if self.to_batch:
+                factor, margin = block, border
+            else:
+                factor, margin = 1 if d else blocking.phases, 0
+            least = max(2, -(-(block + 1 + border) // block))
+            self.dims.append(Dim(least, factor, margin, block, border))
+            parts.append(f"s{d} if s{d} < {least * factor - margin} else None" if d < opened else f"s{d}")
         self.sizes = ", ".join(f"s{d}" for d in range(ndim))
         self.class_of: Callable[..., Class] = eval(f"lambda {self.sizes}: ({', '.join(parts)})")
 
@@ -111,12 +130,12 @@ def find(
     try:
         kind = _kinds.get(key)
         if kind is None:
-            if len(_kinds) >= MOST_KEPT:
+            if len(_kinds) >= MOST_KINDS:
                 _kinds.clear()
             kind = _kinds[key] = Kind(*key)
         known = kind.arguments
         same = block_shape is known[0] and borders is known[1] and spatial_dims is known[2]
-        if not same and key_of(key[3:]) != kind.key:  # 1 equals True
+        if not same and key_of(*key[3:]) != kind.key:  # 1 equals True
             return None
     except (TypeError, ValueError):
         return None
@@ -125,7 +144,7 @@ def find(
     of_shape = kind.class_of(*shape)
     recipe = kind.classes.get(of_shape, 0)
     if isinstance(recipe, int):
-        recipe = _met_again(kind, of_shape, recipe)
+        recipe = _met_again(kind, of_shape, recipe, shape)
     if recipe is None or recipe.kernel.functions is None:
         return None
     computed = recipe.compute(*shape)
@@ -154,23 +173,27 @@ def run(recipe: Recipe, source: int, result: int, numbers: bytes, pad: bytes) ->
         kernel.functions.short(result, source, numbers)
 
 
-def _met_again(kind: Kind, of_shape: Class, times: int) -> Recipe | None:
+def _met_again(kind: Kind, of_shape: Class, times: int, shape: tuple[int, ...]) -> Recipe | None:
     """The recipe of a class, if it was met often enough and has one."""
-    if times < MET_BEFORE:
-        if len(kind.classes) >= MOST_KEPT:
-            kind.classes.clear()
+    if times >= MET_BEFORE:
+        found = kind.classes[of_shape] = written(kind, of_shape, shape)
+        return found
+    if times or len(kind.classes) < MOST_CLASSES:
         kind.classes[of_shape] = times + 1
-        return None
-    found = kind.classes[of_shape] = written(kind, of_shape)
-    return found
+    return None
 
 
-def written(kind: Kind, of_shape: Class) -> Recipe | None:
-    """The recipe of a class, tried on many of its shapes; None where the planner treats them in several ways, or refuses them."""
+def written(kind: Kind, of_shape: Class, shape: tuple[int, ...]) -> Recipe | None:
+    """The recipe of a class; None where the planner has several ways for its shapes, or none.
+
+    Args:
+        kind, of_shape: whose recipe it is.
+        shape: one of the class. The recipe is tried on it and on others.
+    """
     try:
         compute, spec = _traced(kind, of_shape)
-        recipe = Recipe(compute, kernel_of(spec), kind.to_batch and any(kind.borders))
-        return recipe if _holds(kind, of_shape, recipe) else None
+        recipe = Recipe(compute, kernel_of(spec), kind.to_batch and any(dim.border for dim in kind.dims))
+        return recipe if _holds(kind, of_shape, recipe, shape) else None
     except (ArithmeticError, TypeError, ValueError):
         return None
 
@@ -185,25 +208,22 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
     source: list[Number] = []
     counts: list[Number] = []
     guards, first = [], []
-    for d, (size, least, factor, margin) in enumerate(
-        zip(of_shape, kind.leasts, kind.factors, kind.margins, strict=True)
-    ):
+    for d, (size, (least, factor, margin, *_)) in enumerate(zip(of_shape, kind.dims, strict=True)):
         if size is not None:
             source.append(size)
             counts.append((size + margin) // factor)
             continue
         source.append(lines.named({(): least * factor - margin, (d,): factor}, f"s{d}"))
         counts.append(lines.named({(): least, (d,): 1}, f"c{d}"))  # the same one if there is neither factor nor margin
-        with_margin = f"(s{d} + {margin})" if margin else f"s{d}"
         if factor > 1:
-            guards.append(f"{with_margin} % {factor}")
-        if counts[-1] is not source[-1]:
-            first.append(f"c{d} = {with_margin} // {factor}")
+            guards.append(f"(s{d} + {margin}) % {factor}")
+        if counts[d] is not source[d]:
+            first.append(f"c{d} = (s{d} + {margin}) // {factor}")
     if kind.to_batch:
         result = [source[0] * kind.blocking.phases, *counts[1:]]
     else:
-        blocks = zip(source[1:], kind.blocks[1:], kind.borders[1:], strict=True)
-        result = [counts[0], *(batch * block - border for batch, block, border in blocks)]
+        rest = zip(source[1:], kind.dims[1:], strict=True)
+        result = [counts[0], *(size * dim.block - dim.border for size, dim in rest)]
     moved = (prod(source) + prod(result)) * kind.itemsize
     if 0 in source or 0 in result or not isinstance(moved, Size):
         raise UndecidedError  # nothing to move, or nothing open
@@ -236,25 +256,23 @@ def _planned(kind: Kind, shape: tuple[Any, ...]) -> tuple[tuple[Any, ...], Spec,
     return batch if kind.to_batch else space, plan[0], plan[1]
 
 
-def _holds(kind: Kind, of_shape: Class, recipe: Recipe) -> bool:
-    """Whether a recipe computes what the planner does, for the smallest shape of its class and others.
+def _holds(kind: Kind, of_shape: Class, recipe: Recipe, shape: tuple[int, ...]) -> bool:
+    """Whether a recipe computes what the planner does, for a shape, for the smallest of its class, and for others.
 
     A wrong number would have a kernel write anywhere.
     """
     draw = random.Random(0)
+    tried = 0
     for trial in range(TRIALS):
-        most = (0, 1, 3, 10, 100)[trial % 5]
-        counts = [least + draw.randint(0, most) for least in kind.leasts]
-        shape = tuple(
-            count * factor - margin if size is None else size
-            for size, count, factor, margin in zip(of_shape, counts, kind.factors, kind.margins, strict=True)
-        )
         computed = recipe.compute(*shape)
-        if computed is None:
-            if not trial:
+        if computed is not None:
+            result, spec, numbers = _planned(kind, shape)
+            if computed != (result, Struct(f"{len(numbers)}q").pack(*numbers)) or spec != recipe.kernel.spec:
                 return False
-            continue
-        result, spec, numbers = _planned(kind, shape)
-        if computed != (result, Struct(f"{len(numbers)}q").pack(*numbers)) or spec != recipe.kernel.spec:
-            return False
-    return True
+            tried += 1
+        most = (0, 1, 3, 10, 100)[trial % 5]
+        shape = tuple(
+            (least + draw.randint(0, most)) * factor - margin if size is None else size
+            for size, (least, factor, margin, *_) in zip(of_shape, kind.dims, strict=True)
+        )
+    return tried > 0
