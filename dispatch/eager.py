@@ -21,6 +21,9 @@ from .huge_pages import HUGE_BYTES, advised
 PadValue: TypeAlias = "bool | int | float | complex"
 
 
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
 class _Call(NamedTuple):
     """What calls of one geometry have in common whose sources and results lie alike in memory."""
 
@@ -79,17 +82,22 @@ def run_new(
         direction, source, pad: as for `run`. shape: of the source.
         block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
     """
-    if prepared.demanded is not None or not source.is_cpu or not source.is_contiguous():
+    if prepared.demanded is not None or not source.is_cpu:
         return None
+    last = False
+    if not source.is_contiguous():
+        last = len(shape) in _LAST and source.is_contiguous(memory_format=_LAST[len(shape)])
+        if not last:
+            return None
     if source.is_neg() or source.is_conj():
         return None
     found = recipes.find(
-        direction, shape, source.itemsize, block_shape, borders, spatial_dims, batch_order, arrangement
+        direction, shape, source.itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
     )
     if found is None:
         return None
-    recipe, (size, numbers) = found
-    result = source.new_empty(size)
+    recipe, (size, strides, numbers) = found
+    result = source.new_empty(size) if strides is None else source.new_empty_strided(size, strides)
     recipes.run(recipe, source.data_ptr(), result.data_ptr(), numbers, pad)
     return result
 

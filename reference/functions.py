@@ -145,12 +145,11 @@ def _run_new(
     """A call of a shape that was not met before, by a recipe; None where there is none."""
     if prepared.demanded is not None or not source.flags.c_contiguous or source.dtype.kind not in NUMBERS:
         return None
-    found = recipes.find(
-        direction, source.shape, source.itemsize, block_shape, borders, spatial_dims, batch_order, arrangement
-    )
+    arguments = block_shape, borders, spatial_dims, batch_order, arrangement
+    found = recipes.find(direction, source.shape, source.itemsize, False, *arguments)
     if found is None:
         return None
-    recipe, (shape, numbers) = found
+    recipe, (shape, _, numbers) = found
     result = np.empty(shape, source.dtype)
     recipes.run(recipe, address(source), address(result), numbers, pad)
     return result

@@ -110,6 +110,9 @@ class Size:
             raise UndecidedError
         return self.terms.get((), 0) % other
 
+    def __abs__(self) -> Number:
+        return self if self >= 0 else 0 - self
+
     def __lt__(self, other: Number) -> bool:
         return _less(self, other)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from spacebatch.reference.arguments import normalize
 from spacebatch.reference.geometry import BlockGeometry, from_batch_shape, from_space_shape
 from spacebatch.reference.kept_geometries import arguments_of
-from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.memory_order import dense_strides, result_layout
 from spacebatch.reference.open_sizes import Lines, Number, Size, UndecidedError
 from spacebatch.reference.prepared import Direction
 
@@ -23,9 +23,8 @@ from .spec import Spec
 TRIALS = 24  # of a recipe, before it is used
 
 Class: TypeAlias = "tuple[int | None, ...]"  # sizes of the source; None: open
-Computed: TypeAlias = (
-    "tuple[tuple[int, ...], bytes]"  # shape of the result; the numbers of a plan, with a pad value of 0
-)
+# Of the result the shape, and the strides unless it is in row-major order; the numbers of a plan, with a pad value of 0.
+Computed: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...] | None, bytes]"
 
 
 class Recipe(NamedTuple):
@@ -64,9 +63,10 @@ class Kind:
         class_of: takes the sizes of a source.
     """
 
-    def __init__(self, direction: Direction, ndim: int, itemsize: int, key: bytes) -> None:
+    def __init__(self, direction: Direction, ndim: int, itemsize: int, last: bool, key: bytes) -> None:
         """
         Args:
+            last: the source is channels_last, else row-major.
             key: of the arguments, in bytes.
 
         Raises:
@@ -77,11 +77,12 @@ class Kind:
         blocking = normalize(direction, name, ndim, *arguments_of(key))
         pairs = blocking.pairs or ((0, 0),) * len(blocking.dims)  # "auto" has a recipe where it pads nothing
         self.blocking = blocking._replace(pairs=pairs)
+        self.last, self.order = last, (0, *range(2, ndim), 1) if last else tuple(range(ndim))
         blocks, borders, opened = [1] * ndim, [0] * ndim, 0
         for d, block, pair in zip(blocking.dims, blocking.blocks, pairs, strict=True):
             blocks[d], borders[d] = block, sum(pair)
             if block > 1 or any(pair):  # sizes behind it are segments, which kernels are compiled for
-                opened = max(opened, d + (blocking.arrangement == "interleaved" or any(pair)))
+                opened = max(opened, self.order.index(d) + (blocking.arrangement == "interleaved" or any(pair)))
         self.dims: list[Dim] = []
         parts = []
         for d, (block, border) in enumerate(zip(blocks, borders, strict=True)):
@@ -91,7 +92,7 @@ class Kind:
                 factor, margin = 1 if d else blocking.phases, 0
             least = max(2, -(-(block + 1 + border) // block))
             self.dims.append(Dim(least, factor, margin, block, border))
-            parts.append(f"s{d} if s{d} < {least * factor - margin} else None" if d < opened else f"s{d}")
+            parts.append(f"s{d} if s{d} < {least * factor - margin} else None" if d in self.order[:opened] else f"s{d}")
         self.sizes = ", ".join(f"s{d}" for d in range(ndim))
         self.class_of: Callable[..., Class] = eval(f"lambda {self.sizes}: ({', '.join(parts)})")
 
@@ -142,16 +143,20 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
         raise UndecidedError  # nothing to move, or nothing open
     lines.most, lines.bound = moved, SHORT_BYTES
     geometry, shape = _geometry(kind, tuple(source))
-    spec, numbers = _planned(kind, geometry)
+    strides, spec, numbers = _planned(kind, geometry)
     if shape != tuple(result) or any(isinstance(field, Size) for field in spec):
         raise UndecidedError
     body = [f"if {' or '.join(guards)}: return None"] if guards else []
-    body += [*first, *lines.leading_to([moved, *shape, *numbers])]
+    body += [*first, *lines.leading_to([moved, *shape, *(strides or ()), *numbers])]
     body += [f"if {moved} >= {SHORT_BYTES}: return None"]
-    body += [f"return ({', '.join(map(str, shape))}), pack({', '.join(map(str, numbers))})"]
+    body += [f"return {_written(shape)}, {strides and _written(strides)}, pack{_written(numbers)}"]
     scope: dict[str, Any] = {"pack": Struct(f"{len(numbers)}q").pack}
     exec("\n ".join((f"def compute({kind.sizes}):", *body)), scope)
     return scope["compute"], spec
+
+
+def _written(numbers: Iterable[Number]) -> str:
+    return f"({', '.join(map(str, numbers))})"
 
 
 def _geometry(kind: Kind, shape: tuple[Any, ...]) -> tuple[BlockGeometry, tuple[Any, ...]]:
@@ -161,18 +166,19 @@ def _geometry(kind: Kind, shape: tuple[Any, ...]) -> tuple[BlockGeometry, tuple[
     return geometry, geometry.batch_shape if kind.to_batch else geometry.space_shape
 
 
-def _planned(kind: Kind, geometry: BlockGeometry) -> tuple[Spec, list[Any]]:
-    """Spec and numbers between tensors in row-major order.
+def _planned(kind: Kind, geometry: BlockGeometry) -> tuple[tuple[Any, ...] | None, Spec, list[Any]]:
+    """Strides of the result, None in row-major order, spec and numbers; sizes may be open.
 
     Raises:
         UndecidedError: there are none.
     """
-    space, batch = geometry.space_shape, geometry.batch_shape
-    order = range(len(space))
-    plan = plan_of(kind.direction, geometry, dense_strides(space, order), dense_strides(batch, order), kind.itemsize)
+    source = dense_strides(geometry.space_shape if kind.to_batch else geometry.batch_shape, kind.order)
+    _, result = result_layout(kind.direction, geometry, source, not kind.last)
+    space, batch = (source, result) if kind.to_batch else (result, source)
+    plan = plan_of(kind.direction, geometry, space, batch, kind.itemsize)
     if isinstance(plan, str):
         raise UndecidedError
-    return plan[:2]
+    return result if kind.last else None, plan[0], plan[1]
 
 
 def _holds(kind: Kind, of_shape: Class, recipe: Recipe, shape: tuple[int, ...]) -> bool:
@@ -185,8 +191,9 @@ def _holds(kind: Kind, of_shape: Class, recipe: Recipe, shape: tuple[int, ...]) 
         geometry, result = _geometry(kind, shape)
         computed = recipe.compute(*shape)
         if (prod(shape) + prod(result)) * kind.itemsize < SHORT_BYTES:
-            spec, numbers = _planned(kind, geometry)
-            if computed != (result, Struct(f"{len(numbers)}q").pack(*numbers)) or spec != recipe.kernel.spec:
+            strides, spec, numbers = _planned(kind, geometry)
+            expected = result, strides, Struct(f"{len(numbers)}q").pack(*numbers)
+            if computed != expected or spec != recipe.kernel.spec:
                 return False
             tried += 1
         elif computed is not None:

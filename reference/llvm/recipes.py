@@ -1,6 +1,6 @@
 """Recipes: prepared calls whose sizes are left open, for shapes that were never met before.
 
-What a small call of row-major tensors needs is a few products of its sizes, the same ones for all shapes of a class: small sizes (most
+What a small call of dense tensors needs is a few products of its sizes, the same ones for all shapes of a class: small sizes (most
 often 1) belong to the class, and so do those behind the blocked dims, which kernels are compiled for. Classes that are met again get
 a function that computes it.
 """
@@ -44,6 +44,7 @@ def find(
     direction: Direction,
     shape: tuple[int, ...],
     itemsize: int,
+    last: bool,
     block_shape: Any,
     borders: Any,
     spatial_dims: Any,
@@ -54,14 +55,15 @@ def find(
 
     Args:
         direction, block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
-        shape, itemsize: of its source, which is in row-major order.
+        shape, itemsize: of its source.
+        last: the source is in channels_last memory format, else in row-major order.
     """
-    key = direction, len(shape), itemsize, block_shape, borders, spatial_dims, batch_order, arrangement
+    key = direction, len(shape), itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
     try:
         known = _known.get(key) or _new(key)
         kind, (block, border, dims, *_), in_bytes, classes, met = known
         same = block_shape is block and borders is border and spatial_dims is dims
-        if not same and key_of(*key[3:]) != in_bytes:  # 1 equals True
+        if not same and key_of(*key[4:]) != in_bytes:  # 1 equals True
             return None
     except (TypeError, ValueError):
         return None
@@ -83,10 +85,10 @@ def find(
 
 
 def _new(key: tuple[Any, ...]) -> Known:
-    in_bytes = key_of(*key[3:])
+    in_bytes = key_of(*key[4:])
     if len(_known) >= MOST_KINDS:
         _known.clear()
-    known = _known[key] = Known(Kind(key[0], key[1], key[2], in_bytes), key[3:], in_bytes, {}, set())
+    known = _known[key] = Known(Kind(key[0], key[1], key[2], key[3], in_bytes), key[4:], in_bytes, {}, set())
     return known
 
 

@@ -21,7 +21,7 @@ from spacebatch.reference.llvm import recipe_writer, recipes
 from spacebatch.reference.llvm.plan import make_plan
 from spacebatch.reference.llvm.prepare import SHORT_BYTES
 from spacebatch.reference.llvm.recipe_writer import Kind, Recipe, written
-from spacebatch.reference.memory_order import dense_strides
+from spacebatch.reference.memory_order import dense_strides, result_layout
 from spacebatch.reference.open_sizes import Lines, Size, UndecidedError
 from spacebatch.reference.prepared import Direction
 from tests.bits import define_batch, define_space, random_tensor, same
@@ -48,17 +48,19 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     return ran
 
 
-def planned(direction: Direction, shape: tuple[int, ...], itemsize: int, arguments: tuple[Any, ...]) -> Any:
-    """Shape of the result, spec and packed numbers of a small row-major source by the public planner, or why there are none."""
+def planned(direction: Direction, shape: tuple[int, ...], itemsize: int, last: bool, arguments: tuple[Any, ...]) -> Any:
+    """Shape and strides of the result, spec and packed numbers of a dense source by the public planner, or why there are none."""
     block, borders, dims, order, arrangement = arguments
     make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
     geometry = make(shape, block, borders, spatial_dims=dims, batch_order=order, arrangement=arrangement)
-    shapes = geometry.space_shape, geometry.batch_shape
-    plan = make_plan(direction, geometry, *(dense_strides(s, range(len(s))) for s in shapes), itemsize)
+    order = (0, *range(2, len(shape)), 1) if last else range(len(shape))
+    source = dense_strides(shape, order)
+    size, result = result_layout(direction, geometry, source)
+    strides = (source, result) if direction == "space_to_batch" else (result, source)
+    plan = make_plan(direction, geometry, *strides, itemsize)
     if isinstance(plan, str):
         return plan
-    result = shapes[direction == "space_to_batch"]
-    return result, plan.spec, Struct(f"{len(plan.numbers)}q").pack(*plan.numbers)
+    return size, result if last else None, plan.spec, Struct(f"{len(plan.numbers)}q").pack(*plan.numbers)
 
 
 def random_kind(draw: random.Random) -> tuple[Kind, tuple[Any, ...]]:
@@ -72,7 +74,9 @@ def random_kind(draw: random.Random) -> tuple[Kind, tuple[Any, ...]]:
         draw.choice(("block_major", "batch_major")),
         draw.choice(("interleaved", "interleaved", "contiguous")),
     )
-    return Kind(draw.choice(DIRECTIONS), ndim, draw.choice((1, 2, 4, 8, 16)), key_of(*arguments)), arguments
+    return Kind(
+        draw.choice(DIRECTIONS), ndim, draw.choice((1, 2, 4, 8, 16)), draw.random() < 0.3, key_of(*arguments)
+    ), arguments
 
 
 def shapes_of(kind: Kind, draw: random.Random, count: int) -> list[tuple[int, ...]]:
@@ -88,28 +92,29 @@ def shapes_of(kind: Kind, draw: random.Random, count: int) -> list[tuple[int, ..
 @pytest.mark.parametrize("seed", range(4))
 def test_recipes_compute_what_the_planner_does(seed: int) -> None:
     draw = random.Random(seed)
-    seen: Counter[str] = Counter()
+    seen: Counter[Any] = Counter()
     for _ in range(120):
         kind, arguments = random_kind(draw)
         by_class: dict[Any, Recipe | None] = {}
         for shape in shapes_of(kind, draw, 25):
             of_shape = kind.class_of(*shape)
             if of_shape not in by_class:
-                by_class[of_shape] = written(kind, of_shape, shape) if None in of_shape else None
+                recipe = by_class[of_shape] = written(kind, of_shape, shape) if None in of_shape else None
+                seen["open" if None in of_shape else "closed", "recipe" if recipe else "none", kind.last] += 1
             recipe = by_class[of_shape]
             if recipe is None:
-                seen["none"] += 1
                 continue
-            expected = planned(kind.direction, shape, kind.itemsize, arguments)
+            expected = planned(kind.direction, shape, kind.itemsize, kind.last, arguments)
             computed = recipe.compute(*shape)
             if computed is None:
                 sizes = np.prod(shape) + np.prod(expected[0])
                 assert sizes * kind.itemsize >= SHORT_BYTES
                 seen["large"] += 1
                 continue
-            assert (computed[0], recipe.kernel.spec, computed[1]) == expected, (kind.direction, arguments, shape)
+            assert (*computed[:2], recipe.kernel.spec, computed[2]) == expected, (kind.direction, arguments, shape)
             seen[recipe.kernel.spec.row] += 1
     assert seen["large"] > 20
+    assert all(seen["open", "none", last] < seen["open", "recipe", last] / 2 for last in (False, True)), seen
     assert all(seen[row] > 20 for row in ("deinterleave", "strided_segments", "contiguous_segments")), seen
 
 
@@ -149,6 +154,31 @@ def test_new_sizes_are_bit_exact(block: Any, shapes: list[Any], borders: Any, se
     assert len(served) >= len(shapes) // 2
 
 
+@pytest.mark.parametrize("borders", [0, 1])
+@pytest.mark.parametrize("ndim", [4, 5])
+def test_new_sizes_of_channels_last(
+    ndim: int, borders: int, served: list[Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result has the memory order that the planner gives it, samples of one and channels of one included."""
+    memory_format = torch.channels_last if ndim == 4 else torch.channels_last_3d
+    sizes = [(n, c, *(4,) * (ndim - 4), h, w) for n, c, h, w in itertools.product((1, 2), (1, 3, 4), (4, 6), (6, 8))]
+    for dtype in (torch.float32, torch.int8):
+        results = []
+        for most in (1, 10**9):  # with recipes, and without
+            monkeypatch.setattr(recipes, "MET_BEFORE", most)
+            forget()
+            for shape in sizes:
+                x = random_tensor(shape, dtype).to(memory_format=memory_format)
+                y = spacebatch.space_to_batch(x, 2, borders, pad_value=1)
+                back = spacebatch.batch_to_space(y, 2, borders)
+                assert same(y, define_batch(x, 2, borders, pad_value=1))
+                assert same(back, define_space(y, 2, borders))
+                results.append((y.stride(), back.stride()))
+            assert len(served) > len(sizes) // 2
+        assert results[: len(sizes)] == results[len(sizes) :]
+        del served[:]
+
+
 def small(h: int = 8, w: int = 8) -> torch.Tensor:
     return random_tensor((2, 3, h, w))
 
@@ -176,6 +206,7 @@ GUARDS: dict[str, Callable[[], torch.Tensor]] = {
     "many bytes": lambda: random_tensor((2, 3, 64, 48)),
     "another itemsize": lambda: random_tensor((2, 3, 8, 8), torch.int16),
     "channels_last": lambda: small().to(memory_format=torch.channels_last),
+    "transposed": lambda: small().mT,
     "a stride": lambda: small(w=16)[..., ::2],
     "expanded": lambda: random_tensor((1, 3, 8, 8)).expand(2, 3, 8, 8),
     "a gradient": lambda: random_tensor((2, 3, 8, 8)).requires_grad_(),
@@ -247,7 +278,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, served: list[R
 
 def test_a_wrong_recipe_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line that is written wrongly is found."""
-    kind = Kind("space_to_batch", 4, 4, key_of(2, 1, *DEFAULTS[1:]))
+    kind = Kind("space_to_batch", 4, 4, False, key_of(2, 1, *DEFAULTS[1:]))
     shape = (2, 3, 8, 8)
     of_shape = kind.class_of(*shape)
     right = Lines.leading_to
@@ -268,7 +299,7 @@ def test_a_wrong_recipe_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_comparison_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = Kind("space_to_batch", 3, 4, key_of((2,), *DEFAULTS))
+    kind = Kind("space_to_batch", 3, 4, False, key_of((2,), *DEFAULTS))
     assert written(kind, (None, None, None), (2, 3, 8)) is not None
     monkeypatch.setattr(Size, "__eq__", lambda self, other: False)
     assert written(kind, (None, None, None), (2, 3, 8)) is None
