@@ -32,12 +32,11 @@ class Recipe(NamedTuple):
 
     Attributes:
         compute: takes the sizes of the source; None where a call must be prepared, or refused.
-        kernel: to call. padded: whether it writes pad values.
+        kernel: to call.
     """
 
     compute: Callable[..., Computed | None]
     kernel: Kernel
-    padded: bool
 
 
 class Dim(NamedTuple):
@@ -106,7 +105,7 @@ def written(kind: Kind, of_shape: Class, shape: tuple[int, ...]) -> Recipe | Non
     """
     try:
         compute, spec = _traced(kind, of_shape)
-        recipe = Recipe(compute, kernel_of(spec), kind.to_batch and any(dim.border for dim in kind.dims))
+        recipe = Recipe(compute, kernel_of(spec))
         return recipe if _holds(kind, of_shape, recipe, shape) else None
     except (ArithmeticError, TypeError, ValueError):
         return None

@@ -111,7 +111,7 @@ def run(recipe: Recipe, source: int, result: int, numbers: bytes, pad: bytes) ->
     """
     kernel = recipe.kernel
     assert kernel.functions is not None
-    if pad and recipe.padded:
+    if pad:
         numbers = with_pad(numbers, pad)
     if kernel.spec.to_batch:
         kernel.functions.short(source, result, numbers)

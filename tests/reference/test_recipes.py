@@ -262,6 +262,20 @@ def test_other_ways_of_a_call(served: list[Recipe]) -> None:
     assert len(served) == 8  # equal, of the same types, and not the same objects
 
 
+@pytest.mark.parametrize("rest", [(0, 8), (3, 0), (3, 2)], ids=["no channel", "no row", "all cropped"])
+def test_nothing_in_space(rest: tuple[int, int], served: list[Recipe]) -> None:
+    """The padding is filled as ever, and an empty result is empty."""
+    c, h = rest
+    for w in (4, 6, 8, 10):
+        if h == 2:
+            y = random_tensor((8, c, 1, w))
+            assert same(spacebatch.batch_to_space(y, 2, 1), define_space(y, 2, 1))
+        else:
+            x = random_tensor((2, c, h, w))
+            assert same(spacebatch.space_to_batch(x, 2, 1, pad_value=3), define_batch(x, 2, 1, pad_value=3))
+    assert not served
+
+
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, served: list[Recipe]) -> None:
     for name, most in (("MOST_KINDS", 3), ("MOST_CLASSES", 2), ("MOST_MET", 4)):
         monkeypatch.setattr(recipes, name, most)
