@@ -210,7 +210,7 @@ GUARDS: dict[str, Callable[[], torch.Tensor]] = {
     "a stride": lambda: small(w=16)[..., ::2],
     "expanded": lambda: random_tensor((1, 3, 8, 8)).expand(2, 3, 8, 8),
     "a gradient": lambda: random_tensor((2, 3, 8, 8)).requires_grad_(),
-    "negated": lambda: torch.view_as_complex(random_tensor((2, 3, 8, 8, 2))).conj().imag,
+    "negated": lambda: torch._neg_view(small()),
     "conjugated": lambda: torch.view_as_complex(random_tensor((2, 3, 8, 4, 2))).conj(),
     "empty": lambda: random_tensor((2, 0, 8, 8)),
 }
