@@ -21,6 +21,7 @@ from spacebatch.reference.llvm import recipe_writer, recipes
 from spacebatch.reference.llvm.plan import make_plan
 from spacebatch.reference.llvm.prepare import SHORT_BYTES
 from spacebatch.reference.llvm.recipe_writer import Kind, Recipe, written
+from spacebatch.reference.loops import PLAIN, SPLIT, widened
 from spacebatch.reference.memory_order import dense_strides, result_layout
 from spacebatch.reference.open_sizes import Lines, Size, UndecidedError
 from spacebatch.reference.prepared import Direction
@@ -230,6 +231,23 @@ def test_what_a_recipe_is_not_made_for(guard: str, served: list[Recipe]) -> None
     assert len(served) == 4
 
 
+@pytest.mark.parametrize("guard", ["objects", "strings", "reversed", "in Fortran's order"])
+def test_arrays_that_a_recipe_is_not_made_for(guard: str, served: list[Recipe]) -> None:
+    x = np.arange(2 * 3 * 8 * 8, dtype=np.int64).reshape(2, 3, 8, 8)
+    for h in (4, 6, 8):
+        spacebatch.space_to_batch(np.ones((2, 3, h, 12)), 2)
+    assert len(served) == 2
+    x = {
+        "objects": lambda: x.astype(object),
+        "strings": lambda: x.astype("S8"),
+        "reversed": lambda: x[..., ::-1],
+        "in Fortran's order": lambda: np.asfortranarray(x),
+    }[guard]()
+    y = spacebatch.space_to_batch(x, 2)
+    assert np.array_equal(y, definition.space_to_batch(x, 2))
+    assert len(served) == 2
+
+
 def test_other_ways_of_a_call(served: list[Recipe]) -> None:
     """`out=`, a demanded backend, equal arguments of other types, and sizes that do not divide."""
     for w in (4, 6, 8):
@@ -321,6 +339,17 @@ def test_a_wrong_comparison_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel_of = recipe_writer.kernel_of
     monkeypatch.setattr(recipe_writer, "kernel_of", lambda spec: kernel_of((*spec[:4], spec[4] + 1, *spec[5:])))
     assert written(kind, (None, None, None), (2, 3, 8)) is None
+
+
+def test_what_the_planner_tells_sizes_apart_by() -> None:
+    """A row that is all there is has stretches, and words are as wide as every stride allows."""
+    for length, stretches in ((8192, 1), (16384, 1), (16386, 2), (80000, 5)):
+        plan = make_plan("space_to_batch", BlockGeometry((1, length), (2,)), (length, 1), (length // 2, 1), 4)
+        assert not isinstance(plan, str)
+        assert plan.steps == stretches
+    row = (PLAIN, 8, 1, 1, 0, 0, 0, 0)
+    for strides, word in (((8, 8, 8), 8), ((4, 8, 8), 4), ((8, 2, 8), 2), ((8, 8, 4), 4), ((8, 8, 1), 1)):
+        assert widened([(SPLIT, 4, *strides, 2, 0, 4), row], 1)[1] == word
 
 
 def test_open_sizes() -> None:
