@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spacebatch.reference import prepared
 from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.llvm import recipes
 from spacebatch.reference.memory_order import result_layout
 from spacebatch.reference.prepared import Direction, Layout, Prepared
 
@@ -18,6 +19,9 @@ from . import backends as backends  # lists them
 from .huge_pages import HUGE_BYTES, advised
 
 PadValue: TypeAlias = "bool | int | float | complex"
+
+
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class _Call(NamedTuple):
@@ -58,6 +62,43 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
         if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
             torch.autograd.graph.increment_version(out)
     call.fill(source, result, pad)
+    return result
+
+
+def run_new(
+    direction: Direction,
+    source: Tensor,
+    pad: bytes,
+    shape: tuple[int, ...],
+    block_shape: Any,
+    borders: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+) -> Tensor | None:
+    """The same of a shape that was not met before, by a recipe; None where there is none.
+
+    Args:
+        direction, source, pad: as for `run`. shape: of the source.
+        block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
+    """
+    if prepared.demanded is not None or not source.is_cpu:
+        return None
+    last = False
+    if not source.is_contiguous():
+        last = len(shape) in _LAST and source.is_contiguous(memory_format=_LAST[len(shape)])
+        if not last:
+            return None
+    if source.is_neg() or source.is_conj():
+        return None
+    found = recipes.find(
+        direction, shape, source.itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
+    )
+    if found is None:
+        return None
+    recipe, (size, strides, numbers) = found
+    result = source.new_empty(size) if strides is None else source.new_empty_strided(size, strides)
+    recipes.run(recipe, source.data_ptr(), result.data_ptr(), numbers, pad)
     return result
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
+from spacebatch.reference.kept_geometries import batch_geometry, met, space_geometry
 from spacebatch.reference.prepared import Direction
 
 from . import aten
 from . import operators as operators  # registers them
 from .checks import check_apart, check_out, check_tensor, torch_pad_value
-from .eager import pad_bits, run
+from .eager import pad_bits, run, run_new
 from .routes import Route, call, route_of, symbolic
 
 _NO_TENSOR = "{}: the input must be a torch.Tensor or a numpy.ndarray, got {}"
@@ -47,13 +47,27 @@ def space_to_batch(
             arrangement=arrangement,
         )
     else:
-        geometry = space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        shape = x.shape
+        known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        if known is None and route == "eager" and out is None:
+            result = run_new(
+                "space_to_batch",
+                x,
+                _bits(number, x),
+                shape,
+                block_shape,
+                paddings,
+                spatial_dims,
+                batch_order,
+                arrangement,
+            )
+            if result is not None:
+                return result
+        geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
     if out is not None:
         return _into("space_to_batch", geometry, x, number, route, out)
     if route == "eager":
-        return run(
-            "space_to_batch", geometry, x, b"" if number == 0 and type(number) is int else pad_bits(number, x.dtype)
-        )
+        return run("space_to_batch", geometry, x, _bits(number, x))
     return call("space_to_batch", geometry, x, number, route)
 
 
@@ -83,12 +97,24 @@ def batch_to_space(
             arrangement=arrangement,
         )
     else:
-        geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        shape = y.shape
+        known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        if known is None and route == "eager" and out is None:
+            result = run_new(
+                "batch_to_space", y, b"", shape, block_shape, crops, spatial_dims, batch_order, arrangement
+            )
+            if result is not None:
+                return result
+        geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
     if route == "eager":
         return run("batch_to_space", geometry, y, b"")
     return call("batch_to_space", geometry, y, 0, route)
+
+
+def _bits(number: Any, x: Tensor) -> bytes:
+    return b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
 
 
 def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from . import prepared
 from .arguments import Arrangement, BatchOrder, BlockShape, Borders
 from .geometry import BlockGeometry
-from .kept_geometries import batch_geometry, space_geometry
+from .kept_geometries import batch_geometry, met, space_geometry
+from .llvm import recipes
+from .llvm.prepare import NUMBERS, address
 from .llvm_backend import LLVM
 from .memory_order import memory_order
 from .numpy_backend import NUMPY
@@ -57,11 +59,17 @@ def space_to_batch(
     Source: Caffe2's SpaceToBatch, TensorFlow's SpaceToBatchND.
     """
     _check_array("space_to_batch", x)
-    geometry = space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
     pad: Any = b""
     if not (type(pad_value) is int and pad_value == 0 and x.dtype.kind in "biufc"):
         pad = numpy_pad_value(pad_value, x.dtype)
         pad = pad if x.dtype.hasobject else pad.tobytes()
+    shape = x.shape
+    known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    if known is None and out is None:
+        result = _run_new("space_to_batch", x, pad, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        if result is not None:
+            return result
+    geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
     return _run("space_to_batch", geometry, x, pad, out)
 
 
@@ -95,7 +103,13 @@ def batch_to_space(
     Source: Caffe2's BatchToSpace, TensorFlow's BatchToSpaceND.
     """
     _check_array("batch_to_space", y)
-    geometry = batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    shape = y.shape
+    known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    if known is None and out is None:
+        result = _run_new("batch_to_space", y, b"", block_shape, crops, spatial_dims, batch_order, arrangement)
+        if result is not None:
+            return result
+    geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     return _run("batch_to_space", geometry, y, b"", out)
 
 
@@ -115,6 +129,29 @@ def _run(direction: Direction, geometry: BlockGeometry, source: Array, pad: Any,
         if keep:
             prepared.keep(geometry, key, fill)
     fill(np.asarray(source), np.asarray(result), pad)
+    return result
+
+
+def _run_new(
+    direction: Direction,
+    source: Array,
+    pad: bytes,
+    block_shape: Any,
+    borders: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+) -> Array | None:
+    """A call of a shape that was not met before, by a recipe; None where there is none."""
+    if prepared.demanded is not None or not source.flags.c_contiguous or source.dtype.kind not in NUMBERS:
+        return None
+    arguments = block_shape, borders, spatial_dims, batch_order, arrangement
+    found = recipes.find(direction, source.shape, source.itemsize, False, *arguments)
+    if found is None:
+        return None
+    recipe, (shape, _, numbers) = found
+    result = np.empty(shape, source.dtype)
+    recipes.run(recipe, address(source), address(result), numbers, pad)
     return result
 
 

@@ -13,11 +13,38 @@ from typing import Any, TypeAlias
 
 from .arguments import Blocking, normalize
 from .geometry import BlockGeometry, from_batch_shape, from_space_shape
+from .prepared import Direction
 
 MOST_MET = 1024
 _Met: TypeAlias = "dict[Any, tuple[BlockGeometry, Any, Any, Any]]"
 _met_space: _Met = {}  # what a call meets when it is repeated with the same objects
 _met_batch: _Met = {}
+
+
+def met(
+    direction: Direction,
+    shape: Sequence[int],
+    block_shape: Any,
+    borders: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str = "",
+) -> BlockGeometry | None:
+    """The geometry that was returned for the same shape and the same objects before, if it is kept.
+
+    Args:
+        direction: whether `shape` is one of `space_geometry` or of `batch_geometry`, whose arguments the others are.
+    """
+    kept = _met_space if direction == "space_to_batch" else _met_batch
+    try:
+        found = kept.get((shape, block_shape, borders, spatial_dims, batch_order, arrangement, op or direction))
+    except TypeError:
+        return None
+    # 1 equals True: only the very objects that were checked before are known to be right
+    if found and found[1] is block_shape and found[2] is borders and found[3] is spatial_dims:
+        return found[0]
+    return None
 
 
 def space_geometry(
@@ -40,15 +67,14 @@ def space_geometry(
             Python's own ints, strings, tuples and lists.
         op: what messages call the operator.
     """
-    key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
+    geometry = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op)
+    if geometry is not None:
+        return geometry
     try:
-        found = _met_space.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is paddings and found[3] is spatial_dims:
-            return found[0]
         geometry = _kept_space(shape, key_of(block_shape, paddings, spatial_dims, batch_order, arrangement, op))
         if len(_met_space) >= MOST_MET:
             _met_space.clear()
+        key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
         _met_space[key] = geometry, block_shape, paddings, spatial_dims
         return geometry
     except (TypeError, ValueError):
@@ -72,15 +98,14 @@ def batch_geometry(
     >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
     (1, 4)
     """
-    key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
+    geometry = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, op)
+    if geometry is not None:
+        return geometry
     try:
-        found = _met_batch.get(key)
-        # 1 equals True: only the very objects that were checked before are known to be right
-        if found and found[1] is block_shape and found[2] is crops and found[3] is spatial_dims:
-            return found[0]
         geometry = _kept_batch(shape, key_of(block_shape, crops, spatial_dims, batch_order, arrangement, op))
         if len(_met_batch) >= MOST_MET:
             _met_batch.clear()
+        key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
         _met_batch[key] = geometry, block_shape, crops, spatial_dims
         return geometry
     except (TypeError, ValueError):

@@ -13,6 +13,7 @@ Blocks of one without padding are plain dims, and plain dims that follow each ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -233,12 +234,11 @@ def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
         dims: loops, of which the last is plain and of neighbours in both tensors.
         words: bytes of the words that they count.
     """
-    together, length = 0, dims[-1][1]
+    length = dims[-1][1]
+    factor = math.gcd(8 // words, length)
     for _, _, space, outer, inner, *_ in dims[:-1]:
-        together |= space | outer | inner
-    factor = 8 // words
-    while (together | length) % factor:
-        factor //= 2
+        while space % factor or outer % factor or inner % factor:
+            factor //= 2
     if factor == 1:
         return dims, words
     wider = [

@@ -104,10 +104,10 @@ def plan_of(
         kind == SPLIT
         and outer == 1
         and extent >= LEAST_SCATTERED_PHASES
-        and size // extent * word < LEAST_PIECE_BYTES
         and to_batch
         and not geometry.padded
         and math.prod(geometry.batch_shape) * itemsize >= SCATTERED_BYTES
+        and size // extent * word < LEAST_PIECE_BYTES
     ):
         return f"rows of {size // extent} positions in {extent} phases are scattered"
     if kind == SPLIT:
@@ -127,7 +127,7 @@ def plan_of(
             positions, stretch = size // extent, 0
             if len(dims) == 1:
                 stretch = max(1, STRETCH_BYTES // (extent * word))
-                own = (-(-positions // stretch), 0, 0, stretch, 0)
+                own = (1 if size * word <= STRETCH_BYTES else -(-positions // stretch), 0, 0, stretch, 0)
             row, block = ("deinterleave", extent) if extent in _DEINTERLEAVED else ("tiles", 0)
             numbers = [positions, before, covered, inner * word, extent, stretch]
         if row is not None:

@@ -100,6 +100,11 @@ def _packer(count: int) -> Any:
     return Struct(f"{count}q").pack
 
 
+def with_pad(numbers: bytes, pad: bytes) -> bytes:
+    """The numbers of a call with a pad value, see `kernel.HEAD_NUMBERS`; `pad` holds the bytes of one element."""
+    return b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))
+
+
 class Call:
     """A call of tensors between two layouts, shared by PyTorch's threads where these were handed over.
 
@@ -191,7 +196,7 @@ class Call:
         """Move everything between two addresses."""
         numbers = self._numbers
         if pad and self._padded:
-            numbers = b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))  # see `kernel.HEAD_NUMBERS`
+            numbers = with_pad(numbers, pad)
         functions = self.functions(batch if self._to_batch else space)
         if self.shared:
             workers.run(functions, space, batch, numbers, self._steps, self._chunk(), self._threads(), self._library())
