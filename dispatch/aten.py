@@ -22,7 +22,7 @@ from spacebatch.reference.memory_order import memory_order
 from . import compiled, torch_private
 
 if TYPE_CHECKING:
-    from .eager import PadValue
+    from .checks import PadValue
 
 # What runtimes for ONNX take. Where blocked dims split in two would exceed it, they are moved one after the other.
 ONNX_RANK = 6

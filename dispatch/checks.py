@@ -6,7 +6,7 @@ All is found out before anything is computed, and each message names the operati
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from spacebatch.reference.pad_value import check_pad_value
 from spacebatch.reference.prepared import Direction
 
-from .eager import PadValue
+PadValue: TypeAlias = "bool | int | float | complex"
 
 
 def check_tensor(op: str, x: Tensor) -> None:

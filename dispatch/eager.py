@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,10 +16,8 @@ from spacebatch.reference.memory_order import result_layout
 from spacebatch.reference.prepared import Direction, Layout, Prepared
 
 from . import backends as backends  # lists them
+from .checks import PadValue, check_tensor
 from .huge_pages import HUGE_BYTES, advised
-
-PadValue: TypeAlias = "bool | int | float | complex"
-
 
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -44,24 +42,18 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
     """
     if source.is_complex() or source.is_neg():
         source = source.resolve_conj().resolve_neg()  # backends move raw bits
-    key = (
-        direction,
-        source.stride(),
-        source.dtype,
-        source.device,
-        None if out is None else out.stride(),
-        prepared.demanded,
-    )
-    call = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
+    into = None if out is None else out.stride()
+    key = direction, source.stride(), source.dtype, source.device, into, prepared.demanded
+    fill, shape, strides, huge = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
     if out is None:
-        result = source.new_empty_strided(call.shape, call.strides)
-        if call.huge:
+        result = source.new_empty_strided(shape, strides)
+        if huge:
             advised(result)
     else:
         result = out
         if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
             torch.autograd.graph.increment_version(out)
-    call.fill(source, result, pad)
+    fill(source, result, pad)
     return result
 
 
@@ -89,7 +81,7 @@ def run_new(
         last = len(shape) in _LAST and source.is_contiguous(memory_format=_LAST[len(shape)])
         if not last:
             return None
-    if source.is_neg() or source.is_conj():
+    if source.is_neg() or source.is_conj() or source.is_quantized:
         return None
     found = recipes.find(
         direction, shape, source.itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
@@ -105,6 +97,7 @@ def run_new(
 def _prepare(
     key: tuple[Any, ...], direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None
 ) -> _Call:
+    check_tensor(direction, source)
     there, result = layouts_of(direction, geometry, source, out)
     fill, keep = prepared.find(direction, geometry, there, result)
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape

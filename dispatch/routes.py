@@ -18,7 +18,8 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction
 
 from . import aten, sharding, torch_private
-from .eager import PadValue, pad_bits, run
+from .checks import PadValue
+from .eager import pad_bits, run
 
 Route: TypeAlias = Literal["aten", "operator", "autograd", "eager"]
 

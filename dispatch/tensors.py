@@ -34,7 +34,7 @@ def space_to_batch(
         raise TypeError(_NO_TENSOR.format("space_to_batch", type(x).__name__))
     number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
     route = route_of(x)
-    if x.is_nested or x.is_quantized or (route != "eager" and route != "autograd") or out is not None:
+    if x.is_nested or out is not None or (route != "eager" and route != "autograd"):
         check_tensor("space_to_batch", x)
     if route == "aten" or (route == "operator" and symbolic(x)):
         route = "aten"
@@ -47,27 +47,18 @@ def space_to_batch(
             arrangement=arrangement,
         )
     else:
-        shape = x.shape
-        known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
-        if known is None and route == "eager" and out is None:
-            result = run_new(
-                "space_to_batch",
-                x,
-                _bits(number, x),
-                shape,
-                block_shape,
-                paddings,
-                spatial_dims,
-                batch_order,
-                arrangement,
-            )
+        known = met("space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        if out is None and route == "eager":
+            pad = b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
+            if known is not None:
+                return run("space_to_batch", known, x, pad)
+            arguments = block_shape, paddings, spatial_dims, batch_order, arrangement
+            result = run_new("space_to_batch", x, pad, x.shape, *arguments)
             if result is not None:
                 return result
-        geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        geometry = known or space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
     if out is not None:
         return _into("space_to_batch", geometry, x, number, route, out)
-    if route == "eager":
-        return run("space_to_batch", geometry, x, _bits(number, x))
     return call("space_to_batch", geometry, x, number, route)
 
 
@@ -84,7 +75,7 @@ def batch_to_space(
     if not isinstance(y, Tensor):
         raise TypeError(_NO_TENSOR.format("batch_to_space", type(y).__name__))
     route = route_of(y)
-    if y.is_nested or y.is_quantized or (route != "eager" and route != "autograd") or out is not None:
+    if y.is_nested or out is not None or (route != "eager" and route != "autograd"):
         check_tensor("batch_to_space", y)
     if route == "aten" or (route == "operator" and symbolic(y)):
         route = "aten"
@@ -97,24 +88,18 @@ def batch_to_space(
             arrangement=arrangement,
         )
     else:
-        shape = y.shape
-        known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
-        if known is None and route == "eager" and out is None:
-            result = run_new(
-                "batch_to_space", y, b"", shape, block_shape, crops, spatial_dims, batch_order, arrangement
-            )
+        known = met("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        if out is None and route == "eager":
+            if known is not None:
+                return run("batch_to_space", known, y, b"")
+            arguments = block_shape, crops, spatial_dims, batch_order, arrangement
+            result = run_new("batch_to_space", y, b"", y.shape, *arguments)
             if result is not None:
                 return result
-        geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        geometry = known or batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
-    if route == "eager":
-        return run("batch_to_space", geometry, y, b"")
     return call("batch_to_space", geometry, y, 0, route)
-
-
-def _bits(number: Any, x: Tensor) -> bytes:
-    return b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
 
 
 def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:
