@@ -48,6 +48,8 @@ def space_to_batch(
         )
     else:
         known = met("space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        if known is None:
+            check_tensor("space_to_batch", x)
         if out is None and route == "eager":
             pad = b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
             if known is not None:
@@ -89,6 +91,8 @@ def batch_to_space(
         )
     else:
         known = met("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        if known is None:
+            check_tensor("batch_to_space", y)
         if out is None and route == "eager":
             if known is not None:
                 return run("batch_to_space", known, y, b"")
