@@ -166,7 +166,12 @@ def _less(left: Number, right: Number) -> bool:
 
 
 def _bounded(number: Number, limit: int) -> bool:
-    """Whether a number is less than a limit because no size is as large as that."""
-    if not isinstance(number, Size) or not limit >= number.lines.bound > 0:
+    """Whether a number, or twice the number, is small enough because what is moved is less than the bound."""
+    if not isinstance(number, Size) or not number.lines.bound:
         return False
-    return min(_sum(number.lines.most, number, -1).values(), default=0) >= 0
+    for times in (1, 2):
+        rest = _sum(number.lines.most, number, -times)  # times * number = most - rest
+        beyond = max(-rest.pop((), 0), 0)
+        if min(rest.values(), default=0) >= 0 and number.lines.bound + beyond <= times * limit:
+            return True
+    return False

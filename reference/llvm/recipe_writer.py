@@ -15,11 +15,13 @@ from spacebatch.reference.open_sizes import Lines, Number, Size, UndecidedError
 from spacebatch.reference.prepared import Direction
 
 from .compiler import Kernel, kernel_of
-from .plan import plan_of
-from .prepare import SHORT_BYTES
+from .plan import STRETCH_BYTES, plan_of
+from .prepare import SHARED_BYTES, SHORT_BYTES
 from .spec import Spec
 
 TRIALS = 24  # of a recipe, before it is used
+# Of both tensors, below which a recipe serves: as much as no threads share, or as no row is cut in stretches for.
+BOUNDS = (SHARED_BYTES, 2 * STRETCH_BYTES - 4096, SHORT_BYTES)
 
 Class: TypeAlias = "tuple[int | None, ...]"  # sizes of the source; None: open
 # Of the result the shape, and the strides unless it is in row-major order; the numbers of a plan, with a pad value of 0.
@@ -32,10 +34,12 @@ class Recipe(NamedTuple):
     Attributes:
         compute: takes the sizes of the source; None where a call must be prepared, or refused.
         kernel: to call.
+        bound: what a call moves less bytes than.
     """
 
     compute: Callable[..., Computed | None]
     kernel: Kernel
+    bound: int
 
 
 class Dim(NamedTuple):
@@ -102,15 +106,18 @@ def written(kind: Kind, of_shape: Class, shape: tuple[int, ...]) -> Recipe | Non
         kind, of_shape: whose recipe it is.
         shape: one of the class. The recipe is tried on it and on others.
     """
-    try:
-        compute, spec = _traced(kind, of_shape)
-        recipe = Recipe(compute, kernel_of(spec))
-        return recipe if _holds(kind, of_shape, recipe, shape) else None
-    except (ArithmeticError, TypeError, ValueError):
-        return None
+    for bound in BOUNDS:
+        try:
+            compute, spec = _traced(kind, of_shape, bound)
+            recipe = Recipe(compute, kernel_of(spec), bound)
+            if _holds(kind, of_shape, recipe, shape):
+                return recipe
+        except (ArithmeticError, TypeError, ValueError):
+            continue
+    return None
 
 
-def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None], Spec]:
+def _traced(kind: Kind, of_shape: Class, bound: int) -> tuple[Callable[..., Computed | None], Spec]:
     """What the planner does for a class, as a function, and the spec that it finds.
 
     Raises:
@@ -139,14 +146,14 @@ def _traced(kind: Kind, of_shape: Class) -> tuple[Callable[..., Computed | None]
     moved = (prod(source) + prod(result)) * kind.itemsize
     if 0 in source or 0 in result or not isinstance(moved, Size):
         raise UndecidedError  # nothing to move, or nothing open
-    lines.most, lines.bound = moved, SHORT_BYTES
+    lines.most, lines.bound = moved, bound
     geometry, shape = _geometry(kind, tuple(source))
     strides, spec, numbers = _planned(kind, geometry)
     if shape != tuple(result) or any(isinstance(field, Size) for field in spec):
         raise UndecidedError
     body = [f"if {' or '.join(guards)}: return None"] if guards else []
     body += [*first, *lines.leading_to([moved, *shape, *(strides or ()), *numbers])]
-    body += [f"if {moved} >= {SHORT_BYTES}: return None"]
+    body += [f"if {moved} >= {bound}: return None"]
     body += [f"return {_written(shape)}, {strides and _written(strides)}, pack{_written(numbers)}"]
     scope: dict[str, Any] = {"pack": Struct(f"{len(numbers)}q").pack}
     exec("\n ".join((f"def compute({kind.sizes}):", *body)), scope)
@@ -188,7 +195,7 @@ def _holds(kind: Kind, of_shape: Class, recipe: Recipe, shape: tuple[int, ...]) 
     for trial in range(TRIALS):
         geometry, result = _geometry(kind, shape)
         computed = recipe.compute(*shape)
-        if (prod(shape) + prod(result)) * kind.itemsize < SHORT_BYTES:
+        if (prod(shape) + prod(result)) * kind.itemsize < recipe.bound:
             strides, spec, numbers = _planned(kind, geometry)
             expected = result, strides, Struct(f"{len(numbers)}q").pack(*numbers)
             if computed != expected or spec != recipe.kernel.spec:

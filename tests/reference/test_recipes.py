@@ -204,7 +204,7 @@ def test_the_second_time_is_kept(kind: str, served: list[Recipe]) -> None:
 GUARDS: dict[str, Callable[[], torch.Tensor]] = {
     "a size of one": lambda: random_tensor((1, 3, 8, 8)),
     "one block": lambda: small(h=2),
-    "many bytes": lambda: random_tensor((2, 3, 64, 48)),
+    "many bytes": lambda: random_tensor((2, 3, 256, 192)),
     "another itemsize": lambda: random_tensor((2, 3, 8, 8), torch.int16),
     "channels_last": lambda: small().to(memory_format=torch.channels_last),
     "transposed": lambda: small().mT,
@@ -320,7 +320,7 @@ def test_a_wrong_recipe_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal count
         found = right(lines, wanted)
         count = len(found)
-        return [line + " + 100000" * (k == at) for k, line in enumerate(found)]
+        return [line + " + 10000000" * (k == at) for k, line in enumerate(found)]
 
     monkeypatch.setattr(Lines, "leading_to", wrong)
     at = -1
