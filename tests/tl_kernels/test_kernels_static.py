@@ -70,7 +70,7 @@ def compiled(target: str, sizes: tuple[str, ...], cases: tuple[str, ...], file: 
         ("sm_90", ("1", "4", "16") if PINNED else ("4",), FEW),
         *((target, ("2",), FEW) for target in ("sm_80", "sm_100", "gfx942")),
     ],
-    ids=["sm_90", "sm_90 other widths", "sm_80", "sm_100", "gfx942"],
+    ids=["sm_90 families", "sm_90 other widths", "sm_80", "sm_100", "gfx942"],
 )
 def test_machine_code(target: str, sizes: tuple[str, ...], cases: tuple[str, ...], tmp_path: Path) -> None:
     reports = compiled(target, sizes, cases, tmp_path / "reports.json")
