@@ -6,6 +6,7 @@ else is found: True is not 1, and 1.0 is not 1.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 from collections.abc import Sequence
 from functools import lru_cache
@@ -67,21 +68,8 @@ def space_geometry(
             Python's own ints, strings, tuples and lists.
         op: what messages call the operator.
     """
-    geometry = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op)
-    if geometry is not None:
-        return geometry
-    try:
-        geometry = _kept_space(shape, key_of(block_shape, paddings, spatial_dims, batch_order, arrangement, op))
-        if len(_met_space) >= MOST_MET:
-            _met_space.clear()
-        key = shape, block_shape, paddings, spatial_dims, batch_order, arrangement, op
-        _met_space[key] = geometry, block_shape, paddings, spatial_dims
-        return geometry
-    except (TypeError, ValueError):
-        pass  # nothing to keep it by, or a mistake, which is named below
-    return BlockGeometry(
-        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
-    )
+    arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, op
+    return met("space_to_batch", shape, *arguments) or _found("space_to_batch", shape, *arguments)
 
 
 def batch_geometry(
@@ -98,33 +86,42 @@ def batch_geometry(
     >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
     (1, 4)
     """
-    geometry = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, op)
-    if geometry is not None:
-        return geometry
+    arguments = block_shape, crops, spatial_dims, batch_order, arrangement, op
+    return met("batch_to_space", shape, *arguments) or _found("batch_to_space", shape, *arguments)
+
+
+def _found(
+    direction: Direction,
+    shape: Sequence[int],
+    block_shape: Any,
+    borders: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    op: str,
+) -> BlockGeometry:
+    """The geometry by the values of its arguments, or a new one; the next call meets it by the same objects."""
+    arguments = block_shape, borders, spatial_dims, batch_order, arrangement, op
     try:
-        geometry = _kept_batch(shape, key_of(block_shape, crops, spatial_dims, batch_order, arrangement, op))
-        if len(_met_batch) >= MOST_MET:
-            _met_batch.clear()
-        key = shape, block_shape, crops, spatial_dims, batch_order, arrangement, op
-        _met_batch[key] = geometry, block_shape, crops, spatial_dims
-        return geometry
-    except (TypeError, ValueError):
-        pass
-    return BlockGeometry.from_batch(
-        shape, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, op=op
-    )
+        geometry = _kept(direction, shape, key_of(*arguments))
+    except (TypeError, ValueError):  # nothing to keep it by, or a mistake, which is named here
+        make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
+        order = {"batch_order": batch_order, "arrangement": arrangement}
+        return make(shape, block_shape, borders, spatial_dims=spatial_dims, op=op, **order)
+    known = _met_space if direction == "space_to_batch" else _met_batch
+    with contextlib.suppress(TypeError):  # lists are no keys
+        if len(known) >= MOST_MET:
+            known.clear()
+        known[(shape, *arguments)] = geometry, block_shape, borders, spatial_dims
+    return geometry
 
 
-@lru_cache(maxsize=1024)
-def _kept_space(shape: Sequence[int], key: bytes) -> BlockGeometry:
-    blocking, op = _kept_blocking("paddings", len(shape), key)
-    return from_space_shape(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
-
-
-@lru_cache(maxsize=1024)
-def _kept_batch(shape: Sequence[int], key: bytes) -> BlockGeometry:
-    blocking, op = _kept_blocking("crops", len(shape), key)
-    return from_batch_shape(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
+@lru_cache(maxsize=2048)
+def _kept(direction: Direction, shape: Sequence[int], key: bytes) -> BlockGeometry:
+    to_batch = direction == "space_to_batch"
+    blocking, op = _kept_blocking("paddings" if to_batch else "crops", len(shape), key)
+    make = from_space_shape if to_batch else from_batch_shape
+    return make(BlockGeometry.__new__(BlockGeometry), blocking, tuple(shape), op)
 
 
 @lru_cache(maxsize=1024)

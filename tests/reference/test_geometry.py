@@ -295,3 +295,9 @@ def test_arguments_are_typed_as_the_functions_are(op: str) -> None:
     g = BlockGeometry((1, 4), (2,))
     assert set(typed.__annotations__) == set(g.arguments if op == "space_to_batch" else g.inverse)
     assert set(typed.__annotations__) <= set(inspect.signature(getattr(spacebatch, op)).parameters)
+
+
+def test_lists_are_kept_by_their_values() -> None:
+    first = space_geometry((1, 3, 8, 8), [2, 2], [[0, 0], [1, 1]], None, *WORDS)
+    assert space_geometry((1, 3, 8, 8), [2, 2], [[0, 0], [1, 1]], None, *WORDS) is first
+    assert space_geometry((1, 3, 8, 8), [2, 2], [[0, 0], [0, 0]], None, *WORDS) != first

@@ -34,8 +34,7 @@ DEFAULTS = (0, None, "block_major", "interleaved")
 def forget() -> None:
     for kept in (recipes._known, kept_geometries._met_space, kept_geometries._met_batch):
         kept.clear()
-    kept_geometries._kept_space.cache_clear()
-    kept_geometries._kept_batch.cache_clear()
+    kept_geometries._kept.cache_clear()
 
 
 @pytest.fixture
