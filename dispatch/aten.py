@@ -84,7 +84,7 @@ def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> T
     if _recording() and 0 not in geometry.batch_shape:
         steps.space[0] = merged[order.index(0)] = -1  # what was recorded serves other batches
     y = (
-        _padded(x, geometry, pad_value)
+        padded(x, geometry, pad_value)
         .reshape(steps.space)
         .permute([p for d in order for p in groups[d]])
         .clone(memory_format=torch.contiguous_format)
@@ -103,10 +103,10 @@ def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
         for k in reversed(range(m)) if major else range(m):
             y = _one_dim(y, geometry, k, None)
         return y
-    order, steps, padded = output_order(y), split(geometry), _padded_shape(geometry)
+    order, steps, shape = output_order(y), split(geometry), padded_shape(geometry)
     inverse = _undo(steps.permutation)
     groups = [inverse[start:end] for start, end in zip(steps.starts, steps.starts[1:], strict=False)]
-    merged = [padded[d] for d in order]
+    merged = [shape[d] for d in order]
     if _recording() and 0 not in geometry.batch_shape:
         steps.batch[steps.permutation.index(0)] = merged[order.index(0)] = -1
     whole = y.reshape(steps.batch).permute([p for d in order for p in groups[d]])
@@ -146,7 +146,8 @@ def output_order(x: Tensor) -> tuple[int, ...]:
     return memory_order(sizes(x), x.stride())
 
 
-def _padded_shape(geometry: BlockGeometry) -> list[int]:
+def padded_shape(geometry: BlockGeometry) -> list[int]:
+    """The space tensor's shape with its padding."""
     blocks = dict(zip(geometry.spatial_dims, geometry.block_shape, strict=True))
     return [geometry.samples, *(size * blocks.get(d, 1) for d, size in enumerate(geometry.batch_shape) if d)]
 
@@ -175,18 +176,19 @@ def _known(answer: bool) -> bool:
 arguments.negative = _negative
 
 
-def _padded(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
+def padded(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:
+    """x with the geometry's padding around it; x itself where there is none."""
     if not _bordered(geometry):
         return x
     before = {d: pair[0] for d, pair in zip(geometry.spatial_dims, geometry.paddings, strict=True)}
-    shape = _padded_shape(geometry)
+    shape = padded_shape(geometry)
     if isinstance(pad_value, complex) or 0 in geometry.space_shape:
-        padded = x.new_full(shape, pad_value)  # pad refuses empty dims and complex values
-        inner = padded
+        whole = x.new_full(shape, pad_value)  # pad refuses empty dims and complex values
+        inner = whole
         for d, start in before.items():
             inner = inner.narrow(d, start, geometry.space_shape[d])
         inner.copy_(x)
-        return padded
+        return whole
     amounts: list[int] = []
     for d in reversed(range(min(before), x.dim())):
         start = before.get(d, 0)

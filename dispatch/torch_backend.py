@@ -50,7 +50,7 @@ class TorchCopy:
             result.fill_(number)
             return
         if geometry.padded:
-            source = _padded(geometry, source, number)
+            source = aten.padded(source, geometry, number)
         split = self._split
         result.view(split.batch).copy_(source.view(split.space).permute(split.permutation))
 
@@ -59,7 +59,7 @@ class TorchCopy:
         whole = result
         if geometry.padded:
             order = memory_order(geometry.batch_shape, source.stride())
-            shape = _padded_shape(geometry)
+            shape = aten.padded_shape(geometry)
             whole = source.new_empty_strided(shape, dense_strides(shape, order))
         split = self._split
         whole.view(split.space).permute(split.permutation).copy_(source.view(split.batch))
@@ -74,27 +74,6 @@ class TorchCopy:
         if not self._geometry.padded:
             return "one strided copy"
         return "padded, then one strided copy" if self._to_batch else "one strided copy, then cropped"
-
-
-def _padded_shape(geometry: BlockGeometry) -> tuple[int, ...]:
-    shape = list(geometry.space_shape)
-    for axis in geometry.axes:
-        shape[axis.dim] = axis.block * axis.blocks
-    return tuple(shape)
-
-
-def _padded(geometry: BlockGeometry, x: Tensor, number: bool | int | float | complex) -> Tensor:
-    if not isinstance(number, complex):
-        borders = dict(zip(geometry.spatial_dims, geometry.paddings, strict=True))
-        dims = range(len(geometry.space_shape) - 1, min(borders) - 1, -1)
-        return torch.constant_pad_nd(x, [side for d in dims for side in borders.get(d, (0, 0))], number)
-    shape = _padded_shape(geometry)
-    padded = x.new_empty_strided(shape, dense_strides(shape, memory_order(x.shape, x.stride()))).fill_(number)
-    inside = padded
-    for axis in geometry.axes:
-        inside = inside.narrow(axis.dim, axis.before, axis.size)
-    inside.copy_(x)
-    return padded
 
 
 def _prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
