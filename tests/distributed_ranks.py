@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -265,6 +266,7 @@ def rank_main(rank: int, world: int, store: str, results: str) -> None:
     if rank == 0:
         Path(results).write_text(json.dumps({name: "".join(each[name] for each in everywhere) for name in CHECKS}))
     dist.destroy_process_group()
+    os._exit(0)  # a thread of gloo that still holds a tensor while the interpreter ends aborts the process
 
 
 if __name__ == "__main__":
