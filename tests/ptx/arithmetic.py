@@ -34,7 +34,7 @@ _PLAIN: dict[str, tuple[Any, int]] = {  # and how many operands
     "min": (np.minimum, 2),
     "max": (np.maximum, 2),
 }
-_ORDERED = ("min", "max", "abs")  # of which the sign matters
+_ORDERED = ("min", "max")  # of which the sign matters
 
 
 class Computation(NamedTuple):
@@ -71,14 +71,10 @@ def computation(op: tuple[str, ...], register_bits: int) -> Computation:
         return Computation(partial(_shift, bits=bits, signed=signed, left=name == "shl"), (bits, 32))
     if name == "selp":
         return Computation(lambda a, b, chosen: np.where(chosen, a, b), (bits, bits, 1))
-    if name in ("bfe", "bfi"):
-        if name == "bfe":
-            return Computation(partial(_extract, bits=bits, signed=signed), (bits, 32, 32))
-        return Computation(partial(_insert, bits=bits), (bits, bits, 32, 32))
-    if name in ("prmt", "lop3"):
-        return Computation(_permute if name == "prmt" else _logic, (32,) * (3 if name == "prmt" else 4))
-    if name == "abs":
-        return Computation(_signed(np.abs, bits), (bits,))
+    if name == "bfe":
+        return Computation(partial(_extract, bits=bits, signed=signed), (bits, 32, 32))
+    if name == "prmt":
+        return Computation(_permute, (32, 32, 32))
     if name in ("div", "rem") and signed:
         return Computation(partial(_signed_quotient, bits=bits, remainder=name == "rem"), (bits, bits))
     function, widths = _plain(name, bits)
@@ -173,14 +169,6 @@ def _permute(a: Array, b: Array, selector: Array) -> Array:
     return np.asarray(result)
 
 
-def _logic(a: Array, b: Array, c: Array, table: Array) -> Array:
-    result = np.zeros(np.broadcast_shapes(a.shape, b.shape, c.shape), U32)
-    for n in range(8):
-        if int(table.flat[0]) >> n & 1:
-            result |= (a if n & 4 else ~a) & (b if n & 2 else ~b) & (c if n & 1 else ~c)
-    return result
-
-
 def _ones(count: Array) -> Array:
     """So many ones, of 64 bits at most."""
     return np.where(count >= 64, ~U64(0), (U64(1) << np.minimum(count, U64(63))) - U64(1))
@@ -197,10 +185,3 @@ def _extract(a: Array, position: Array, length: Array, *, bits: int, signed: boo
         kept = np.where(position < bits, np.minimum(length, U64(bits) - np.minimum(position, U64(bits))), U64(0))
         value = np.where(negative, value | ~_ones(kept), value)
     return value.astype(UNSIGNED[bits])
-
-
-def _insert(a: Array, b: Array, position: Array, length: Array, *, bits: int) -> Array:
-    position, length = (position & U32(255)).astype(U64), (length & U32(255)).astype(U64)
-    shift = np.minimum(position, U64(63))
-    mask = np.where(position < 64, _ones(length) << shift, U64(0))
-    return (b.astype(U64) & ~mask | a.astype(U64) << shift & mask).astype(UNSIGNED[bits])

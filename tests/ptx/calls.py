@@ -157,6 +157,18 @@ def some_programs(total: int) -> Array:
     return np.unique(np.clip([0, 1, total // 2, total - 2, total - 1, *between], 0, total - 1))
 
 
+def family_configs(
+    device: StandIn,
+    direction: Direction,
+    geometry: BlockGeometry,
+    dtype: torch.dtype,
+    order: Sequence[int] | None = None,
+) -> list[Config]:
+    """The rule's configuration of every family that applies to a call on dense, virtual tensors."""
+    tensors = [virtual_tensor(shape, dtype, order) for shape in shapes(direction, geometry)]
+    return [plan.rule for plan in Call(device, direction, geometry, *tensors).plans]
+
+
 def check_virtual(
     device: StandIn,
     direction: Direction,

@@ -114,7 +114,7 @@ def random_case(seed: int, number: int) -> Case:
     random = np.random.default_rng([seed, number])
     name = list(REGIMES)[number % len(REGIMES)]
     regime = REGIMES[name]
-    width = list(DTYPES)[number // len(REGIMES) % len(DTYPES)]
+    width = list(DTYPES)[number % len(DTYPES)]
     dtype = _one(random, DTYPES[width])
     while True:
         lead = [_one(random, (1, 1, 2, 3)), _one(random, regime.channels)][: 1 if random.random() < 0.1 else 2]

@@ -103,6 +103,7 @@ class StandIn:
         active.get_active_torch_device = lambda: torch.device("cpu")
         driver.set_active(active)
         torch.cuda.current_device = lambda: -1  # the index of the CPU, which holds the tensors
+        torch.cuda.is_current_stream_capturing = lambda: False
 
     @contextmanager
     def running(self, memory: Memory, chosen: Callable[[int], Array] | None = None, seed: int = 0) -> Iterator[None]:

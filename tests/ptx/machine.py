@@ -175,7 +175,7 @@ class Machine:
 
     def load_global(self, address: Array, count: int, bits: int, guard: Array | None) -> list[Array]:
         """`count` numbers of each thread, side by side; zeros in those that do not execute."""
-        active, flat = self._asked(address, count * bits // 8, guard, False)
+        active, flat = self._asked(address, guard, False)
         found = [np.zeros(flat.shape, UNSIGNED[bits])] * count
         if flat.size:
             found = self._memory.find(flat, count * bits // 8, False).load(flat, count, bits)
@@ -183,7 +183,7 @@ class Machine:
 
     def store_global(self, address: Array, values: Sequence[Array], bits: int, guard: Array | None) -> None:
         """Numbers of each thread, side by side."""
-        active, flat = self._asked(address, len(values) * bits // 8, guard, True)
+        active, flat = self._asked(address, guard, True)
         if flat.size:
             buffer = self._memory.find(flat, len(values) * bits // 8, True)
             buffer.store(flat, self._picked(values, active), bits, self._numbers[self._row[active]])
@@ -225,11 +225,11 @@ class Machine:
         named = np.broadcast_to(np.arange(self._shape[1]) % WARP < 8 * count, self._shape)
         return self._row[named], self._warp[named], np.broadcast_to(address, self._shape)[named].astype(np.int64)
 
-    def _asked(self, address: Array, width: int, guard: Array | None, write: bool) -> tuple[Array, Array]:
+    def _asked(self, address: Array, guard: Array | None, write: bool) -> tuple[Array, Array]:
         active = self.active(guard)
         wide = np.broadcast_to(address, self._shape).astype(np.int64)
         if self._memory.traffic:
-            self._memory.traffic[write].add(wide, active, width, self._numbers)
+            self._memory.traffic[write].add(wide, active, self._numbers)
         return active, wide[active]
 
     def _picked(self, values: Sequence[Array], active: Array) -> list[Array]:

@@ -44,9 +44,9 @@ class RealBuffer:
         self.name, self.writable, self._width = name, writable, tensor.element_size()
         starts = np.full((1,) * tensor.dim(), tensor.data_ptr(), np.int64)
         for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
-            steps = np.arange(size) * (stride * self._width)
+            steps = np.arange(size if stride else 1) * (stride * self._width)
             starts = starts + steps.reshape([-1 if d == dim else 1 for d in range(tensor.dim())])
-        starts = np.unique(starts)
+        starts = np.sort(starts, axis=None, kind="stable")
         first = np.append(True, starts[1:] != starts[:-1] + self._width)
         self._begin = starts[first]  # of each run of elements
         self._end = np.append(starts[:-1][first[1:]], starts[-1]) + self._width
@@ -55,12 +55,12 @@ class RealBuffer:
         self._base = self.low & -64
         raw = (ctypes.c_ubyte * (-(-self.high // 64) * 64 - self._base)).from_address(self._base)
         self._views = {bits: np.frombuffer(raw, kind) for bits, kind in UNSIGNED.items()}
-        self.writer = np.full(len(starts) * self._width if writable else 0, -1, np.int64)  # of each byte: a program
+        self._stored = np.full(len(starts) * self._width if writable else 0, -1, np.int64)  # of each byte: a turn
 
     @property
     def unwritten(self) -> int:
         """Bytes of a result that no program has stored."""
-        return int((self.writer < 0).sum())
+        return int((self._stored < 0).sum())
 
     def inside(self, address: Array, width: int) -> Array:
         run = np.searchsorted(self._begin, address, side="right") - 1
@@ -74,9 +74,10 @@ class RealBuffer:
         width = len(values) * bits // 8
         run = np.searchsorted(self._begin, address, side="right") - 1
         place = ((self._before[run] + address - self._begin[run])[:, None] + np.arange(width)).ravel()
-        if (self.writer[place] >= 0).any() or len(np.unique(place)) != len(place):
+        turn, before = np.arange(len(place)), self._stored[place]
+        self._stored[place] = turn
+        if (before >= 0).any() or (self._stored[place] != turn).any():
             raise KernelError("a byte is stored twice")
-        self.writer[place] = np.repeat(programs, width)
         index = (address - self._base) // (bits // 8)
         for n, value in enumerate(values):
             self._views[bits][index + n] = value

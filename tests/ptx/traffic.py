@@ -1,4 +1,4 @@
-"""What warps ask of global memory: requests, the sectors of 32 bytes that they touch, and bytes at work."""
+"""Which sectors of 32 bytes the requests of warps touch."""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from .arithmetic import Array
 
 SECTOR = 32
 WARP = 32
+_SECTOR_BITS = 43  # of the number of a sector, for addresses have 48
 
 
 @dataclass
 class Traffic:
-    """Counts of one kind of access, loads or stores.
+    """Of one kind of access, loads or stores; `sectors` adds up those of every request."""
 
-    Attributes:
-        requests: of warps, with a lane at work. sectors: touched by each request, all added up. bytes: asked for.
-    """
-
-    requests: int = 0
     sectors: int = 0
-    bytes: int = 0
     _of_programs: list[Array] = field(default_factory=list)
 
     @property
     def distinct(self) -> int:
         """Sectors that programs touch, each once a program."""
-        return int(np.unique(np.concatenate(self._of_programs, axis=1), axis=1).shape[1]) if self._of_programs else 0
+        every = np.sort(np.concatenate(self._of_programs)) if self._of_programs else np.zeros(0, np.int64)
+        return len(every[:1]) + int((every[1:] != every[:-1]).sum())
 
-    def add(self, address: Array, active: Array, width: int, programs: Array) -> None:
+    def add(self, address: Array, active: Array, programs: Array) -> None:
         """One instruction of all threads: [program, thread] addresses, and which threads are at work."""
-        lanes, on = address.reshape(-1, WARP) // SECTOR, active.reshape(-1, WARP)
-        sectors = np.sort(np.where(on, lanes, -1), axis=1)
+        sectors = np.sort(np.where(active, address // SECTOR, -1).reshape(-1, WARP), axis=1)
         fresh = sectors >= 0
         fresh[:, 1:] &= sectors[:, 1:] != sectors[:, :-1]
-        self.requests += int(on.any(axis=1).sum())
         self.sectors += int(fresh.sum())
-        self.bytes += int(on.sum()) * width
-        owner = np.repeat(programs, address.shape[1])
-        self._of_programs.append(np.unique(np.stack([owner[on.ravel()], lanes[on]]), axis=1))
+        owners = np.repeat(programs, address.shape[1] // WARP)[:, None]
+        self._of_programs.append((owners << _SECTOR_BITS | sectors)[fresh])
