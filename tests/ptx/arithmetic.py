@@ -13,8 +13,13 @@ import numpy.typing as npt
 from .program import UnknownCodeError
 
 Array: TypeAlias = npt.NDArray[Any]
-UNSIGNED: dict[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
-SIGNED: dict[int, Any] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
+UNSIGNED: dict[int, type[np.unsignedinteger[Any]]] = {
+    8: np.uint8,
+    16: np.uint16,
+    32: np.uint32,
+    64: np.uint64,
+}
+SIGNED: dict[int, type[np.signedinteger[Any]]] = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 U32, U64 = np.uint32, np.uint64
 
 _COMPARISONS: dict[str, Any] = {"eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le}
@@ -70,7 +75,7 @@ def computation(op: tuple[str, ...], register_bits: int) -> Computation:
     if name in ("shl", "shr"):
         return Computation(partial(_shift, bits=bits, signed=signed, left=name == "shl"), (bits, 32))
     if name == "selp":
-        return Computation(lambda a, b, chosen: np.where(chosen, a, b), (bits, bits, 1))
+        return Computation(_select, (bits, bits, 1))
     if name == "bfe":
         return Computation(partial(_extract, bits=bits, signed=signed), (bits, 32, 32))
     if name == "prmt":
@@ -113,6 +118,10 @@ def _signed_quotient(a: Array, b: Array, *, bits: int, remainder: bool) -> Array
     return (rest if remainder else (x - rest) // y).view(UNSIGNED[bits])
 
 
+def _select(a: Array, b: Array, chosen: Array) -> Array:
+    return np.where(chosen, a, b)
+
+
 def _convert(a: Array, *, signed: bool, to: int, to_signed: bool, bits: int) -> Array:
     source = a.view(SIGNED[a.itemsize * 8]) if signed else a
     kinds = SIGNED if to_signed else UNSIGNED
@@ -131,14 +140,15 @@ def _wide(a: Array, b: Array, *, bits: int, signed: bool) -> Array:
 
 def _high(a: Array, b: Array, *, bits: int, signed: bool) -> Array:
     if bits <= 32:
-        return (_wide(a, b, bits=bits, signed=signed) >> UNSIGNED[2 * bits](bits)).astype(UNSIGNED[bits])
+        wide: Array = _wide(a, b, bits=bits, signed=signed) >> UNSIGNED[2 * bits](bits)
+        return wide.astype(UNSIGNED[bits])
     if signed:
         product = _high(a, b, bits=64, signed=False)
         return product - np.where(a.view(np.int64) < 0, b, U64(0)) - np.where(b.view(np.int64) < 0, a, U64(0))
     half, low = U64(32), U64(0xFFFFFFFF)
     middle = (a >> half) * (b & low) + (((a & low) * (b & low)) >> half)
     other = (a & low) * (b >> half) + (middle & low)
-    return (a >> half) * (b >> half) + (middle >> half) + (other >> half)
+    return np.asarray((a >> half) * (b >> half) + (middle >> half) + (other >> half))
 
 
 _PRODUCTS: dict[str, Callable[..., Array]] = {"lo": _low, "hi": _high, "wide": _wide}

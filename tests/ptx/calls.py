@@ -62,8 +62,8 @@ class Call:
         result: torch.Tensor,
         config: Config | None = None,
     ) -> None:
-        layouts = [Layout(x.stride(), x.element_size(), x.dtype, "cuda") for x in (source, result)]
-        call = launch.prepare(direction, geometry, *layouts, _Chosen(config) if config else None)
+        from_, to = (Layout(x.stride(), x.element_size(), x.dtype, "cuda") for x in (source, result))
+        call = launch.prepare(direction, geometry, from_, to, _Chosen(config) if config else None)
         assert not isinstance(call, str), call
         self._call, self.device, self.source, self.result, self.config = call, device, source, result, config
         self.plans = call.plans(source.data_ptr() % 16 == 0, result.data_ptr() % 16 == 0)
@@ -165,8 +165,8 @@ def family_configs(
     order: Sequence[int] | None = None,
 ) -> list[Config]:
     """The rule's configuration of every family that applies to a call on dense, virtual tensors."""
-    tensors = [virtual_tensor(shape, dtype, order) for shape in shapes(direction, geometry)]
-    return [plan.rule for plan in Call(device, direction, geometry, *tensors).plans]
+    source, result = (virtual_tensor(shape, dtype, order) for shape in shapes(direction, geometry))
+    return [plan.rule for plan in Call(device, direction, geometry, source, result).plans]
 
 
 def check_virtual(

@@ -82,8 +82,13 @@ def figures(device: StandIn, sizes: Sequence[int] = tuple(DTYPES), every: bool =
 
 
 def _figures(device: StandIn, shape: Shape, direction: Direction, element_bytes: int, every: bool) -> Iterator[Figure]:
-    options = {"batch_order": "batch_major", "arrangement": "contiguous"} if shape.windows else {}
-    geometry = BlockGeometry(shape.shape, shape.block, shape.paddings, **options)  # type: ignore[arg-type]
+    geometry = BlockGeometry(
+        shape.shape,
+        shape.block,
+        shape.paddings,
+        batch_order="batch_major" if shape.windows else "block_major",
+        arrangement="contiguous" if shape.windows else "interleaved",
+    )
     order = (0, *range(2, len(shape.shape)), 1) if shape.channels_last else tuple(range(len(shape.shape)))
     dtype = DTYPES[element_bytes]
     source, result = (
@@ -116,7 +121,7 @@ def _figures(device: StandIn, shape: Shape, direction: Direction, element_bytes:
 def table(rows: Sequence[Figure]) -> str:
     """As aligned text; the families that are taken are marked."""
     head = ("case", "direction", "bytes", "family", "loads", "a program's", "stores", "instr/B")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for row in rows:
         name = row.family + "*" * row.taken
         numbers = (f"{x:.2f}" for x in (row.loads, row.programs, row.stores, row.instructions))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from spacebatch import BlockGeometry
+from spacebatch.reference.arguments import Arrangement
 
 from .calls import check_virtual, family_configs
 from .cases import DIRECTIONS
@@ -47,7 +48,7 @@ BY_NAME = {large.name: large for large in LARGE}
 
 def check_large(device: StandIn, large: Large) -> tuple[list[str], list[str]]:
     """All families in both directions: those that ran, and what went wrong."""
-    arrangement = "contiguous" if large.windows else "interleaved"
+    arrangement: Arrangement = "contiguous" if large.windows else "interleaved"
     geometry = BlockGeometry(large.shape, large.block, large.paddings, arrangement=arrangement)
     order = (0, *range(2, len(large.shape)), 1) if large.channels_last else None
     ran, wrong = [], []

@@ -128,7 +128,7 @@ class Machine:
         waiting = active.any(axis=1)
         if not active[waiting].all():
             raise KernelError("a barrier that not all threads reach")
-        self.shared.barrier(waiting)
+        self.shared.barrier(np.asarray(waiting))
 
     # Registers
 

@@ -54,7 +54,7 @@ class RealBuffer:
         self.low, self.high = int(self._begin[0]), int(self._end[-1])
         self._base = self.low & -64
         raw = (ctypes.c_ubyte * (-(-self.high // 64) * 64 - self._base)).from_address(self._base)
-        self._views = {bits: np.frombuffer(raw, kind) for bits, kind in UNSIGNED.items()}
+        self._views = {bits: np.frombuffer(memoryview(raw), kind) for bits, kind in UNSIGNED.items()}
         self._stored = np.full(len(starts) * self._width if writable else 0, -1, np.int64)  # of each byte: a turn
 
     @property

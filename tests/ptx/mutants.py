@@ -73,13 +73,13 @@ def subjects(device: StandIn) -> Iterator[Subject]:
     for geometry, dtype, channels_last in GEOMETRIES:
         order = (0, 2, 3, 1) if channels_last else (0, 1, 2, 3)
         for direction in DIRECTIONS:
-            tensors = [placed(shape, dtype, order, "dense", 0, random) for shape in shapes(direction, geometry)]
+            source, result = (placed(s, dtype, order, "dense", 0, random) for s in shapes(direction, geometry))
             pad = pad_bytes(3, dtype)
-            for plan in Call(device, direction, geometry, *tensors).plans:
-                call = Call(device, direction, geometry, *tensors, Config(plan.family, 256 * plan.words, 4))
+            for plan in Call(device, direction, geometry, source, result).plans:
+                call = Call(device, direction, geometry, source, result, Config(plan.family, 256 * plan.words, 4))
                 call.run(pad)
                 assert device.launched is not None
-                wanted = expected(direction, geometry, tensors[0], pad)
+                wanted = expected(direction, geometry, source, pad)
                 name = f"{plan.family} {direction} {geometry.space_shape} {dtype}"
                 yield Subject(name, call, device.launched.program, pad, wanted)
 
@@ -90,7 +90,7 @@ def mutants(device: StandIn, seed: int, count: int) -> Iterator[tuple[str, str, 
     made = 0
     while made < count:
         subject = all_subjects[int(random.integers(len(all_subjects)))]
-        kind = list(KINDS)[int(random.integers(len(KINDS)))]
+        kind = list(KINDS)[made % len(KINDS)]
         pattern, change = KINDS[kind]
         ptx = subject.program.ptx
         found = list(re.finditer(pattern, ptx, flags=re.MULTILINE))
