@@ -1,9 +1,12 @@
 """Executes compiled kernels without a GPU, from the root of the repository.
 
     python -m tests.ptx cases --seed 1 --count 200 --every    random calls against the definition
-    python -m tests.ptx large                                 some programs of tensors beyond 2**31 elements
+    python -m tests.ptx large                                 some programs of tensors of 2**31 elements and more
+    python -m tests.ptx figures                               sectors and instructions of typical calls
+    python -m tests.ptx mutants                               kernels with one instruction broken: how many show
+    python -m tests.ptx check                                 single checks
 
-Each prints what it found; the exit status is 1 where something is wrong. `--json FILE` keeps it as well.
+Each prints what it found; the exit status is 1 where something is wrong. Another Triton: its folder first on PYTHONPATH.
 """
 
 from __future__ import annotations

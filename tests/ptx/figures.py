@@ -15,7 +15,7 @@ from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.prepared import Direction
 from tests import bits
 
-from .calls import Call, expected, pad_bytes, shapes
+from .calls import Call, pad_bytes, shapes
 from .cases import DIRECTIONS
 from .driver import StandIn
 from .traffic import SECTOR, WARP, Traffic
@@ -96,8 +96,8 @@ def _figures(device: StandIn, shape: Shape, direction: Direction, element_bytes:
         for sizes in shapes(direction, geometry)
     )
     pad = pad_bytes(1, dtype)
-    wanted = expected(direction, geometry, source, pad)
-    plans = Call(device, direction, geometry, source, result).plans
+    first = Call(device, direction, geometry, source, result)
+    wanted, plans = first.wanted(pad), first.plans
     for n, plan in enumerate(plans if every else plans[:1]):
         loads, stores = Traffic(), Traffic()
         bits.poisoned(result)
