@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.pop("TRITON_INTERPRET", None)
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no real one beside the stand-in
 
 from tests.ptx.driver import StandIn, unavailable
 
@@ -94,6 +95,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.ptx", description="Executes compiled kernels without a GPU.")
     parser.add_argument("--folder", type=Path, help="keeps compiled kernels for the next time")
     parser.add_argument("--json", type=Path, help="writes what was found to this file as well")
+    parser.add_argument("--capability", default="9.0", help="to compile for, 8.0 or 10.0; default: 9.0")
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("cases", help="random calls against the definition")
     command.add_argument("--seed", type=int, default=0)
@@ -122,7 +124,8 @@ def main(words: list[str]) -> int:
         return 1
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as fresh:
-        device = StandIn(options.folder or Path(fresh))
+        major, minor = map(int, options.capability.split("."))
+        device = StandIn(options.folder or Path(fresh), (major, minor))
         found = options.run(device, options)
     import triton
 

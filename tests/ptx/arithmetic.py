@@ -124,8 +124,8 @@ def _select(a: Array, b: Array, chosen: Array) -> Array:
 
 def _convert(a: Array, *, signed: bool, to: int, to_signed: bool, bits: int) -> Array:
     source = a.view(SIGNED[a.itemsize * 8]) if signed else a
-    kinds = SIGNED if to_signed else UNSIGNED
-    return source.astype(kinds[to]).astype(kinds[bits]).view(UNSIGNED[bits])
+    number = source.astype((SIGNED if to_signed else UNSIGNED)[to], copy=False)
+    return number.astype((SIGNED if to_signed else UNSIGNED)[bits], copy=False).view(UNSIGNED[bits])
 
 
 def _low(a: Array, b: Array, *, bits: int, signed: bool) -> Array:

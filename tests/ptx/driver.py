@@ -53,12 +53,13 @@ class StandIn:
     Args:
         folder: where the stand-in's library and compiled kernels are kept. Kernels have no machine code, so no other
             user of Triton may share it.
+        capability: the compute capability to compile for.
 
     Attributes:
         launched: what ran last, of the current `running`. issued: how many instructions its warps did.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, capability: tuple[int, int] = (9, 0)) -> None:
         import triton
         from triton import knobs
         from triton.backends.nvidia import __file__ as backend
@@ -75,7 +76,7 @@ class StandIn:
         self._library.stand_in_on_launch(self._callback)
         os.environ["TRITON_LIBCUDA_PATH"] = str(folder)
         os.environ["TRITON_CACHE_DIR"] = str(folder / "kernels")
-        self._take_over()
+        self._take_over(capability)
         knobs.runtime.kernel_load_end_hook = self._on_load
         self._programs: dict[int, Program] = {}  # by handle
         self._parsed: dict[str, Program] = {}
@@ -88,7 +89,7 @@ class StandIn:
         self.issued = 0
 
     @staticmethod
-    def _take_over() -> None:
+    def _take_over(capability: tuple[int, int]) -> None:
         import torch
         from triton.backends.nvidia.compiler import CUDABackend
         from triton.backends.nvidia.driver import CudaDriver
@@ -96,7 +97,7 @@ class StandIn:
 
         CUDABackend.make_cubin = lambda *_: b"nothing reads the machine code"
         active: Any = CudaDriver()
-        active.get_device_capability = lambda device=None: (9, 0)
+        active.get_device_capability = lambda device=None: capability
         active.get_current_device = lambda: 0
         active.get_current_stream = lambda device=None: _STREAM
         active.set_current_device = lambda device: None

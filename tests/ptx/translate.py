@@ -79,13 +79,6 @@ def _registers(operand: str) -> list[str]:
     return split_operands(operand[1:-1]) if operand.startswith("{") else [operand]
 
 
-def _fitted(value: Array, bits: int, signed: bool) -> Array:
-    """What a register of so many bits takes of a narrower number."""
-    return computation(
-        ("cvt", f"{'s' if signed else 'u'}{bits}", f"{'s' if signed else 'u'}{value.itemsize * 8}"), bits
-    ).function(value)
-
-
 # Kinds of instructions
 
 
@@ -166,33 +159,31 @@ def _shuffle(program: Program, instruction: Instruction) -> Step:
 
 
 def _load(program: Program, instruction: Instruction) -> Step:
-    op, operands = instruction.op, instruction.operands
-    bits, signed = int(op[-1][1:]), op[-1][0] == "s"
-    targets, guard = _registers(operands[0]), _guard(instruction)
-    if op[1] == "param":
-        found = re.fullmatch(r"\[(\w+)(?:\+(\d+))?\]", operands[1])
-        if len(op) != 3 or len(targets) != 1 or found is None:
-            raise UnknownCodeError("parameter")
-        within = int(found[2] or 0)
-        if within + bits // 8 > program.parameters[found[1]].size:
-            raise UnknownCodeError("a load past its parameter")
-        offset = program.offset(found[1]) + within
-        read: Callable[[Machine], list[Array]] = lambda machine: [machine.argument(offset, bits)]  # noqa: E731
-    else:
-        shared, address = _space(program, instruction, operands[1], len(targets))
-
-        def read(machine: Machine) -> list[Array]:
-            load = machine.load_shared if shared else machine.load_global
-            return load(address(machine), len(targets), bits, guard(machine))
-
+    op, (into, place, *_) = instruction.op, instruction.operands
+    bits, kind = int(op[-1][1:]), "s" if op[-1][0] == "s" else "u"
+    targets, guard = _registers(into), _guard(instruction)
     widths = [program.bits(target) for target in targets]
+    fitted = [computation(("cvt", f"{kind}{width}", f"{kind}{bits}"), width).function for width in widths]
+    if op[1] == "param":
+        argument = _argument(program, place, bits)
+        return lambda machine: machine.write(into, fitted[0](argument(machine)), guard(machine))
+    shared, address = _space(program, instruction, place, len(targets))
 
     def step(machine: Machine) -> None:
-        mask = guard(machine)
-        for target, width, value in zip(targets, widths, read(machine), strict=True):
-            machine.write(target, value if width == bits else _fitted(value, width, signed), mask)
+        load, mask = machine.load_shared if shared else machine.load_global, guard(machine)
+        for target, fit, value in zip(targets, fitted, load(address(machine), len(targets), bits, mask), strict=True):
+            machine.write(target, fit(value), mask)
 
     return step
+
+
+def _argument(program: Program, operand: str, bits: int) -> Value:
+    """Of `[kernel_param_2 + 4]`."""
+    found = re.fullmatch(r"\[(\w+)(?:\s*\+\s*(\d+))?\]", operand)
+    if found is None or int(found[2] or 0) + bits // 8 > program.parameters[found[1]].size:
+        raise UnknownCodeError("parameter")
+    offset = program.offset(found[1]) + int(found[2] or 0)
+    return lambda machine: machine.argument(offset, bits)
 
 
 def _store(program: Program, instruction: Instruction) -> Step:
