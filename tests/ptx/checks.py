@@ -9,7 +9,8 @@ import torch
 from spacebatch import BlockGeometry
 from tests import bits
 
-from .calls import Call, check_result, pad_bytes, shapes
+from .calls import Call, check_call, check_result, pad_bytes, shapes
+from .cases import DIRECTIONS
 from .driver import StandIn
 
 
@@ -32,7 +33,16 @@ def an_address_less_aligned_than_promised(device: StandIn) -> None:
     check_result(call, pad_bytes(0, torch.float32))
 
 
+def sizes_of_one(device: StandIn) -> None:
+    """One element, and one element in a border."""
+    for dtype in (torch.uint8, torch.float16, torch.complex128):
+        for geometry in (BlockGeometry((1, 1, 1, 1), 1), BlockGeometry((1, 1, 1, 1), (2, 3), ((1, 0), (0, 2)))):
+            for direction in DIRECTIONS:
+                check_call(device, direction, geometry, dtype, 1)
+
+
 CHECKS: dict[str, Callable[[StandIn], None]] = {
     "pads": pads_of_every_width,
     "alignment": an_address_less_aligned_than_promised,
+    "ones": sizes_of_one,
 }
