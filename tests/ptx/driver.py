@@ -83,7 +83,7 @@ class StandIn:
         self._instead: dict[Program, Program] = {}
         self._memory: Memory | None = None
         self._chosen: Callable[[int], Array] | None = None
-        self._seed = 0
+        self._launches = 0
         self._fault: BaseException | None = None
         self.launched: Launch | None = None
         self.issued = 0
@@ -107,17 +107,16 @@ class StandIn:
         torch.cuda.is_current_stream_capturing = lambda: False
 
     @contextmanager
-    def running(self, memory: Memory, chosen: Callable[[int], Array] | None = None, seed: int = 0) -> Iterator[None]:
+    def running(self, memory: Memory, chosen: Callable[[int], Array] | None = None) -> Iterator[None]:
         """Launches within are executed on this memory.
 
         Args:
             chosen: given how many programs a launch has, the numbers of those to run; all, where it is None.
-            seed: of what unwritten registers and shared memory hold.
 
         Raises:
             KernelError: the first one of a launch.
         """
-        self._memory, self._chosen, self._seed = memory, chosen, seed
+        self._memory, self._chosen = memory, chosen
         self._fault = self.launched = None
         self.issued = 0
         try:
@@ -142,28 +141,18 @@ class StandIn:
             self._parsed[ptx] = Program(ptx)
         self._programs[int(getattr(function, "value", function))] = self._parsed[ptx]
 
-    def _on_launch(
-        self,
-        function: int,
-        x: int,
-        y: int,
-        z: int,
-        threads: int,
-        by: int,
-        bz: int,
-        shared: int,
-        stream: int,
-        given: Any,
-    ) -> int:
+    def _on_launch(self, function: int, *given: Any) -> int:
+        x, y, z, threads, block_y, block_z, shared, stream, values = given
         try:
             program = self._programs[function]
-            if (y, z, by, bz, stream) != (1, 1, 1, 1, _STREAM) or self._memory is None:
+            if (y, z, block_y, block_z, stream) != (1, 1, 1, 1, _STREAM) or self._memory is None:
                 raise KernelError("a launch of several dims, on another stream, or out of place")
             sizes = [parameter.size for parameter in program.parameters.values()]
-            arguments = b"".join(ctypes.string_at(given[n], size).ljust(8, b"\0") for n, size in enumerate(sizes))
+            arguments = b"".join(ctypes.string_at(values[n], size).ljust(8, b"\0") for n, size in enumerate(sizes))
             self.launched = Launch(self._instead.get(program, program), arguments, x, threads, shared)
             chosen = self._chosen(x) if self._chosen else None
-            self.issued += execute(self.launched, self._memory, self._seed, chosen)
+            self._launches += 1  # which tells what rubbish unwritten registers hold
+            self.issued += execute(self.launched, self._memory, self._launches, chosen)
         except BaseException as error:  # no exception crosses the launcher; `running` raises it
             self._fault = self._fault or error
         return 0

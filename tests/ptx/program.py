@@ -110,11 +110,7 @@ class Program:
 
 
 def split_operands(text: str) -> list[str]:
-    """At the commas outside of braces and brackets.
-
-    >>> split_operands("{%r1, %r2}, [%rd1 + 4], 7")
-    ['{%r1, %r2}', '[%rd1 + 4]', '7']
-    """
+    """At the commas outside of braces and brackets."""
     return [part.strip() for part in re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,{}\[\]]+", text) if part.strip()]
 
 
