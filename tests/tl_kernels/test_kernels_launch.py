@@ -106,6 +106,110 @@ for case in CASES:
 """
 
 
+CALLS = """
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import triton
+from triton import knobs
+
+from spacebatch import BlockGeometry
+from spacebatch.reference.prepared import Layout
+from spacebatch.tl_kernels import launch
+
+log = []
+loads = []
+
+
+class Launcher:
+    # in place of a launcher in C, which calls the hooks as this does
+    def __init__(self, source, metadata): pass
+
+    def __call__(self, x, y, z, stream, function, packed, metadata, enter, exit, *arguments):
+        if enter: enter(metadata)
+        log.append(arguments[0].data_ptr() if hasattr(arguments[0], "data_ptr") else arguments[0])
+        if exit: exit(metadata)
+
+
+StandIn.launcher_cls = Launcher
+StandIn.utils = SimpleNamespace(
+    load_binary=lambda name, *_: (loads.append(name) or 1, 2, 0, 0, 1024),
+    unload_module=lambda module: None,
+    get_device_properties=lambda device: {"max_shared_mem": 2**17},
+)
+torch.cuda.current_device = lambda: -1
+torch.cuda.is_current_stream_capturing = lambda: False
+
+
+def prepared(shape, block=2, dtype=torch.int64):
+    geometry = BlockGeometry(shape, block)
+    x, y = torch.zeros(shape, dtype=dtype), torch.zeros(geometry.batch_shape, dtype=dtype)
+    layouts = (Layout(t.stride(), t.itemsize, dtype, "cuda") for t in (x, y))
+    return launch.prepare("space_to_batch", geometry, *layouts), x, y
+
+
+def launches(call, x, y):
+    del log[:]
+    call(x, y, bytes(range(x.itemsize)))
+    return len(log)
+
+
+# hooks of launches, set after a launch was made ready
+call, x, y = prepared((1, 1, 8, 6))
+assert launches(call, x, y) == 1
+(variant,) = call._variants.values()
+assert len(variant.launches) == 1
+enter = lambda metadata: log.append("enter " + metadata.get()["name"])
+leave = lambda metadata: log.append("leave")
+knobs.runtime.launch_enter_hook.add(enter)
+knobs.runtime.launch_exit_hook.add(leave)
+assert launches(call, x, y) == 3
+assert log[0].startswith("enter move_") and log[1:] == [x.data_ptr(), "leave"], log
+knobs.runtime.launch_enter_hook.remove(enter)
+knobs.runtime.launch_exit_hook.remove(leave)
+assert launches(call, x, y) == 1
+print("launch hooks")
+
+# a hook that takes compiling upon itself: nothing runs, nothing is kept, and the next call asks again
+call, x, y = prepared((1, 1, 8, 6), dtype=torch.int32)
+knobs.runtime.jit_cache_hook = lambda **_: True
+assert launches(call, x, y) == launches(call, x, y) == 0
+knobs.runtime.jit_cache_hook = None
+posted = []
+knobs.runtime.jit_post_compile_hook = lambda **told: posted.append(told["repr"])
+assert launches(call, x, y) == launches(call, x, y) == 1
+assert len(posted) == 1
+knobs.runtime.jit_post_compile_hook = None
+print("compile hooks")
+
+# a kernel that Triton compiles in a thread
+call, x, y = prepared((1, 1, 8, 6), dtype=torch.int16)
+with ThreadPoolExecutor(1) as pool, triton.AsyncCompileMode(pool):
+    assert launches(call, x, y) == launches(call, x, y) == 1
+assert launches(call, x, y) == 1
+print("threads")
+
+# no kernel is loaded while a graph is captured; one that is there may be launched by a call that is new
+torch.cuda.is_current_stream_capturing = lambda: True
+call, x, y = prepared((1, 4, 9, 12), 3)
+before = len(loads)
+try:
+    launches(call, x, y)
+except RuntimeError as error:
+    assert "space_to_batch: a CUDA graph is being captured" in str(error) and "warm_up" in str(error)
+else:
+    raise AssertionError("launched")
+assert log == [] and len(loads) == before
+torch.cuda.is_current_stream_capturing = lambda: False
+assert launches(call, x, y) == 1
+torch.cuda.is_current_stream_capturing = lambda: True
+assert launches(call, x, y) == 1
+assert launches(*prepared((1, 5, 9, 12), 3)) == 1
+assert len(loads) == before + 1
+print("capture")
+"""
+
+
 def printed(program: str, *arguments: str) -> list[list[str]]:
     """The words of each line that a program prints."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
@@ -134,3 +238,8 @@ def test_kernels_of_large_tensors_compile(large: tuple[str, ...]) -> None:
     ways = {(family, direction) for family, direction, *_ in printed(LARGE, *large)}
     wanted = {(family, direction) for family in ("rows", "vectors", "granules") for direction in DIRECTIONS}
     assert ways == wanted | ({("phases", "space_to_batch")} if "wide" in large else set())
+
+
+def test_ready_launches_with_hooks_and_captures() -> None:
+    """Whatever Triton does at its own launches, it does at those that were made ready."""
+    assert [" ".join(words) for words in printed(CALLS)] == ["launch hooks", "compile hooks", "threads", "capture"]

@@ -56,12 +56,16 @@ CALLS = {  # shape, block, paddings, bytes of an element, options
 }
 
 
-def prepared(direction: Direction, name: str) -> Any:
-    """The prepared call, its geometry and the strides of both tensors."""
-    shape, block, paddings, size, options = CALLS[name]
-    options = dict(options)
-    order = options.pop("order", range(len(shape)))
-    geometry = BlockGeometry(shape, block, paddings, **options)
+TOO_MANY = "the call takes more programs than a launch may have"
+TOO_FAR = "the tensors reach further than the kernels can count"
+
+
+def prepared(
+    direction: Direction, shape: tuple[int, ...], block: Any, pads: Any, size: int, options: dict[str, Any]
+) -> Any:
+    """The prepared call, its geometry, and the strides of both tensors, which are dense in the memory order given."""
+    order = options.get("order", range(len(shape)))
+    geometry = BlockGeometry(shape, block, pads, **{name: o for name, o in options.items() if name != "order"})
     strides = tuple(tuple(dense_strides(s, order)) for s in (geometry.space_shape, geometry.batch_shape))
     layouts = [Layout(s, size, None, "meta") for s in strides]
     source, result = layouts if direction == "space_to_batch" else layouts[::-1]
@@ -71,10 +75,46 @@ def prepared(direction: Direction, name: str) -> Any:
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", CALLS)
 def test_programs(name: str, direction: Direction) -> None:
-    call, geometry, strides = prepared(direction, name)
-    assert not isinstance(call, str), call
-    rng = random.Random(name)
-    size = CALLS[name][3]
+    check(direction, *CALLS[name], seed=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_programs_of_random_calls(seed: int) -> None:
+    rng = random.Random(seed)
+    rank = rng.randint(2, 4)
+    shape = [1] * rank
+    huge = rng.random() < 0.3  # a border, or the block; beside it the sizes are smaller
+    for _ in range(rng.randint(20, 28) if huge else rng.randint(30, 40)):
+        shape[rng.choice([0, *range(1, rank)] * 2 + [rank - 1] * 4)] *= 2
+    shape = [max(size + rng.choice([0, 0, -1, 1, 2, 5, 16]), 1) for size in shape]
+    dims = sorted(rng.sample(range(1, rank), rng.randint(1, rank - 1)))
+    blocks = [rng.choice([1, 2, 2, 3, 4, 7, 16, 2**9]) for _ in dims]
+    pads = [rng.choice([(0, 0), (0, 0), (1, 1), (16, 16), (3, 0)]) for _ in dims]
+    if huge and rng.random() < 0.5:
+        blocks[-1] = 2**29 + rng.choice([0, 1])
+    elif huge:
+        pads[-1] = rng.choice([(2**31, 5), (16, 2**32), (2**30 + 1, 2**30 + 1)])
+    pads = [(p, q + -(shape[d] + p + q) % b) for (p, q), d, b in zip(pads, dims, blocks, strict=True)]
+    options = {
+        "spatial_dims": dims,
+        "order": (0, *rng.sample(range(1, rank), rank - 1)),
+        "arrangement": rng.choice(["interleaved", "contiguous"]),
+        "batch_order": rng.choice(["batch_major", "block_major"]),
+    }
+    for direction in DIRECTIONS:
+        check(direction, tuple(shape), blocks, pads, rng.choice([1, 1, 2, 4, 8, 16]), options, seed)
+
+
+def check(
+    direction: Direction, shape: tuple[int, ...], block: Any, pads: Any, size: int, options: Any, seed: int
+) -> None:
+    """Some programs of each plan of a call move what the definition says, no word is written twice, and all may be."""
+    call, geometry, strides = prepared(direction, shape, block, pads, size, options)
+    if isinstance(call, str):
+        assert call in (TOO_MANY, TOO_FAR)
+        assert np.prod(geometry.batch_shape, dtype=object) * size >= 2**41
+        return
+    rng = random.Random(seed)
     total = int(np.prod(geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape, dtype=object))
     for aligned in (True, False):
         plans = call.plans(aligned, aligned)
@@ -125,19 +165,19 @@ def test_what_no_launch_can_do_is_refused(direction: Direction, monkeypatch: pyt
 
     far = 2**57
     assert reason((2, 2, 3), (far, 7, 1)) is None
-    assert reason((2, 2, 3), (2 * far + 1, 7, 1)) == "the tensors reach further than the kernels can count"
+    assert reason((2, 2, 3), (2 * far + 1, 7, 1)) == TOO_FAR
     assert reason((2**20, 2**21 - 1)) is None
-    assert reason((2**27, 2**29 - 1)) == "the call takes more programs than a launch may have"
+    assert reason((2**27, 2**29 - 1)) == TOO_MANY
     # AMD's driver takes as many programs as make 2**32 - 1 threads
     assert reason((2**14, 2**22 - 1)) is None
     monkeypatch.setattr(family, "COUNTS_THREADS", True)
     monkeypatch.setattr(launch, "ALWAYS_FIT", 2**23 - 1)
     assert reason((2**14, 2**18 - 1)) is None
-    assert reason((2**14, 2**22 - 1)) == "the call takes more programs than a launch may have"
+    assert reason((2**14, 2**22 - 1)) == TOO_MANY
 
 
 def test_configurations_of_too_many_for_a_launch_are_neither_measured_nor_taken() -> None:
-    call, *_ = prepared("space_to_batch", "block 1, 2 TiB")
+    call, *_ = prepared("space_to_batch", *CALLS["block 1, 2 TiB"])
     plans = call.plans(False, False)
     assert all(family.fits(plan, plan.rule) for plan in plans)
     small = Config("rows", 1024, 1)
