@@ -43,4 +43,4 @@ def make(request: pytest.FixtureRequest) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that take a minute each come first, so that no worker is left with them at the end."""
-    items.sort(key=lambda item: "test_machine_code" not in item.name)
+    items.sort(key=lambda item: "test_machine_code" not in item.name and "test_executed" not in item.nodeid)

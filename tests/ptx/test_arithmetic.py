@@ -1,0 +1,61 @@
+"""Instructions against values worked out by hand from the PTX manual."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.ptx.arithmetic import UNSIGNED, computation
+
+
+@pytest.mark.parametrize(
+    ("op", "operands", "result"),
+    [
+        ("add.s32", (0xFFFFFFFF, 2), 1),
+        ("sub.s64", (0, 1), 2**64 - 1),
+        ("neg.s32", (5,), 0xFFFFFFFB),
+        ("mul.lo.s32", (0x10000, 0x10001), 0x10000),
+        ("mul.hi.u32", (0xFFFFFFFF, 0xFFFFFFFF), 0xFFFFFFFE),
+        ("mul.hi.s32", (0xFFFFFFFF, 2), 0xFFFFFFFF),
+        ("mul.hi.u64", (2**64 - 1, 2**64 - 1), 2**64 - 2),
+        ("mul.hi.s64", (2**64 - 1, 3), 2**64 - 1),
+        ("mul.wide.s32", (0xFFFFFFFF, 3), 2**64 - 3),
+        ("mul.wide.u32", (0xFFFFFFFF, 3), 0x2FFFFFFFD),
+        ("mad.wide.s32", (0xFFFFFFFF, 4, 100), 96),
+        ("mad.lo.s32", (7, 6, 0xFFFFFFFF), 41),
+        ("div.s32", (0xFFFFFFF9, 2), 0xFFFFFFFD),  # -7 / 2 is -3
+        ("rem.s32", (0xFFFFFFF9, 2), 0xFFFFFFFF),
+        ("div.u32", (0xFFFFFFF9, 2), 0x7FFFFFFC),
+        ("min.s32", (0xFFFFFFFF, 3), 0xFFFFFFFF),
+        ("min.u32", (0xFFFFFFFF, 3), 3),
+        ("setp.lt.s32", (0xFFFFFFFF, 3), 1),
+        ("setp.lt.u32", (0xFFFFFFFF, 3), 0),
+        ("and.pred", (1, 0), 0),
+        ("selp.b16", (7, 9, 0), 9),
+        ("shl.b32", (1, 31), 1 << 31),
+        ("shl.b32", (1, 32), 0),
+        ("shr.u32", (1 << 31, 40), 0),
+        ("shr.s32", (1 << 31, 40), 0xFFFFFFFF),
+        ("shr.s64", (1 << 63, 62), 2**64 - 2),
+        ("shf.l.wrap.b32", (0x80000000, 0x1, 33), 3),  # of the low and the high word
+        ("shf.r.wrap.b32", (0x80000000, 0x1, 4), 0x18000000),
+        ("shf.r.clamp.b32", (5, 9, 40), 9),
+        ("prmt.b32", (0x44332211, 0x88776655, 0x7410), 0x88552211),
+        ("prmt.b32", (0x44332281, 0, 0x8888), 0xFFFFFFFF),  # the sign of byte 0 in all places
+        ("bfe.u32", (0xABCD1234, 8, 8), 0x12),
+        ("bfe.u32", (0xABCD1234, 28, 8), 0xA),
+        ("bfe.s32", (0x00000F00, 8, 4), 0xFFFFFFFF),
+        ("bfe.s32", (0x80000000, 28, 8), 0xFFFFFFF8),
+        ("bfe.u32", (0xFFFFFFFF, 0, 0), 0),
+        ("cvt.s64.s32", (0xFFFFFFFF,), 2**64 - 1),
+        ("cvt.u64.u32", (0xFFFFFFFF,), 0xFFFFFFFF),
+        ("cvt.u16.u32", (0x12345678,), 0x5678),
+    ],
+)
+def test_computation(op: str, operands: tuple[int, ...], result: int) -> None:
+    words = tuple(op.split("."))
+    wide = words[1] == "wide"
+    bits = 64 if wide else int(words[1][1:] if words[0] == "cvt" else "".join(filter(str.isdigit, words[-1])) or 1)
+    function, widths = computation(words, bits)
+    found = function(*(np.full((1, 1), x, UNSIGNED.get(w, bool)) for x, w in zip(operands, widths, strict=True)))
+    assert int(found[0, 0]) == result
