@@ -17,6 +17,7 @@ from .explanation import Explanation, explain
 from .functions import batch_to_space, space_to_batch
 from .reference.geometry import BlockGeometry, required_paddings
 from .reference.prepared import use_backend
+from .warm_up import warm_up
 
 if TYPE_CHECKING:
     from . import caffe2, nn, reference, tensorflow
@@ -43,6 +44,7 @@ __all__ = [
     "tensorflow",
     "use_backend",
     "use_compiled",
+    "warm_up",
 ]
 
 _NEED_TORCH = {

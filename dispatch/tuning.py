@@ -71,7 +71,9 @@ def version() -> tuple[Mode, int]:
     return mode(), _added
 
 
-def choose(plans: Sequence[Plan], device: int, measure: Callable[[], Config] | None) -> tuple[Config | None, bool]:
+def choose(
+    plans: Sequence[Plan], device: int, measure: Callable[[], Config | None] | None
+) -> tuple[Config | None, bool]:
     """The configuration of a call by the table, measured first where that is wanted and allowed; see `launch.Tuning`."""
     wanted = mode()
     if wanted == "off":
@@ -83,5 +85,6 @@ def choose(plans: Sequence[Plan], device: int, measure: Callable[[], Config] | N
     if torch.cuda.is_current_stream_capturing():
         return None, False
     found = measure()
-    known.add(plans[0].bucket, found)
-    return found, True
+    if found is not None:
+        known.add(plans[0].bucket, found)
+    return found, found is not None

@@ -233,7 +233,11 @@ def launch_rows(*, calls: int = 400, rounds: int = 41) -> list[Row]:
     from spacebatch.tl_kernels import launch
 
     nothing = {name: _Nothing(kernel) for name, kernel in launch.KERNELS.items()}
-    device: dict[str, Any] = {"current_device": lambda: -1, "get_device_name": lambda device=None: "none"}
+    device: dict[str, Any] = {
+        "current_device": lambda: -1,
+        "get_device_name": lambda device=None: "none",
+        "is_current_stream_capturing": lambda: False,
+    }
     rows = []
     with patch.dict(launch.KERNELS, nothing), patch.multiple(torch.cuda, **device), spacebatch.use_backend("triton"):
         for case in CASES[::2]:

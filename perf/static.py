@@ -134,7 +134,7 @@ def compile_plan(plan: Plan, target: str) -> Any:
         elif name in ("loops", "inner"):
             signature[name] = _types(getattr(found, name))
         else:
-            signature[name] = "i32"
+            signature[name] = "i64"  # as it is annotated
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": plan.rule.warps})
 

@@ -74,9 +74,14 @@ class Nest:
         return 16 // self.words
 
     @property
+    def reach(self) -> int:
+        """An upper bound of the offsets, padding included, in either tensor."""
+        return max(_space_reach(self.dims), _batch_reach(self.dims))
+
+    @property
     def wide(self) -> bool:
         """Whether offsets need 64 bits."""
-        return max(_space_reach(self.dims), _batch_reach(self.dims)) > INT32_MAX
+        return self.reach > INT32_MAX
 
 
 def nest(

@@ -121,6 +121,20 @@ def use_backend(name: Literal["triton", "llvm", "numpy", "torch"]) -> Iterator[N
         demanded = before
 
 
+_waiting = False  # for kernels that are not compiled
+
+
+@contextmanager
+def waiting_for_kernels() -> Iterator[None]:
+    """Have calls inside the block, in all threads, wait until their kernel is compiled, as those do whose backend is demanded."""
+    global _waiting
+    before, _waiting = _waiting, True
+    try:
+        yield
+    finally:
+        _waiting = before
+
+
 def answers(
     direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, device: str | None = None
 ) -> Iterator[tuple[str, Answer]]:
@@ -154,7 +168,7 @@ def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: 
     for _, answer in answers(direction, geometry, source, result):
         if isinstance(answer, str):
             reason = answer
-        elif answer.ready(wait=demanded is not None):
+        elif answer.ready(wait=_waiting or demanded is not None):
             return answer, keep
         else:
             reason = "its kernel is not compiled"

@@ -28,6 +28,7 @@ NAMES = {
         "tensorflow",
         "use_backend",
         "use_compiled",
+        "warm_up",
     ],
     "spacebatch.nn": [
         "AtrousConv1d",
@@ -50,6 +51,7 @@ SIGNATURES = {
     "required_paddings": "(input_shape, block_shape, base_paddings=None)",
     "use_backend": "(name)",
     "use_compiled": "(name)",
+    "warm_up": "(operation, *arguments, **options)",
     "convert": "(model, *inputs, method='auto', rate=None, dry_run=False)",
     "choose_block": "(model, *inputs, candidates=None)",
     "nn.functional.atrous_conv1d": ATROUS,

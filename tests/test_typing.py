@@ -43,6 +43,13 @@ CASES = {
     "tensorflow, no text": ('tensorflow.space_to_batch(x, P, 2, pad_value="0")', r"\[call-overload\]"),
     "caffe2, array": ("assert_type(caffe2.space_to_batch(a), NDArray[np.uint8])", None),
     "caffe2, tensor": ("assert_type(caffe2.batch_to_space(x, block_size=1), torch.Tensor)", None),
+    "warm_up, tensor": ("spacebatch.warm_up(spacebatch.space_to_batch, x, 2, paddings=1)", None),
+    "warm_up, array": ("spacebatch.warm_up(spacebatch.batch_to_space, a, 1)", None),
+    "warm_up, module": ("spacebatch.warm_up(spacebatch.nn.SpaceToBatch(2), x)", None),
+    "warm_up, no such option": (
+        "spacebatch.warm_up(spacebatch.batch_to_space, x, 2, paddings=1)",
+        r"incompatible type",
+    ),
     "array": ("assert_type(spacebatch.space_to_batch(a, 2), NDArray[np.uint8])", None),
     "reference, array": ("assert_type(reference.batch_to_space(a, 1), NDArray[np.uint8])", None),
     "arguments": ("assert_type(spacebatch.space_to_batch(x, **g.arguments), torch.Tensor)", None),

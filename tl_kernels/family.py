@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
 from spacebatch.reference.loops import Direction
 
 FAMILIES = ("rows", "vectors", "phases", "granules")
 TILES = (1024, 2048, 4096, 8192, 16384, 32768)
 WARPS = (1, 2, 4, 8)
 MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
+MOST_PROGRAMS, MOST_THREADS = 2**31 - 1, 2**32 - 1  # of a launch; only AMD's driver counts threads
+COUNTS_THREADS = torch.version.hip is not None
+ALWAYS_FIT = MOST_THREADS // (64 * WARPS[-1]) if COUNTS_THREADS else MOST_PROGRAMS  # elements, or fewer
 
 
 class Config(NamedTuple):
@@ -90,8 +95,14 @@ def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
         for plan in plans
         for tile in TILES
         for warps in WARPS
-        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
+        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD and fits(plan, Config(plan.family, tile, warps))
     )
+
+
+def fits(plan: Plan, config: Config) -> bool:
+    """Whether the programs of a call are no more than a launch may have."""
+    most = MOST_THREADS // (64 * config.warps) if COUNTS_THREADS else MOST_PROGRAMS
+    return plan.programs(config.tile_bytes // plan.words) <= most
 
 
 def fitted(family: str, tile_bytes: int, warps: int, payload: int) -> Config:

@@ -138,8 +138,9 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
         steps,
         lanes,
         breaks,
-        wide=nest.wide,
-        long=steps.total > INT32_MAX - 2**16,
+        # where a row ends inside a granule, the next one is addressed from before its first word
+        wide=nest.reach + (lanes * steps.steps[0].source_stride if breaks == ONE else 0) > INT32_MAX,
+        long=max(steps.total, *(s.before + max(s.size, s.extent) for s in steps.steps)) > INT32_MAX - 2**16,
         pair=nest.pair,
         words=nest.words,
     )
@@ -217,11 +218,11 @@ def _chosen(u0, u1, u2, AXIS: tl.constexpr):
 def move_granules(
     source_pointer,
     result_pointer,
-    granules,  # whole ones
+    granules: tl.int64,  # whole ones
     loops,  # of `GranuleLoop`, innermost first
     inner,  # `Memory`
-    pad_low,
-    pad_high,
+    pad_low: tl.int64,
+    pad_high: tl.int64,
     SPLITS: tl.constexpr,
     AXES: tl.constexpr,
     ND: tl.constexpr,

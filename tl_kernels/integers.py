@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import triton
 import triton.language as tl
 
+MOST = 2**61  # the first number that cannot be encoded
 R = TypeVar("R", bound="tuple[Any, ...]")
 
 
@@ -22,7 +23,13 @@ class Divisor(NamedTuple):
 
 
 def encode(value: int) -> int:
-    """`value` in a form that Triton does not specialise a kernel on: neither 1 nor a multiple of 16."""
+    """`value` in a form that Triton does not specialise a kernel on: neither 1 nor a multiple of 16.
+
+    Raises:
+        OverflowError: the form needs more than 64 bits.
+    """
+    if not -MOST <= value < MOST:
+        raise OverflowError(f"encode: {value} needs more than 62 bits")
     return value << 2 | 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
@@ -16,8 +17,9 @@ from spacebatch.reference.loops import Direction, nest
 from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Layout
 
-from .family import Arguments, Config, Plan, candidates, elsewhere
+from .family import ALWAYS_FIT, Arguments, Config, Plan, candidates, elsewhere, fits
 from .granules import move_granules
+from .integers import MOST
 from .phases import move_phases
 from .plan import make_plans
 from .row_loops import MAX_LOOPS
@@ -28,6 +30,7 @@ KERNELS = {"rows": move_rows, "vectors": move_vectors, "phases": move_phases, "g
 INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
+_ALIGNED = ((True, True), (True, False), (False, True), (False, False))  # source and result, at multiples of 16 bytes
 _INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
 Launch = Callable[[int, int, tuple[int, int]], None]  # of the addresses of source and result, and the pad words
 
@@ -39,12 +42,12 @@ class Tuning(Protocol):
         """Another value whenever `choose` may answer otherwise."""
 
     def choose(
-        self, plans: Sequence[Plan], device: int, measure: Callable[[], Config] | None
+        self, plans: Sequence[Plan], device: int, measure: Callable[[], Config | None] | None
     ) -> tuple[Config | None, bool]:
         """The configuration for a call on a device, None for the rule's; and whether a later call may rely on it.
 
         Args:
-            measure: finds the fastest one by running the call with each; None where nothing may run.
+            measure: finds the fastest one by running the call with each, None if none ran; None where nothing may run.
         """
 
 
@@ -67,9 +70,15 @@ def prepare(
         return "strides are no whole numbers of elements"
     strides = (source.strides, result.strides) if direction == "space_to_batch" else (result.strides, source.strides)
     # where the addresses are multiples of 16 there are as many loops or fewer, for words may be wider
-    if len(nest(geometry, *strides, source.itemsize, False, False).dims) > MAX_LOOPS + 1:
+    whole = nest(geometry, *strides, source.itemsize, False, False)
+    if len(whole.dims) > MAX_LOOPS + 1:
         return "the geometry takes more nested loops, after merging, than the kernels have"
-    return PreparedCall(direction, geometry, source, *strides, tuning)
+    if whole.reach > MOST // 8:
+        return "the tensors reach further than the kernels can count"
+    call = PreparedCall(direction, geometry, source, *strides, tuning)
+    if math.prod(geometry.batch_shape) > ALWAYS_FIT and not all(call.plans(*aligned) for aligned in _ALIGNED):
+        return "the call takes more programs than a launch may have"
+    return call
 
 
 class PreparedCall:
@@ -133,24 +142,28 @@ class PreparedCall:
             with torch.cuda.device(device):
                 self(source, result, pad)
             return
-        # The second call of a kind and all later ones skip Triton's binding of arguments, which takes longer than a
-        # launch. Whether a pad word fits 32 bits is part of a kernel's signature.
-        tuning = self._tuning
-        version = tuning.version() if tuning else None
-        wide = words[0].bit_length() > 31, words[1].bit_length() > 31
-        launch = variant.launches.get((device, version, wide))
-        if launch is not None:
-            launch(read, write, words)
+        # The second call of a kind and all later ones skip Triton's binding of arguments, which takes longer than a launch.
+        kept = variant.launches.get(device)
+        if kept is not None and (self._tuning is None or kept[0] == self._tuning.version()):
+            kept[1](read, write, words)
             return
-        there = pointers(source, result, variant.words)
+        self._first(variant, device, pointers(source, result, variant.words), words)
+
+    def _first(self, variant: _Variant, device: int, there: tuple[Any, Any], words: tuple[int, int]) -> None:
+        """Choose a configuration and launch through Triton, which compiles and loads; keep what later launches need."""
+        tuning, plans = self._tuning, variant.plans
         found, final = None, True
         if tuning:
-            found, final = tuning.choose(variant.plans, device, lambda: measured(variant.plans, there, words))
-            version = tuning.version()  # measuring changed it
-        plan, config = taken(variant.plans, found)
+            found, final = tuning.choose(plans, device, lambda: measured(plans, there, words))
+        plan, config = taken(plans, found)
+        if torch.cuda.is_current_stream_capturing() and not loaded(plan, config, there, words):
+            raise RuntimeError(
+                f"{self.direction}: a CUDA graph is being captured, and no kernel may be loaded meanwhile; make this call "
+                f"once before, or spacebatch.warm_up(spacebatch.{self.direction}, …) with its arguments"
+            )
         kernel = start(plan, config, there, words)
-        if final:
-            variant.launches[device, version, wide] = launch_of(kernel, plan, config)
+        if final and kernel is not None:  # a hook may have kept Triton from compiling it
+            variant.launches[device] = tuning.version() if tuning else None, launch_of(kernel, plan, config)
 
     def __str__(self) -> str:
         plans, found = self.plans(), None
@@ -167,8 +180,8 @@ class _Variant:
     __slots__ = ("launches", "plans", "words")
 
     def __init__(self, plans: tuple[Plan, ...]) -> None:
-        self.plans, self.words = plans, plans[0].words
-        self.launches: dict[tuple[int, Hashable, tuple[bool, bool]], Launch] = {}
+        self.plans, self.words = plans, plans[0].words if plans else 0
+        self.launches: dict[int, tuple[Hashable, Launch]] = {}  # by device, with the version of the tuning
 
 
 def pad_words(pad: bytes, words: int) -> tuple[int, int]:
@@ -212,9 +225,10 @@ def plan_for(plans: Sequence[Plan], config: Config) -> Plan:
 
 
 def taken(plans: Sequence[Plan], found: Config | None) -> tuple[Plan, Config]:
-    """What was chosen, where its family applies to this call, else the rule."""
-    if found is not None and any(plan.family == found.family for plan in plans):
-        return plan_for(plans, found), found
+    """What was chosen, where its family applies to this call and a launch may have its programs, else the rule."""
+    for plan in plans:
+        if found is not None and plan.family == found.family and fits(plan, found):
+            return plan, found
     return plans[0], plans[0].rule
 
 
@@ -226,15 +240,26 @@ def arguments(plan: Plan, tile: int) -> Arguments:
 
 def start(plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int]) -> Any:
     """One launch through Triton; the compiled kernel."""
+    return _handed(KERNELS[plan.family][(plan.programs(config.tile_bytes // plan.words),)], plan, config, there, pad)
+
+
+def _handed(take: Any, plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int], **options: Any) -> Any:
+    """What Triton makes of the arguments of a launch: it starts it, or compiles its kernel."""
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
-    return KERNELS[plan.family][(plan.programs(tile),)](
-        *there, a.items, a.loops, a.inner, *pad, **a.flags, TILE=tile, num_warps=config.warps
-    )
+    return take(*there, a.items, a.loops, a.inner, *pad, **a.flags, TILE=tile, num_warps=config.warps, **options)
+
+
+def loaded(plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int]) -> bool:
+    """Whether a device has the kernel of a launch; it may be compiled to tell, but is not loaded."""
+    kernel = _handed(KERNELS[plan.family].warmup, plan, config, there, pad, grid=(1,))
+    return kernel is not None and kernel.module is not None
 
 
 def launch_of(kernel: Any, plan: Plan, config: Config) -> Launch:
     """Launches of a compiled kernel, given addresses and pad words: all else is put together here, once."""
+    if hasattr(kernel, "result"):  # it was compiled in a thread of Triton's
+        kernel = kernel.result()
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
     constants = {**a.flags, "TILE": tile}
@@ -248,27 +273,26 @@ def launch_of(kernel: Any, plan: Plan, config: Config) -> Launch:
     return launch
 
 
-def measured(plans: Sequence[Plan], there: tuple[Any, Any], pad: tuple[int, int]) -> Config:
-    """The fastest configuration of all families that apply, by Triton's own benchmark of this very call."""
+def measured(plans: Sequence[Plan], there: tuple[Any, Any], pad: tuple[int, int]) -> Config | None:
+    """The fastest configuration of all families that apply, by Triton's own benchmark of this very call, if any ran."""
     bench = triton.runtime.driver.active.get_benchmarker()
     times = {}
     for config in candidates(plans):
         plan = plan_for(plans, config)
         try:
-            times[config] = bench(lambda plan=plan, config=config: start(plan, config, there, pad), quantiles=(0.5,))
+            if start(plan, config, there, pad) is not None:
+                times[config] = bench(
+                    lambda plan=plan, config=config: start(plan, config, there, pad), quantiles=(0.5,)
+                )
         except (triton.OutOfResources, triton.CompilationError):
             continue
-    return min(times, key=lambda config: times[config])
+    return min(times, key=lambda config: times[config], default=None)
 
 
 def precompile(plan: Plan, config: Config) -> None:
     """Compile a kernel into Triton's cache without running it."""
-    tile = config.tile_bytes // plan.words
-    a = arguments(plan, tile)
     word = _WORDS[plan.words]
-    KERNELS[plan.family].warmup(
-        word, word, a.items, a.loops, a.inner, 0, 0, **a.flags, TILE=tile, num_warps=config.warps, grid=(1,)
-    )
+    _handed(KERNELS[plan.family].warmup, plan, config, (word, word), (0, 0), grid=(1,))
 
 
 # One call at once, for measurements and tests

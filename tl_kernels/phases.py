@@ -20,6 +20,7 @@ from .integers import Divisor, divide, divisor, encoded, number
 from .steps import Borders, Step, Steps, borders, covers, steps_of
 
 MOST_PHASES = 8
+LONGEST = INT32_MAX - 2**16  # words of a plane: tiles may end after it
 LARGE_PLANE = 1 << 15  # words: the last tile of a plane wastes little; so it does where tiles just fill a plane
 
 # Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
@@ -62,7 +63,6 @@ class PhasesPlan:
     shared: Step
     lanes: int
     wide: bool
-    long: bool
     words: int
 
     family = "phases"
@@ -145,7 +145,6 @@ class PhasesPlan:
             "SIDE_BY_SIDE": self.shared.source_stride == 1,
             "LANES": self.lanes,
             "WIDE": self.wide,
-            "LONG": self.long,
             "STRETCH": stretch,
             "RAGGED": self.plane_size % stretch != 0,
         }
@@ -160,9 +159,12 @@ def _loop(step: Step, delta: int, lanes: int) -> PhaseLoop:
 
 
 def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
-    """The plan of a nest, or None where no phases lie between the words of a row, or planes are not whole granules."""
+    """The plan of a nest, or None where no phases lie between the words of a row, or planes are not whole granules.
+
+    Nor where a dim or a plane needs more than 32 bits: others serve.
+    """
     steps = steps_of(direction, nest) if direction == "space_to_batch" and not nest.pair else None
-    if steps is None:
+    if steps is None or max(dim.size for dim in nest.dims) > LONGEST:
         return None
     first = steps.steps[0]
     between = [s for s in steps.steps[1:] if 0 < s.source_stride < first.source_stride]
@@ -177,7 +179,7 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
             plane = inside[:count]
             if size >= LARGE_PLANE or -size % (128 * nest.full) * 16 <= size:
                 break
-    if not plane:
+    if not plane or plane[-1].size * plane[-1].result_stride > LONGEST:
         return None
     others = [s for s in steps.steps if s not in plane and s != shared]
     phases = next(n for n in range(min(MOST_PHASES, shared.size), 0, -1) if shared.size % n == 0)
@@ -202,7 +204,6 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
         shared,
         nest.full,
         wide=nest.wide,
-        long=plane[-1].size * plane[-1].result_stride > INT32_MAX - 2**16,
         words=nest.words,
     )
 
@@ -211,11 +212,11 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
 def move_phases(
     source_pointer,
     result_pointer,
-    programs,  # not read
+    programs: tl.int64,  # not read
     loops,  # of `PhaseLoop`: of the plane, innermost first, then the others
     inner,  # `Place`
-    pad_low,
-    pad_high,
+    pad_low: tl.int64,
+    pad_high: tl.int64,
     AXES: tl.constexpr,  # of each loop: the bordered dim that it moves along, or -1
     MOVING: tl.constexpr,  # of each loop: more than one step
     NP: tl.constexpr,  # loops of the plane
@@ -227,14 +228,12 @@ def move_phases(
     SIDE_BY_SIDE: tl.constexpr,  # phases are one word apart in space
     LANES: tl.constexpr,
     WIDE: tl.constexpr,
-    LONG: tl.constexpr,
     STRETCH: tl.constexpr,
     RAGGED: tl.constexpr,  # the last stretch of a plane is shorter
     TILE: tl.constexpr,
 ):
     """Gather; see the module."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     # scalars: the place of the program
     rest = tl.program_id(0)
     source = number(inner.base, OFFSET)
@@ -263,9 +262,9 @@ def move_phases(
                     u1 += index * number(loops[d].pace, tl.int32)
                 if AXES[d] == 2:
                     u2 += index * number(loops[d].pace, tl.int32)
-    first = tl.cast(chunk, NUMBER) * STRETCH
-    granules = number(inner.granules, NUMBER)
-    left = tl.minimum(granules - tl.cast(chunk, NUMBER) * (STRETCH // LANES), STRETCH // LANES).to(tl.int32) * LANES
+    first = chunk * STRETCH
+    granules = number(inner.granules, tl.int32)
+    left = tl.minimum(granules - chunk * (STRETCH // LANES), STRETCH // LANES) * LANES
 
     # words of the stretch, lanes of a warp side by side
     WARP: tl.constexpr = 32
@@ -283,11 +282,11 @@ def move_phases(
     for d in tl.static_range(NP):
         begin = rest_of_plane
         if d < NP - 1:
-            rest_of_plane = divide(begin, loops[d].size, LONG)
-            begin -= rest_of_plane * number(loops[d].size.value, NUMBER)
+            rest_of_plane = divide(begin, loops[d].size, False)
+            begin -= rest_of_plane * number(loops[d].size.value, tl.int32)
         source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
         offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
-        place = carry + begin.to(tl.int32)
+        place = carry + begin
         if d < NP - 1:
             carry = divide(place, loops[d].size, False)
         if AXES[d] >= 0:

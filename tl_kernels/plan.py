@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, Nest, nest
 
-from .family import Plan
+from .family import Plan, fits
 from .granules import plan_granules
 from .phases import plan_phases
 from .rows import plan_rows
@@ -46,11 +46,11 @@ def make_plans(
         space_aligned, batch_aligned: whether the first element stands at a multiple of 16 bytes.
 
     Returns:
-        Empty where the loops are more than the kernels take.
+        Empty where the loops, or the programs of a launch, are more than there may be.
     """
     loops = nest(geometry, space_strides, batch_strides, element_bytes, space_aligned, batch_aligned)
     made = [plan for planner in PLANNERS.values() if (plan := planner(direction, loops)) is not None]
-    return tuple(sorted(made, key=_rank))
+    return tuple(sorted((plan for plan in made if fits(plan, plan.rule)), key=_rank))
 
 
 def _rank(plan: Plan) -> int:

@@ -68,7 +68,7 @@ class RowsPlan:
     batch_unit: int
     length_unit: int
     wide: bool  # offsets need 64 bits
-    long: bool  # row numbers or coordinates need 64 bits
+    long: bool  # row numbers, lengths or coordinates need 64 bits
     pair: bool  # 16-byte elements: two 8-byte words, each with its own half of the pad value
     words: int  # bytes of a word
 
@@ -217,11 +217,11 @@ def plan_rows(direction: Direction, nest: Nest) -> RowsPlan | None:
 def move_rows(
     source_pointer,
     result_pointer,
-    rows,
+    rows: tl.int64,
     loops,  # of `RowLoop`
     inner,  # `Row`
-    pad_low,  # bits of the pad value; of 16-byte elements, of their first word
-    pad_high,
+    pad_low: tl.int64,  # bits of the pad value; of 16-byte elements, of their first word
+    pad_high: tl.int64,
     KINDS: tl.constexpr,  # of each dim
     MASKED: tl.constexpr,  # of each dim: has a border
     ND: tl.constexpr,
@@ -235,7 +235,7 @@ def move_rows(
     BATCH_DENSE: tl.constexpr,
     TO_SPACE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
-    LONG: tl.constexpr,  # 64-bit row numbers
+    LONG: tl.constexpr,  # 64-bit row numbers and lengths
     PAIR: tl.constexpr,  # 16-byte elements
     LONGEST: tl.constexpr,  # length up to the next power of two
     TILE: tl.constexpr,  # elements
@@ -245,14 +245,14 @@ def move_rows(
     R: tl.constexpr = TILE // K
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
-    length = number(inner.length, tl.int32) * LENGTH_UNIT
-    program = tl.program_id(0)
-    k = tl.arange(0, K)  # [K]
+    length = number(inner.length, NUMBER) * LENGTH_UNIT
+    program = tl.cast(tl.program_id(0), NUMBER)
+    k = tl.arange(0, K).to(NUMBER)  # [K]
     if LONGEST > TILE:
         tiles = tl.cdiv(length, K)
         k += (program % tiles) * K
         program = program // tiles
-    row = tl.cast(program, NUMBER) * R + tl.arange(0, R)  # [R]
+    row = program * R + tl.arange(0, R)  # [R]
     inside = row < tl.cast(rows, NUMBER)
     rest = row
     half = tl.zeros([R], NUMBER)
@@ -287,7 +287,7 @@ def move_rows(
     else:
         space_2d = space[:, None] + (k.to(OFFSET) * number(inner.space_step, OFFSET))[None, :]
     if MODE == _WHOLE:
-        padded = k.to(NUMBER) + number(inner.before, NUMBER)
+        padded = k + number(inner.before, NUMBER)
         outer = divide(padded, inner.extent, LONG)
         within = padded - outer * number(inner.extent.value, NUMBER)
         element = outer.to(OFFSET) * number(inner.batch_step, OFFSET)

@@ -161,11 +161,11 @@ def plan_vectors(direction: Direction, nest: Nest) -> VectorsPlan | None:
 def move_vectors(
     source_pointer,
     result_pointer,
-    rows,
+    rows: tl.int64,
     loops,  # of `RowLoop`
     inner,  # `Positions`
-    pad_low,  # bits of the pad value
-    pad_high,
+    pad_low: tl.int64,  # bits of the pad value
+    pad_high: tl.int64,
     KINDS: tl.constexpr,
     MASKED: tl.constexpr,
     ND: tl.constexpr,
@@ -210,7 +210,7 @@ def move_vectors(
 
     k = tl.arange(0, K)  # within a row, as it lies in space
     if CHUNKS:
-        k = (k // PHASES) * BLOCK + k % PHASES
+        k = (k // PHASES).to(NUMBER) * BLOCK + k % PHASES
     space_2d = (space * SPACE_UNIT)[:, None] + k[None, :]  # [R, K]
     phase = tl.arange(0, PHASES).to(OFFSET) * (number(inner.phase_stride, OFFSET) * LANES)
     lane = tl.arange(0, LANES)

@@ -169,7 +169,7 @@ class Call:
                 return False
             self._bind()
         if self._streaming is not None:
-            ask(self._streaming)
+            (finish if wait else ask)(self._streaming)
         return True
 
     def _bind(self) -> Functions:

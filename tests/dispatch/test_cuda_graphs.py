@@ -37,6 +37,19 @@ def test_the_first_call_of_a_shape_may_be_captured_forward_and_backward() -> Non
         assert torch.equal(gradient, spacebatch.batch_to_space(upstream, 2, 1))
 
 
+def test_what_was_warmed_up_is_captured() -> None:
+    x = torch.randint(-9, 9, (3, 2, 7, 5, 9), dtype=torch.int16, device="cuda")
+    spacebatch.warm_up(spacebatch.space_to_batch, x, (7, 5, 3))
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        y = spacebatch.space_to_batch(x, (7, 5, 3))
+    x.neg_()
+    graph.replay()
+    with spacebatch.use_backend("torch"):
+        assert torch.equal(y, spacebatch.space_to_batch(x, (7, 5, 3)))
+
+
 def test_a_captured_call_allocates_from_the_graph_s_pool_alone() -> None:
     x = torch.rand(2, 4, 30, 30, device="cuda")
     spacebatch.space_to_batch(x[:1], 2, 1)

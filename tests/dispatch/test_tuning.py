@@ -8,6 +8,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -232,8 +233,9 @@ class TestReadyLaunches:
     def log(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen: list[str] = []
 
-        def start(plan: object, config: Config, there: object, pad: object) -> None:
+        def start(plan: object, config: Config, there: object, pad: object) -> object:
             seen.append(f"start {config.tile_bytes}")
+            return object()
 
         def launch_of(kernel: object, plan: object, config: object) -> Callable[..., None]:
             return lambda read, write, pad: seen.append(f"ready {pad[0]}")
@@ -241,6 +243,7 @@ class TestReadyLaunches:
         monkeypatch.setattr(launch, "INTERPRETED", False)
         monkeypatch.setattr(launch, "start", start)
         monkeypatch.setattr(launch, "launch_of", launch_of)
+        monkeypatch.setattr(launch, "loaded", lambda *_: True)
         return seen
 
     @staticmethod
@@ -278,13 +281,41 @@ class TestReadyLaunches:
         call(x, y)
         assert log == ["start 1024", "start 1024", "start 2048", "ready 0"]
 
-    def test_a_pad_value_of_another_width_is_another_kernel(
+    def test_a_pad_value_of_any_width_is_the_same_kernel(self, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """`test_kernels_launch.py` tells why it may be: pad words are passed in 64 bits."""
+        call, x, y = self.prepared(monkeypatch, torch.int64)
+        for value in (-(2**31), 2**40 + 5, -(2**63)):
+            call(x, y, torch.tensor(value).numpy().tobytes())
+        assert log == ["start 1024", f"ready {2**40 + 5}", f"ready {-(2**63)}"]
+
+    def test_a_kernel_that_a_hook_kept_from_being_compiled_is_asked_for_again(
         self, log: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        call, x, y = self.prepared(monkeypatch, torch.float64)
-        for value in (0, 1, 0):
-            call(x, y, torch.tensor(float(value), dtype=torch.float64).numpy().tobytes())
-        assert log == ["start 1024", "start 1024", "ready 0"]
+        call, x, y = self.prepared(monkeypatch, torch.float32)
+        with monkeypatch.context() as hook:
+            hook.setattr(launch, "start", lambda *_: log.append("kept"))
+            call(x, y)
+            hook.setenv("SPACEBATCH_AUTOTUNE", "on")
+            hook.setattr(launch.triton.runtime.driver, "_active", SimpleNamespace(get_benchmarker=lambda: None))
+            call(x, y)
+        assert {*log} == {"kept"}
+        assert not tuning.table("fake").entries  # nothing was measured
+        del log[:]
+        call(x, y)
+        call(x, y)
+        assert log == ["start 1024", "ready 0"]
+
+    def test_no_kernel_is_loaded_into_a_cuda_graph(self, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        call, x, y = self.prepared(monkeypatch, torch.float32)
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        monkeypatch.setattr(launch, "loaded", lambda *_: False)
+        with pytest.raises(RuntimeError, match=r"space_to_batch: a CUDA graph is being captured.*spacebatch\.warm_up"):
+            call(x, y)
+        monkeypatch.setattr(launch, "loaded", lambda *_: True)  # by a call of another shape
+        call(x, y)
+        monkeypatch.setattr(launch, "loaded", lambda *_: False)
+        call(x, y)
+        assert log == ["start 1024", "ready 0"]
 
     def test_another_alignment_is_another_launch(self, log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         call, x, y = self.prepared(monkeypatch, torch.float32)

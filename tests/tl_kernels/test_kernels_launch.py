@@ -1,8 +1,6 @@
 """Triton's own launch path up to the driver, which is a stand-in: signatures bind, kernels compile, sizes share them.
 
-So do the kernels for tensors of more than 2**31 elements, whose offsets and row numbers take 64 bits.
-
-A process of its own, since this one interprets.
+Processes of their own, since this one interprets.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ import pytest
 
 pytest.importorskip("triton")
 
-PROGRAM = """
-from dataclasses import replace
+from spacebatch.perf.cases import DIRECTIONS
 
+STAND_IN = """
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -33,7 +31,9 @@ class StandIn:
 
 
 driver.set_active(StandIn())
+"""
 
+SHARING = """
 from spacebatch.perf.static import DIRECTIONS, KernelCase
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
@@ -66,36 +66,163 @@ for case, direction in ((GROUPS["aligned"][0], "space_to_batch"), (GROUPS["odd"]
                 assert grid == (plan.programs(4096), 1, 1)
                 return lambda *values: handed.extend(values)
 
-        launch.launch_of(Kernel(), plan, config)(16, 32, (7, 9))
+        launch.launch_of(Kernel(), plan, config)(16, 32, (7, -(2**63)))
         a = plan.arguments(4096)
         kernel = launch.KERNELS[plan.family]
         binder = kernel.create_binder()[-1]
         pointers = torch.zeros(1, dtype=torch.int16), torch.zeros(1, dtype=torch.int16)
-        bound, *_ = binder(*pointers, a.items, a.loops, a.inner, 7, 9, **a.flags, TILE=4096, num_warps=4)
-        assert tuple(bound.values())[2:] == tuple(handed)[2:], (bound, handed)
+        types = []
+        for items, pads in ((a.items, (7, -(2**63))), (2**40, (-(2**31), 2**63 - 1)), (1, (1, 16))):
+            numbers = items, a.loops, a.inner, *pads
+            bound, specialization, _ = binder(*pointers, *numbers, **a.flags, TILE=4096, num_warps=4)
+            types.append([kind for kind, _ in specialization])
+            if items == a.items and len(types) == 1:
+                assert tuple(bound.values())[2:] == tuple(handed)[2:], (bound, handed)
+        # counts and pad words of any size have one type, or a launch made ready would cut off those of later calls
+        assert types[0] == types[1] == types[2], types
+        assert [types[0][position] for position in (2, 5, 6)] == ["i64"] * 3
         assert handed[:2] == [16, 32]
         print("ready", plan.family, 0)
+"""
 
-for direction in DIRECTIONS:
-    for plan in KernelCase("", (8, 64, 30, 30), 2, 1).plans(direction, 4):
-        launch.precompile(replace(plan, wide=True, long=True), Config(plan.family, 2048, 4))
-        print("long", f"{plan.family}/{direction}", 0)
+LARGE = """
+import sys
+from dataclasses import replace
+
+from spacebatch.perf.static import CASES, DIRECTIONS
+from spacebatch.tl_kernels import launch
+from spacebatch.tl_kernels.family import Config
+
+met = set()
+for case in CASES:
+    for direction in DIRECTIONS:
+        for plan in case.plans(direction, 1 if "12" in case.name else 4):
+            large = {name: True for name in sys.argv[1:] if hasattr(plan, name)}
+            way = plan.family, direction, getattr(plan, "mode", None), getattr(plan, "breaks", None)
+            if large and way not in met:
+                met.add(way)
+                launch.precompile(replace(plan, **large), Config(plan.family, 2048, 4))
+                print(*way)
 """
 
 
-def test_sizes_and_blocks_share_compiled_kernels() -> None:
+CALLS = """
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import triton
+from triton import knobs
+
+from spacebatch import BlockGeometry
+from spacebatch.reference.prepared import Layout
+from spacebatch.tl_kernels import launch
+
+log = []
+loads = []
+
+
+class Launcher:
+    # in place of a launcher in C, which calls the hooks as this does
+    def __init__(self, source, metadata): pass
+
+    def __call__(self, x, y, z, stream, function, packed, metadata, enter, exit, *arguments):
+        if enter: enter(metadata)
+        log.append(arguments[0].data_ptr() if hasattr(arguments[0], "data_ptr") else arguments[0])
+        if exit: exit(metadata)
+
+
+StandIn.launcher_cls = Launcher
+StandIn.utils = SimpleNamespace(
+    load_binary=lambda name, *_: (loads.append(name) or 1, 2, 0, 0, 1024),
+    unload_module=lambda module: None,
+    get_device_properties=lambda device: {"max_shared_mem": 2**17},
+)
+torch.cuda.current_device = lambda: -1
+torch.cuda.is_current_stream_capturing = lambda: False
+
+
+def prepared(shape, block=2, dtype=torch.int64):
+    geometry = BlockGeometry(shape, block)
+    x, y = torch.zeros(shape, dtype=dtype), torch.zeros(geometry.batch_shape, dtype=dtype)
+    layouts = (Layout(t.stride(), t.itemsize, dtype, "cuda") for t in (x, y))
+    return launch.prepare("space_to_batch", geometry, *layouts), x, y
+
+
+def launches(call, x, y):
+    del log[:]
+    call(x, y, bytes(range(x.itemsize)))
+    return len(log)
+
+
+# hooks of launches, set after a launch was made ready
+call, x, y = prepared((1, 1, 8, 6))
+assert launches(call, x, y) == 1
+(variant,) = call._variants.values()
+assert len(variant.launches) == 1
+enter = lambda metadata: log.append("enter " + metadata.get()["name"])
+leave = lambda metadata: log.append("leave")
+knobs.runtime.launch_enter_hook.add(enter)
+knobs.runtime.launch_exit_hook.add(leave)
+assert launches(call, x, y) == 3
+assert log[0].startswith("enter move_") and log[1:] == [x.data_ptr(), "leave"], log
+knobs.runtime.launch_enter_hook.remove(enter)
+knobs.runtime.launch_exit_hook.remove(leave)
+assert launches(call, x, y) == 1
+print("launch hooks")
+
+# a hook that takes compiling upon itself: nothing runs, nothing is kept, and the next call asks again
+call, x, y = prepared((1, 1, 8, 6), dtype=torch.int32)
+knobs.runtime.jit_cache_hook = lambda **_: True
+assert launches(call, x, y) == launches(call, x, y) == 0
+knobs.runtime.jit_cache_hook = None
+posted = []
+knobs.runtime.jit_post_compile_hook = lambda **told: posted.append(told["repr"])
+assert launches(call, x, y) == launches(call, x, y) == 1
+assert len(posted) == 1
+knobs.runtime.jit_post_compile_hook = None
+print("compile hooks")
+
+# a kernel that Triton compiles in a thread
+call, x, y = prepared((1, 1, 8, 6), dtype=torch.int16)
+with ThreadPoolExecutor(1) as pool, triton.AsyncCompileMode(pool):
+    assert launches(call, x, y) == launches(call, x, y) == 1
+assert launches(call, x, y) == 1
+print("threads")
+
+# no kernel is loaded while a graph is captured; one that is there may be launched by a call that is new
+torch.cuda.is_current_stream_capturing = lambda: True
+call, x, y = prepared((1, 4, 9, 12), 3)
+before = len(loads)
+try:
+    launches(call, x, y)
+except RuntimeError as error:
+    assert "space_to_batch: a CUDA graph is being captured" in str(error) and "warm_up" in str(error)
+else:
+    raise AssertionError("launched")
+assert log == [] and len(loads) == before
+torch.cuda.is_current_stream_capturing = lambda: False
+assert launches(call, x, y) == 1
+torch.cuda.is_current_stream_capturing = lambda: True
+assert launches(call, x, y) == 1
+assert launches(*prepared((1, 5, 9, 12), 3)) == 1
+assert len(loads) == before + 1
+print("capture")
+"""
+
+
+def printed(program: str, *arguments: str) -> list[list[str]]:
+    """The words of each line that a program prints."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", STAND_IN + program, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    compiled = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_sizes_and_blocks_share_compiled_kernels() -> None:
+    compiled = {(kind, name): int(count) for kind, name, count in printed(SHARING)}
     assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "granules", "rows"}
-    assert {name.partition("/")[0] for kind, name in compiled if kind == "long"} == {
-        "vectors",
-        "phases",
-        "granules",
-        "rows",
-    }
-    compiled = {key: count for key, count in compiled.items() if key[0] not in ("ready", "long")}
+    compiled = {key: count for key, count in compiled.items() if key[0] != "ready"}
     assert len(compiled) == 8
     assert compiled["aligned", "space_to_batch"] == 1
     assert compiled["aligned", "batch_to_space"] == 1
@@ -103,3 +230,16 @@ def test_sizes_and_blocks_share_compiled_kernels() -> None:
     # windows go back to space by the kernel that they came from
     assert all(count <= 2 for count in compiled.values()), str(compiled)
     assert sum(compiled.values()) >= 7
+
+
+@pytest.mark.parametrize("large", [("wide",), ("long",), ("wide", "long")], ids=" and ".join)
+def test_kernels_of_large_tensors_compile(large: tuple[str, ...]) -> None:
+    """Those whose offsets are `wide`, and whose numbers of rows or words are `long`: in each family's every way, to PTX and on."""
+    ways = {(family, direction) for family, direction, *_ in printed(LARGE, *large)}
+    wanted = {(family, direction) for family in ("rows", "vectors", "granules") for direction in DIRECTIONS}
+    assert ways == wanted | ({("phases", "space_to_batch")} if "wide" in large else set())
+
+
+def test_ready_launches_with_hooks_and_captures() -> None:
+    """Whatever Triton does at its own launches, it does at those that were made ready."""
+    assert [" ".join(words) for words in printed(CALLS)] == ["launch hooks", "compile hooks", "threads", "capture"]

@@ -46,6 +46,14 @@ def test_encoded_integers_are_not_specialised(value: int) -> None:
     assert code >> 2 == value
 
 
+def test_numbers_that_cannot_be_encoded_are_refused() -> None:
+    for value in (2**61 - 1, -(2**61)):
+        assert -(2**63) <= encode(value) < 2**63
+    for value in (2**61, -(2**61) - 1):
+        with pytest.raises(OverflowError, match="more than 62 bits"):
+            encode(value)
+
+
 def _pairs(nest: list[loops.LoopDim]) -> set[tuple[int, int]]:
     """Every (space offset, batch offset) that the loops meet inside the border."""
     found = set()
