@@ -75,8 +75,9 @@ def check_large(device: StandIn, large: Large) -> tuple[list[str], list[str]]:
 def virtual_tensor(shape: tuple[int, ...], dtype: torch.dtype, order: Sequence[int] | None = None) -> torch.Tensor:
     """A dense tensor of any size, of which no byte may be touched."""
     size = math.prod(shape) * dtype.itemsize
-    reserve_nothing = 0x4000  # MAP_NORESERVE, which Python names from 3.13 on
-    memory = mmap.mmap(-1, size + 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve_nothing)
+    memory = mmap.mmap(
+        -1, size + 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0
+    )  # no access, so none is reserved
     flat = torch.frombuffer(memory, dtype=torch.uint8)[:size].view(dtype)
     return flat.as_strided(shape, dense_strides(shape, order or tuple(range(len(shape)))))
 
