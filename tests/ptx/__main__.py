@@ -37,6 +37,8 @@ def cases(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
         ran.update(families)
         failures += wrong
         print(*(f"WRONG {text}\n" for text in wrong), sep="", end="", flush=True)
+        if number % 50 == 49:
+            print(f"up to case {number}: {ran.total()} calls, {len(failures)} failures", flush=True)
     print("\n".join(f"{name:<28}{count:>6} calls, launched twice each" for name, count in sorted(ran.items())))
     return {"ran": ran, "failures": failures}
 

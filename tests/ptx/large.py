@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-import mmap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -72,13 +72,21 @@ def check_large(device: StandIn, large: Large) -> tuple[list[str], list[str]]:
     return ran, wrong
 
 
-def virtual_tensor(shape: tuple[int, ...], dtype: torch.dtype, order: Sequence[int] | None = None) -> torch.Tensor:
-    """A dense tensor of any size, of which no byte may be touched."""
-    size = math.prod(shape) * dtype.itemsize
-    reserve_nothing = 0x4000  # MAP_NORESERVE, which Python names from 3.13 on
-    memory = mmap.mmap(-1, size + 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | reserve_nothing)
-    flat = torch.frombuffer(memory, dtype=torch.uint8)[:size].view(dtype)
-    return flat.as_strided(shape, dense_strides(shape, order or tuple(range(len(shape)))))
+def virtual_tensors(
+    direction: Direction, geometry: BlockGeometry, dtype: torch.dtype, order: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Source and result of a call, dense and of any size, at addresses where nothing is.
+
+    Args:
+        order: of the dims in memory, the outermost first.
+    """
+    made = []
+    for place, shape in enumerate(shapes(direction, geometry), start=1):
+        size = math.prod(shape) * dtype.itemsize
+        nothing = (ctypes.c_ubyte * size).from_address(place << 45)
+        strides = dense_strides(shape, order or tuple(range(len(shape))))
+        made.append(torch.frombuffer(nothing, dtype=torch.uint8).view(dtype).as_strided(shape, strides))
+    return made[0], made[1]
 
 
 def some_programs(total: int) -> Array:
@@ -95,7 +103,7 @@ def family_configs(
     order: Sequence[int] | None = None,
 ) -> list[Config]:
     """The rule's configuration of every family that applies to a call on dense, virtual tensors."""
-    source, result = (virtual_tensor(shape, dtype, order) for shape in shapes(direction, geometry))
+    source, result = virtual_tensors(direction, geometry, dtype, order)
     return [plan.rule for plan in Call(device, direction, geometry, source, result).plans]
 
 
@@ -116,7 +124,7 @@ def check_virtual(
     Raises:
         KernelError, AssertionError: they do not.
     """
-    source, result = (virtual_tensor(shape, dtype, order) for shape in shapes(direction, geometry))
+    source, result = virtual_tensors(direction, geometry, dtype, order)
     call, bits_of_pad = Call(device, direction, geometry, source, result, config), pad_bytes(pad, dtype)
     for _ in ("the first launch", "a ready launch"):
         places, data, programs = call.run_virtually(some_programs, bits_of_pad).written()

@@ -20,6 +20,7 @@ from .traffic import WARP
 from .translate import Step, translated
 
 TOGETHER = 1 << 14  # threads
+MOST_BLOCKS = 10_000  # that are gone through
 
 
 class Launch(NamedTuple):
@@ -91,7 +92,9 @@ class Machine:
         issued = 0
         try:
             with np.errstate(over="ignore"):
-                while not self._left.all():
+                for _ in range(MOST_BLOCKS):
+                    if self._left.all():
+                        return issued
                     block = int(self._block[~self._left].min())
                     if block >= len(blocks):
                         raise KernelError("the code ends without a return")
@@ -101,9 +104,9 @@ class Machine:
                     self._block[active] = block + 1
                     for self._instruction, step in zip(blocks[block], steps[block], strict=True):
                         step(self)
+                raise KernelError("no end")
         except KernelError as fault:
             raise type(fault)(f"{fault}, at {self._instruction.text!r} of {self.program.name}") from None
-        return issued
 
     # Control
 

@@ -61,7 +61,6 @@ class Program:
         self.labels: dict[str, int] = {}
         self._registers: dict[str, int] = {}
         self._parse(body)
-        self.branches = any(i.op[0] == "bra" for instructions in self.blocks for i in instructions)
 
     def bits(self, register: str) -> int:
         """Of `%rd7`, as declared."""

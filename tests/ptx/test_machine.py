@@ -90,6 +90,7 @@ def test_results(body: str, result: np.ndarray) -> None:
         ("ld.shared.b32 %r21, [ %r10 + 0 ];", "that nobody wrote"),
         ("st.shared.b32 [ %r10 + 4 ], %r1;", "out of the 256 bytes of shared memory"),
         ("@%p1 bra $L1; bar.sync 0;\n$L1:\n", "a barrier that not all threads reach"),
+        ("\n$L1:\n bra $L1;", "no end"),
         ("div.s32 %r20, %r1, %r1;", "division by zero"),
         ("fma.rn.f32 %r20, %r1, %r1, %r1;", "'fma.rn.f32 %r20, %r1, %r1, %r1'"),
     ],
