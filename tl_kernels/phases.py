@@ -20,7 +20,7 @@ from .integers import Divisor, divide, divisor, encoded, number
 from .steps import Borders, Step, Steps, borders, covers, steps_of
 
 MOST_PHASES = 8
-LONGEST = INT32_MAX - 2**16  # words of a plane: tiles may end after it
+LONGEST = INT32_MAX - 2**16  # words of a plane, after which tiles may end
 LARGE_PLANE = 1 << 15  # words: the last tile of a plane wastes little; so it does where tiles just fill a plane
 
 # Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
@@ -63,6 +63,7 @@ class PhasesPlan:
     shared: Step
     lanes: int
     wide: bool
+    long: bool
     words: int
 
     family = "phases"
@@ -145,6 +146,7 @@ class PhasesPlan:
             "SIDE_BY_SIDE": self.shared.source_stride == 1,
             "LANES": self.lanes,
             "WIDE": self.wide,
+            "LONG": self.long,
             "STRETCH": stretch,
             "RAGGED": self.plane_size % stretch != 0,
         }
@@ -204,6 +206,7 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
         shared,
         nest.full,
         wide=nest.wide,
+        long=False,
         words=nest.words,
     )
 
@@ -228,12 +231,14 @@ def move_phases(
     SIDE_BY_SIDE: tl.constexpr,  # phases are one word apart in space
     LANES: tl.constexpr,
     WIDE: tl.constexpr,
+    LONG: tl.constexpr,
     STRETCH: tl.constexpr,
     RAGGED: tl.constexpr,  # the last stretch of a plane is shorter
     TILE: tl.constexpr,
 ):
     """Gather; see the module."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
+    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     # scalars: the place of the program
     rest = tl.program_id(0)
     source = number(inner.base, OFFSET)
@@ -262,9 +267,9 @@ def move_phases(
                     u1 += index * number(loops[d].pace, tl.int32)
                 if AXES[d] == 2:
                     u2 += index * number(loops[d].pace, tl.int32)
-    first = chunk * STRETCH
-    granules = number(inner.granules, tl.int32)
-    left = tl.minimum(granules - chunk * (STRETCH // LANES), STRETCH // LANES) * LANES
+    first = tl.cast(chunk, NUMBER) * STRETCH
+    granules = number(inner.granules, NUMBER)
+    left = tl.minimum(granules - tl.cast(chunk, NUMBER) * (STRETCH // LANES), STRETCH // LANES).to(tl.int32) * LANES
 
     # words of the stretch, lanes of a warp side by side
     WARP: tl.constexpr = 32
@@ -282,11 +287,11 @@ def move_phases(
     for d in tl.static_range(NP):
         begin = rest_of_plane
         if d < NP - 1:
-            rest_of_plane = divide(begin, loops[d].size, False)
-            begin -= rest_of_plane * number(loops[d].size.value, tl.int32)
+            rest_of_plane = divide(begin, loops[d].size, LONG)
+            begin -= rest_of_plane * number(loops[d].size.value, NUMBER)
         source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
         offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
-        place = carry + begin
+        place = carry + begin.to(tl.int32)
         if d < NP - 1:
             carry = divide(place, loops[d].size, False)
         if AXES[d] >= 0:
