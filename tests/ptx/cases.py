@@ -34,7 +34,7 @@ class Regime(NamedTuple):
     Attributes:
         blocks, counts: of a blocked dim, and how many of them it holds. last_blocks, last_counts: of the last one.
         whole: the last dim's count and borders are counted in granules of 16 bytes.
-        channels_last: how often. modes: how the source lies.
+        channels_last: how often. modes: how the source lies, anywhere or, dense and "aligned", at a multiple of 16 bytes.
     """
 
     blocks: Sequence[int] = (1, 2, 2, 3, 4, 5, 7)
@@ -52,7 +52,12 @@ class Regime(NamedTuple):
 REGIMES = {
     "any": Regime(),
     "powers of two": Regime(
-        last_blocks=(2, 4, 8, 16), last_counts=(1, 2, 3), whole=True, channels_last=0, contiguous=0
+        last_blocks=(2, 4, 8, 16),
+        last_counts=(1, 2, 3),
+        whole=True,
+        channels_last=0,
+        contiguous=0,
+        modes=("aligned", "aligned", "dense"),
     ),
     "channels": Regime(channels=(1, 2, 3, 6, 8, 12, 16, 40), channels_last=0.9),
     "odd rows": Regime(counts=(8, 16), last_blocks=(2, 3, 4, 5), last_counts=(3, 5, 9), channels_last=0, contiguous=0),
@@ -139,7 +144,8 @@ def random_case(seed: int, number: int) -> Case:
         arrangement="contiguous" if random.random() < regime.contiguous else "interleaved",
     )
     offsets = (0, 0, 0, max(16 // width, 1), 1, 3)
-    source = _one(random, regime.modes), _one(random, offsets)
+    mode = _one(random, regime.modes)
+    source = mode, 0 if mode == "aligned" else _one(random, offsets)
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
     return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, _pad(random, dtype))
 
