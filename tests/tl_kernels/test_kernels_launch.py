@@ -44,14 +44,16 @@ GROUPS = {
     "channels_last": [KernelCase("", (8, 64, h, 64), 2, 0, True) for h in (64, 36, 48, 20)],
     "windows": [KernelCase("", (8, 64, h, 28), 4, 0, False, (("arrangement", "contiguous"),)) for h in (28, 56, 60)],
 }
+GROUPS["bytes"] = [KernelCase("", (8, 64, h, h), 2, "auto") for h in (65, 61, 67, 59)]
 for name, cases in GROUPS.items():
+    size = 1 if name == "bytes" else 2
     for direction in DIRECTIONS:
-        kernels = {plan.family for case in cases for plan in case.plans(direction, 2)[:1]}
+        kernels = {plan.family for case in cases for plan in case.plans(direction, size)[:1]}
         assert len(kernels) == 1, kernels
         caches = launch.KERNELS[kernels.pop()].device_caches
         before = sum(len(cache[0]) for cache in caches.values())
         for case in cases:
-            plan = case.plans(direction, 2)[0]
+            plan = case.plans(direction, size)[0]
             launch.precompile(plan, Config(plan.family, 8192, 4))
         print(name, direction, sum(len(cache[0]) for cache in caches.values()) - before)
 
@@ -80,6 +82,9 @@ for direction in DIRECTIONS:
     for plan in KernelCase("", (8, 64, 30, 30), 2, 1).plans(direction, 4):
         launch.precompile(replace(plan, wide=True, long=True), Config(plan.family, 2048, 4))
         print("long", f"{plan.family}/{direction}", 0)
+    plan = GROUPS["bytes"][0].plans(direction, 1)[0]
+    launch.precompile(replace(plan, wide=True, long=True), plan.rule)
+    print("long", f"{plan.family}/{direction}", 0)
 """
 
 
@@ -92,14 +97,16 @@ def test_sizes_and_blocks_share_compiled_kernels() -> None:
     assert {name.partition("/")[0] for kind, name in compiled if kind == "long"} == {
         "vectors",
         "phases",
+        "deinterleave",
+        "interleave",
         "granules",
         "rows",
     }
     compiled = {key: count for key, count in compiled.items() if key[0] not in ("ready", "long")}
-    assert len(compiled) == 8
+    assert len(compiled) == 10
     assert compiled["aligned", "space_to_batch"] == 1
     assert compiled["aligned", "batch_to_space"] == 1
     # another divisor of a size may change a unit of alignment, hence the kernel, but there are few units;
     # windows go back to space by the kernel that they came from
     assert all(count <= 2 for count in compiled.values()), str(compiled)
-    assert sum(compiled.values()) >= 7
+    assert sum(compiled.values()) >= 9
