@@ -121,6 +121,8 @@ def compile_plan(plan: Plan, target: str) -> Any:
     kernel = launch.KERNELS[plan.family]
     found = launch.arguments(plan, tile)
     constants = {**found.flags, "TILE": tile}
+    if "PERMUTES" in constants:
+        constants["PERMUTES"] = TARGETS[target][0] == "cuda"
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], Any] = {}

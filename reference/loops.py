@@ -14,7 +14,7 @@ Blocks of one without padding are plain dims, and plain dims that follow each ot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -77,6 +77,31 @@ class Nest:
     def reach(self) -> int:
         """An upper bound of the offsets, padding included, in either tensor."""
         return max(_space_reach(self.dims), _batch_reach(self.dims))
+
+    @property
+    def space_words(self) -> int | None:
+        """Words of the space tensor, or None where they are not one run of memory."""
+        return _run((dim.covered if dim.kind != PLAIN else dim.size, dim.space_stride) for dim in self.dims)
+
+    @property
+    def batch_words(self) -> int | None:
+        """Words of the batch tensor, or None where they are not one run of memory."""
+        return _run(loop for dim in self.dims for loop in _batch_loops(dim))
+
+    def place_in_space(self, word: int) -> int | None:
+        """Where a word of the batch tensor goes to; None for one in the border. The batch tensor is one run of memory."""
+        place = 0
+        for dim in self.dims:
+            (size, stride), *inner = _batch_loops(dim)
+            u = word // stride % size
+            for size, stride in inner:
+                u = u * dim.extent + word // stride % size
+            if dim.kind != PLAIN:
+                u -= dim.before
+                if not 0 <= u < dim.covered:
+                    return None
+            place += u * dim.space_stride
+        return place
 
     @property
     def wide(self) -> bool:
@@ -274,8 +299,21 @@ def _space_reach(dims: Sequence[LoopDim]) -> int:
 
 
 def _batch_reach(dims: Sequence[LoopDim]) -> int:
-    total = 0
-    for d in dims:
-        outers, inners = (-(-d.size // d.extent), d.extent) if d.kind == SPLIT else (d.size, 1)
-        total += (outers - 1) * d.outer_stride + (inners - 1) * d.inner_stride
-    return total
+    return sum((size - 1) * stride for d in dims for size, stride in _batch_loops(d))
+
+
+def _batch_loops(dim: LoopDim) -> tuple[tuple[int, int], ...]:
+    """Sizes and strides of a loop in the batch tensor."""
+    if dim.kind == SPLIT:
+        return (-(-dim.size // dim.extent), dim.outer_stride), (dim.extent, dim.inner_stride)
+    return ((dim.size, dim.outer_stride),)
+
+
+def _run(loops: Iterable[tuple[int, int]]) -> int | None:
+    """How many words loops of these sizes and strides meet, where these are one run of memory, each met once."""
+    count = 1
+    for stride, size in sorted((stride, size) for size, stride in loops if size > 1):
+        if stride != count:
+            return None
+        count *= size
+    return count

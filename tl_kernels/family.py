@@ -9,13 +9,15 @@ import torch
 
 from spacebatch.reference.loops import Direction
 
-FAMILIES = ("rows", "vectors", "phases", "granules")
+FAMILIES = ("rows", "vectors", "phases", "deinterleave", "interleave", "granules")
 TILES = (1024, 2048, 4096, 8192, 16384, 32768)
 WARPS = (1, 2, 4, 8)
 MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
 MOST_PROGRAMS, MOST_THREADS = 2**31 - 1, 2**32 - 1  # of a launch; only AMD's driver counts threads
 COUNTS_THREADS = torch.version.hip is not None
 ALWAYS_FIT = MOST_THREADS // (64 * WARPS[-1]) if COUNTS_THREADS else MOST_PROGRAMS  # elements, or fewer
+SPANNING = ("deinterleave", "interleave")  # their threads make spans of up to 32 bytes
+LEAST_SPANS = 128  # of a program, so that four warps are busy
 
 
 class Config(NamedTuple):
@@ -95,7 +97,9 @@ def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
         for plan in plans
         for tile in TILES
         for warps in WARPS
-        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD and fits(plan, Config(plan.family, tile, warps))
+        if (32 if plan.family in SPANNING else 16) <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
+        if plan.family not in SPANNING or tile >= 32 * LEAST_SPANS
+        if fits(plan, Config(plan.family, tile, warps))
     )
 
 
@@ -111,6 +115,14 @@ def fitted(family: str, tile_bytes: int, warps: int, payload: int) -> Config:
         tile_bytes //= 2
         warps = max(warps // 2, 1)
     return Config(family, tile_bytes, warps)
+
+
+def spanning(family: str, payload: int) -> Config:
+    """A configuration of a family of spans: 128 bytes a thread, fewer where the call would leave most of a GPU idle."""
+    tile = 32 * LEAST_SPANS
+    if payload // tile < 512:
+        return Config(family, tile, 4)
+    return Config(family, 2 * tile if payload // tile >= 1024 else tile, 2)
 
 
 def power_of_two(n: int) -> int:

@@ -186,6 +186,25 @@ def _walk(
 
 
 @triton.jit
+def walk(row, loops, inner, SPLITS: tl.constexpr, ND: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr):
+    """Source offset of a row, without borders."""
+    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
+    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
+    rest = row
+    offset = (row * 0).to(OFFSET) + number(inner.base, OFFSET)
+    for d in tl.static_range(1, ND):
+        index = rest
+        if d < ND - 1:
+            rest = divide(index, loops[d].size, LONG)
+            index -= rest * number(loops[d].size.value, NUMBER)
+        if SPLITS[d]:
+            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
+        else:
+            offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
+    return offset
+
+
+@triton.jit
 def _stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
     """Source offset of a place over a loop of stretches."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32

@@ -17,16 +17,25 @@ from spacebatch.reference.loops import Direction, nest
 from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Layout
 
+from .deinterleave import move_deinterleave
 from .family import ALWAYS_FIT, Arguments, Config, Plan, candidates, elsewhere, fits
 from .granules import move_granules
 from .integers import MOST
+from .interleave import move_interleave
 from .phases import move_phases
 from .plan import make_plans
 from .row_loops import MAX_LOOPS
 from .rows import move_rows
 from .vectors import move_vectors
 
-KERNELS = {"rows": move_rows, "vectors": move_vectors, "phases": move_phases, "granules": move_granules}
+KERNELS = {
+    "rows": move_rows,
+    "vectors": move_vectors,
+    "phases": move_phases,
+    "deinterleave": move_deinterleave,
+    "interleave": move_interleave,
+    "granules": move_granules,
+}
 INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}

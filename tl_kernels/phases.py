@@ -211,6 +211,49 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
     )
 
 
+@triton.jit
+def program_place(
+    loops,
+    place,
+    AXES: tl.constexpr,
+    MOVING: tl.constexpr,
+    NP: tl.constexpr,
+    ND: tl.constexpr,
+    CHUNK_AT: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Scalars: a program's offsets in the source and, in granules, in the result; its stretch; and how far along each border."""
+    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
+    rest = tl.program_id(0)
+    source = number(place.base, OFFSET)
+    result = tl.cast(0, OFFSET)  # in granules
+    chunk = rest * 0
+    u0 = -number(place.borders[0].before, tl.int32)
+    u1 = -number(place.borders[1].before, tl.int32)
+    u2 = -number(place.borders[2].before, tl.int32)
+    for d in tl.static_range(NP, ND):
+        if MOVING[d] or d == CHUNK_AT:
+            index = rest
+            if d < ND - 1:
+                if MOVING[d]:
+                    rest = divide(index, loops[d].size, False)
+                    index -= rest * number(loops[d].size.value, tl.int32)
+                else:
+                    index = index * 0
+            if d == CHUNK_AT:
+                chunk = index
+            else:
+                source += tl.cast(index, OFFSET) * number(loops[d].source_stride, OFFSET)
+                result += tl.cast(index, OFFSET) * number(loops[d].result_stride, OFFSET)
+                if AXES[d] == 0:
+                    u0 += index * number(loops[d].pace, tl.int32)
+                if AXES[d] == 1:
+                    u1 += index * number(loops[d].pace, tl.int32)
+                if AXES[d] == 2:
+                    u2 += index * number(loops[d].pace, tl.int32)
+    return source, result, chunk, u0, u1, u2
+
+
 @triton.jit(do_not_specialize=["programs", "pad_low", "pad_high"])
 def move_phases(
     source_pointer,
@@ -239,34 +282,7 @@ def move_phases(
     """Gather; see the module."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
-    # scalars: the place of the program
-    rest = tl.program_id(0)
-    source = number(inner.base, OFFSET)
-    result = tl.cast(0, OFFSET)  # in granules
-    chunk = rest * 0
-    u0 = -number(inner.borders[0].before, tl.int32)
-    u1 = -number(inner.borders[1].before, tl.int32)
-    u2 = -number(inner.borders[2].before, tl.int32)
-    for d in tl.static_range(NP, ND):
-        if MOVING[d] or d == CHUNK_AT:
-            index = rest
-            if d < ND - 1:
-                if MOVING[d]:
-                    rest = divide(index, loops[d].size, False)
-                    index -= rest * number(loops[d].size.value, tl.int32)
-                else:
-                    index = index * 0
-            if d == CHUNK_AT:
-                chunk = index
-            else:
-                source += tl.cast(index, OFFSET) * number(loops[d].source_stride, OFFSET)
-                result += tl.cast(index, OFFSET) * number(loops[d].result_stride, OFFSET)
-                if AXES[d] == 0:
-                    u0 += index * number(loops[d].pace, tl.int32)
-                if AXES[d] == 1:
-                    u1 += index * number(loops[d].pace, tl.int32)
-                if AXES[d] == 2:
-                    u2 += index * number(loops[d].pace, tl.int32)
+    source, result, chunk, u0, u1, u2 = program_place(loops, inner, AXES, MOVING, NP, ND, CHUNK_AT, WIDE)
     first = tl.cast(chunk, NUMBER) * STRETCH
     granules = number(inner.granules, NUMBER)
     left = tl.minimum(granules - tl.cast(chunk, NUMBER) * (STRETCH // LANES), STRETCH // LANES).to(tl.int32) * LANES

@@ -1,9 +1,11 @@
 """Which families of kernels can carry out a call, the best one first; no GPU is needed to tell.
 
-rows       runs of memory on both sides: channels_last, windows; and whatever the others decline
-vectors    interleaved blocks of 2**n, results of whole 16-byte granules
-phases     interleaved blocks of any size and width, to batch
-granules   any dense result: ragged rows back to space, ragged windows
+rows          runs of memory on both sides: channels_last, windows; and whatever the others decline
+vectors       interleaved blocks of 2**n, results of whole 16-byte granules
+deinterleave  single bytes in interleaved blocks of 2 and 4, to batch
+interleave    single bytes in interleaved blocks of 2 and 4, back to space
+phases        interleaved blocks of any size and width, to batch
+granules      any dense result: ragged rows back to space, ragged windows
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from collections.abc import Callable, Sequence
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, Nest, nest
 
+from .deinterleave import plan_deinterleave
 from .family import Plan, fits
 from .granules import plan_granules
+from .interleave import plan_interleave
 from .phases import plan_phases
 from .rows import plan_rows
 from .vectors import plan_vectors
@@ -22,6 +26,8 @@ from .vectors import plan_vectors
 PLANNERS: dict[str, Callable[[Direction, Nest], Plan | None]] = {
     "vectors": plan_vectors,
     "phases": plan_phases,
+    "deinterleave": plan_deinterleave,
+    "interleave": plan_interleave,
     "granules": plan_granules,
     "rows": plan_rows,
 }
@@ -56,16 +62,16 @@ def make_plans(
 def _rank(plan: Plan) -> int:
     """Lower is better; ahead of the general families stand those that are at their best with this call.
 
-    With scalar loads single bytes are bound by instructions, of which rows take the fewest where their stores are wide
-    (`perf.static` counts them); elsewhere the width of stores decides.
+    Loaded one at a time, single bytes are bound by instructions: the families that read whole words take a half to a quarter
+    of the others', of which rows take the fewest where their stores are wide. Elsewhere the width of stores decides.
     """
     load, store = plan.access
     if plan.family == "rows":
         if load >= 128 and store >= 128:
             return 0
         bordered = any(dim.masked for dim in (*plan.dims, plan.inner))  # type: ignore[attr-defined]
-        return 2 if plan.words == 1 and store >= 128 and bordered and plan.direction == "space_to_batch" else 5
+        return 3 if plan.words == 1 and store >= 128 and bordered and plan.direction == "space_to_batch" else 6
     if plan.family == "vectors":
         enough = 32 if plan.words == 1 else 64
-        return 1 if min(load, store) >= enough else 6
-    return {"phases": 3, "granules": 4}[plan.family]
+        return 1 if min(load, store) >= enough else 7
+    return {"deinterleave": 2, "interleave": 2, "phases": 4, "granules": 5}[plan.family]

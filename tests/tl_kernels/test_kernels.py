@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +109,27 @@ def test_aligned_rows(width: int, padding: tuple[int, int], options: dict[str, s
     check_both_ways(random_bits((1, 2, 2, width), torch.int16), geometry, 3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "block", "pads", "options"),
+    [
+        ((2, 8, 7, 35), 2, "auto", {}),  # rows of 18, and back of 35: they end within a span
+        ((1, 16, 5, 62), (1, 2), ((0, 0), (1, 1)), {}),  # whole spans
+        ((2, 8, 9, 17), 2, "auto", {"batch_order": "batch_major"}),  # rows of 9: shorter spans
+        ((1, 16, 6, 41), (3, 2), ((1, 2), (2, 1)), {}),  # a border on every side
+        ((1, 8, 5, 61), 4, ((1, 2), (2, 1)), {}),
+        ((1, 8, 501), 2, ((16, 15),), {}),  # a border that takes a whole vector
+        ((1, 3, 9, 33), 2, ((0, 1), (0, 1)), {}),  # planes that are no whole granules; the last span is short
+    ],
+    ids=str,
+)
+def test_single_bytes_at_any_address(shape: tuple[int, ...], block: Any, pads: Any, options: dict[str, str]) -> None:
+    # the families that read whole words, with and without the flags that tensors of 2**31 elements set
+    geometry = BlockGeometry(shape, block, pads, **options)
+    x = random_bits(shape, torch.uint8)
+    for change in (None, lambda plan: replace(plan, wide=True, long=True)):
+        assert "interleave" in check_both_ways(x, geometry, 77, tile=4096, change=change)
+
+
 def test_rows_longer_than_a_tile() -> None:
     check_both_ways(random_bits((1, 1, 9001), torch.uint8), BlockGeometry((1, 1, 9001), (2,), "auto"), 7, tile=1024)
     check_both_ways(
@@ -129,8 +153,6 @@ def test_non_contiguous_out() -> None:
 
 def test_64_bit_offsets_and_row_numbers() -> None:
     # the same kernels with the flags that tensors of 2**31 elements set
-    from dataclasses import replace
-
     ran = set()
     for options in OPTIONS:
         for shape, block in (((2, 3, 5, 7), (2, 3)), ((2, 3, 6, 32), 2)):

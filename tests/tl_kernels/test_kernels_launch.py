@@ -44,14 +44,16 @@ GROUPS = {
     "channels_last": [KernelCase("", (8, 64, h, 64), 2, 0, True) for h in (64, 36, 48, 20)],
     "windows": [KernelCase("", (8, 64, h, 28), 4, 0, False, (("arrangement", "contiguous"),)) for h in (28, 56, 60)],
 }
+GROUPS["bytes"] = [KernelCase("", (8, 64, h, h), 2, "auto") for h in (65, 61, 67, 59)]
 for name, cases in GROUPS.items():
+    size = 1 if name == "bytes" else 2
     for direction in DIRECTIONS:
-        kernels = {plan.family for case in cases for plan in case.plans(direction, 2)[:1]}
+        kernels = {plan.family for case in cases for plan in case.plans(direction, size)[:1]}
         assert len(kernels) == 1, kernels
         caches = launch.KERNELS[kernels.pop()].device_caches
         before = sum(len(cache[0]) for cache in caches.values())
         for case in cases:
-            plan = case.plans(direction, 2)[0]
+            plan = case.plans(direction, size)[0]
             launch.precompile(plan, Config(plan.family, 8192, 4))
         print(name, direction, sum(len(cache[0]) for cache in caches.values()) - before)
 
@@ -90,20 +92,20 @@ for case, direction in ((GROUPS["aligned"][0], "space_to_batch"), (GROUPS["odd"]
 LARGE = """
 import sys
 from dataclasses import replace
+from itertools import product
 
 from spacebatch.perf.static import CASES, DIRECTIONS
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
 
 met = set()
-for case in CASES:
-    for direction in DIRECTIONS:
-        for plan in case.plans(direction, 1 if "12" in case.name else 4):
-            way = plan.family, direction, getattr(plan, "mode", None), getattr(plan, "breaks", None)
-            if way not in met:
-                met.add(way)
-                launch.precompile(replace(plan, **dict.fromkeys(sys.argv[1:], True)), Config(plan.family, 2048, 4))
-                print(*way)
+for case, size, direction in product(CASES, (4, 1), DIRECTIONS):
+    for plan in case.plans(direction, size):
+        way = plan.family, direction, getattr(plan, "mode", None), getattr(plan, "breaks", None)
+        if way not in met:
+            met.add(way)
+            launch.precompile(replace(plan, **dict.fromkeys(sys.argv[1:], True)), Config(plan.family, 4096, 4))
+            print(*way)
 """
 
 
@@ -224,7 +226,7 @@ def test_sizes_and_blocks_share_compiled_kernels() -> None:
     compiled = {(kind, name): int(count) for kind, name, count in printed(SHARING)}
     assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "granules", "rows"}
     compiled = {key: count for key, count in compiled.items() if key[0] != "ready"}
-    assert len(compiled) == 8
+    assert len(compiled) == 10
     assert compiled["aligned", "space_to_batch"] == 1
     assert compiled["aligned", "batch_to_space"] == 1
     # another divisor of a size may change a unit of alignment, hence the kernel, but there are few units;
@@ -238,7 +240,8 @@ def test_kernels_of_large_tensors_compile(large: tuple[str, ...]) -> None:
     """Those whose offsets are `wide`, and whose numbers of rows or words are `long`: in each family's every way, to PTX and on."""
     ways = {(family, direction) for family, direction, *_ in printed(LARGE, *large)}
     wanted = {(family, direction) for family in ("rows", "vectors", "granules") for direction in DIRECTIONS}
-    assert ways == wanted | {("phases", "space_to_batch")}
+    one_way = {("phases", "space_to_batch"), ("deinterleave", "space_to_batch"), ("interleave", "batch_to_space")}
+    assert ways == wanted | one_way
 
 
 def test_ready_launches_with_hooks_and_captures() -> None:

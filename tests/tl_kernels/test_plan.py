@@ -15,6 +15,7 @@ from spacebatch.perf.static import CASES, DIRECTIONS
 from spacebatch.reference import loops
 from spacebatch.reference.loops import nest
 from spacebatch.reference.memory_order import dense_strides
+from spacebatch.tl_kernels.family import LEAST_SPANS, SPANNING
 from spacebatch.tl_kernels.granules import ANY, ONE, WITHIN
 from spacebatch.tl_kernels.integers import Divisor, divisor, encode, encoded, magic
 from spacebatch.tl_kernels.plan import make_plans
@@ -135,7 +136,7 @@ def test_every_family_writes_the_whole_result_once() -> None:
         geometry = BlockGeometry(case.shape, case.block, case.paddings, **dict(case.options))
         result = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
         for plan in case.plans(direction, size):
-            if plan.family in ("phases", "granules"):
+            if plan.family in ("phases", "deinterleave", "interleave", "granules"):
                 assert plan.payload == np.prod(result) * size
             elif isinstance(plan, RowsPlan) and plan.mode == WHOLE:
                 assert plan.rows * plan.inner.size * plan.words == np.prod(geometry.batch_shape) * size
@@ -143,7 +144,8 @@ def test_every_family_writes_the_whole_result_once() -> None:
                 assert plan.payload == np.prod(geometry.batch_shape) * size
             for tile_bytes in (1024, 8192, 32768):
                 tile = tile_bytes // plan.words
-                assert plan.programs(tile) * max(tile_bytes, 512) * 2 >= plan.payload
+                least = 32 * LEAST_SPANS if plan.family in SPANNING else 512
+                assert plan.programs(tile) * max(tile_bytes, least) * 2 >= plan.payload
                 arguments = plan.arguments(tile)
                 assert arguments.items > 0
                 assert all(n & 3 == 3 for n in _numbers((arguments.loops, arguments.inner)))
@@ -177,6 +179,10 @@ NHWC = (0, 2, 3, 1)
         ("phases", ((2, 8, 31, 31), 2, "auto"), {}),
         ("phases", ((2, 8, 30, 30), 3), {}),
         ("phases", ((2, 8, 30, 30), 2, 1), {}),
+        ("deinterleave", ((2, 8, 31, 31), 2, "auto", None, 1), {}),
+        ("deinterleave", ((2, 8, 30, 62), 4, 1, None, 1), {}),
+        ("interleave", ((2, 8, 31, 31), 2, "auto", None, 1), {"direction": "batch_to_space"}),
+        ("interleave", ((2, 8, 62, 62), 4, 1, None, 1), {"direction": "batch_to_space"}),
         ("granules", ((2, 8, 31, 31), 2, "auto"), {"direction": "batch_to_space"}),
         ("granules", ((2, 8, 30, 30), 3), {"direction": "batch_to_space"}),
         ("granules", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
@@ -226,6 +232,48 @@ def test_granules() -> None:
         assert (plan.breaks, plan.lanes) == (breaks, 16)
     halves = _plan("granules", (1, 2, 56, 56), 8, size=1, arrangement="contiguous")
     assert (halves.lanes, halves.breaks) == (8, ONE)  # rows of 7 bytes: stores of 8
+
+
+def test_spans_of_single_bytes() -> None:
+    for width, span in ((31, 32), (29, 16)):  # rows of 16 and of 15 in each phase
+        plan = _plan("deinterleave", (2, 8, 31, width), 2, "auto", size=1)
+        assert (plan.span, plan.size) == (span, 2 * 8 * 31 * width)
+        plan = _plan("interleave", (2, 8, 31, width), 2, "auto", size=1, direction="batch_to_space")
+        assert (plan.span, plan.size) == (span, 4 * 2 * 8 * 16 * ((width + 1) // 2))
+    assert _plan("deinterleave", (2, 8, 31, 13), 2, "auto", size=1) is None
+    assert _plan("interleave", (2, 8, 31, 13), 2, "auto", size=1, direction="batch_to_space") is None
+    assert _plan("deinterleave", (2, 8, 32, 16), 4, "auto", size=1) is None
+    assert _plan("deinterleave", (1, 1, 2**30), 2, size=1) is not None
+    assert _plan("deinterleave", (1, 1, 2**31), 2, size=1) is None  # places along a row take more than 31 bits
+
+
+def test_spans_need_a_source_that_is_one_run_of_memory() -> None:
+    geometry = BlockGeometry((2, 8, 31, 31), 2, "auto")
+    batch = dense_strides(geometry.batch_shape, range(4))
+    space = dense_strides(geometry.space_shape, range(4))
+    wide = (8 * 31 * 32, 31 * 32, 32, 1)
+
+    def families(*arguments: Any) -> set[str]:
+        return {plan.family for plan in make_plans(*arguments)} & set(SPANNING)
+
+    assert families("space_to_batch", geometry, space, batch, 1) == {"deinterleave"}
+    assert families("space_to_batch", geometry, space, batch, 2) == set()
+    assert families("space_to_batch", geometry, space, batch, 1, False, True) == set()
+    assert families("space_to_batch", geometry, wide, batch, 1) == set()
+    assert families("space_to_batch", geometry, (0, 31 * 31, 31, 1), batch, 1) == set()
+    assert families("batch_to_space", geometry, space, batch, 1) == {"interleave"}
+    assert families("batch_to_space", geometry, space, batch, 1, True, False) == set()
+    assert families("batch_to_space", geometry, space, wide, 1) == set()
+
+
+@pytest.mark.parametrize("order", ["block_major", "batch_major"])
+def test_places_of_the_batch_tensor_in_space(order: str) -> None:
+    geometry = BlockGeometry((2, 3, 5, 7), (2, 3), ((1, 2), (0, 2)), batch_order=order)
+    loops_of = nest(geometry, *(dense_strides(s, range(4)) for s in (geometry.space_shape, geometry.batch_shape)), 1)
+    wanted = geometry.space_indices().ravel().tolist()
+    assert (loops_of.space_words, loops_of.batch_words) == (2 * 3 * 5 * 7, len(wanted))
+    found = [loops_of.place_in_space(n) for n in range(len(wanted))]
+    assert [-1 if n is None else n for n in found] == wanted
 
 
 def test_words_are_as_wide_as_the_innermost_dim_allows() -> None:
