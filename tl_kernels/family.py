@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 from spacebatch.reference.loops import Direction
 
-FAMILIES = ("rows", "vectors", "phases", "granules")
+FAMILIES = ("rows", "vectors", "phases", "runs", "granules")
 TILES = (1024, 2048, 4096, 8192, 16384, 32768)
 WARPS = (1, 2, 4, 8)
 MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
+LEAST_WARPS = {"runs": 2}  # within a single warp Triton gathers by shuffles, of which it takes many
 
 
 class Config(NamedTuple):
@@ -90,7 +91,7 @@ def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
         for plan in plans
         for tile in TILES
         for warps in WARPS
-        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
+        if 16 <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD and warps >= LEAST_WARPS.get(plan.family, 1)
     )
 
 

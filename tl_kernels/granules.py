@@ -7,6 +7,7 @@ its lane. So stores are wide whatever the width of the rows is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
 from .family import Arguments, Config, fitted
 from .integers import Divisor, divide, divisor, encoded, number
-from .steps import Borders, Steps, borders, covers, steps_of
+from .steps import Borders, Step, Steps, borders, covers, steps_of
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
@@ -33,6 +34,16 @@ class GranuleLoop(NamedTuple):
     skip: int
     before: int
     pace: int
+
+
+def granule_loops(steps: Sequence[Step]) -> tuple[GranuleLoop, ...]:
+    """Loops of a result, encoded."""
+    return tuple(
+        encoded(
+            GranuleLoop(divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace)
+        )
+        for s in steps
+    )
 
 
 class Memory(NamedTuple):
@@ -91,14 +102,6 @@ class GranulesPlan:
     def arguments(self, tile: int) -> Arguments:
         """What the kernel takes, with tiles of so many words."""
         steps = self.steps.steps
-        loops = tuple(
-            encoded(
-                GranuleLoop(
-                    divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace
-                )
-            )
-            for s in steps
-        )
         granules, tail = divmod(self.steps.total, self.lanes)
         memory = Memory(self.steps.base, tail, self.steps.total // steps[0].size, borders(self.steps.axes))
         flags = {
@@ -114,7 +117,7 @@ class GranulesPlan:
             "LONG": self.long,
             "PAIR": self.pair,
         }
-        return Arguments(granules, loops, encoded(memory), flags)
+        return Arguments(granules, granule_loops(steps), encoded(memory), flags)
 
     def __str__(self) -> str:
         row = self.steps.steps[0].size
@@ -146,7 +149,7 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
 
 
 @triton.jit
-def _walk(
+def walk(
     rest,
     loops,
     inner,
@@ -171,7 +174,7 @@ def _walk(
             rest = divide(index, loops[d].size, LONG)
             index -= rest * number(loops[d].size.value, NUMBER)
         if SPLITS[d]:
-            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
+            offset += stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
         else:
             offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
         moved = index * number(loops[d].pace, NUMBER)
@@ -185,7 +188,7 @@ def _walk(
 
 
 @triton.jit
-def _stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
+def stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
     """Source offset of a place over a loop of stretches."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     outer = divide(place, loop.extent, LONG)
@@ -255,7 +258,7 @@ def move_granules(
 
     if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
-        offset, u0, u1, u2 = _walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
+        offset, u0, u1, u2 = walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
         if BORDERS > 0:
             valid = _row_inside(word >= 0, u0, u1, u2, inner, -1, BORDERS, LONG)
             value = tl.load(source_pointer + offset, mask=valid, other=pad)
@@ -267,11 +270,11 @@ def move_granules(
             row = divide(first, loops[0].size, LONG)
         start = first - row * length  # of the granule in its row
         stop = length - start  # the lane at which the row ends
-        offset, u0, u1, u2 = _walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+        offset, u0, u1, u2 = walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         ends = lane < stop[:, None]
         if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
-            next_offset, n0, n1, n2 = _walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+            next_offset, n0, n1, n2 = walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         if SPLITS[0]:
             before = number(loops[0].before, NUMBER)
             if BREAKS == _ONE:
@@ -280,7 +283,7 @@ def move_granules(
             else:
                 place = (start + before)[:, None] + lane
                 begin = offset[:, None]
-            value = tl.load(source_pointer + (begin + _stretch_offset(place, loops[0], WIDE, LONG)))
+            value = tl.load(source_pointer + (begin + stretch_offset(place, loops[0], WIDE, LONG)))
         else:
             stride = number(loops[0].source_stride, OFFSET)
             pace = number(loops[0].pace, NUMBER)

@@ -22,9 +22,16 @@ from .phases import move_phases
 from .plan import make_plans
 from .row_loops import MAX_LOOPS
 from .rows import move_rows
+from .runs import move_runs
 from .vectors import move_vectors
 
-KERNELS = {"rows": move_rows, "vectors": move_vectors, "phases": move_phases, "granules": move_granules}
+KERNELS = {
+    "rows": move_rows,
+    "vectors": move_vectors,
+    "phases": move_phases,
+    "runs": move_runs,
+    "granules": move_granules,
+}
 INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}

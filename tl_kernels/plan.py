@@ -3,6 +3,7 @@
 rows       runs of memory on both sides: channels_last, windows; and whatever the others decline
 vectors    interleaved blocks of 2**n, results of whole 16-byte granules
 phases     interleaved blocks of any size and width, to batch
+runs       interleaved blocks and windows of any size and width, back to space
 granules   any dense result: ragged rows back to space, ragged windows
 """
 
@@ -17,11 +18,13 @@ from .family import Plan
 from .granules import plan_granules
 from .phases import plan_phases
 from .rows import plan_rows
+from .runs import plan_runs
 from .vectors import plan_vectors
 
 PLANNERS: dict[str, Callable[[Direction, Nest], Plan | None]] = {
     "vectors": plan_vectors,
     "phases": plan_phases,
+    "runs": plan_runs,
     "granules": plan_granules,
     "rows": plan_rows,
 }
@@ -68,4 +71,4 @@ def _rank(plan: Plan) -> int:
     if plan.family == "vectors":
         enough = 32 if plan.words == 1 else 64
         return 1 if min(load, store) >= enough else 6
-    return {"phases": 3, "granules": 4}[plan.family]
+    return {"phases": 3, "runs": 3, "granules": 4}[plan.family]

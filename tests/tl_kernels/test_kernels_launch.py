@@ -88,10 +88,11 @@ def test_sizes_and_blocks_share_compiled_kernels() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     compiled = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
-    assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "granules", "rows"}
+    assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "runs", "granules", "rows"}
     assert {name.partition("/")[0] for kind, name in compiled if kind == "long"} == {
         "vectors",
         "phases",
+        "runs",
         "granules",
         "rows",
     }
