@@ -112,6 +112,11 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def table_size(rows: int) -> int:
+    """How long a table for so many rows is: a row a thread costs the same as fewer would, and widths share their kernels."""
+    return max(power_of_two(rows), 64) if rows > 2 else 2
+
+
 def elsewhere(device: str) -> str:
     """Why a tensor of a device of this type is not taken."""
     return f"the tensor is on {device}, and the kernels run on CUDA and ROCm devices"

@@ -18,7 +18,7 @@ from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
 from .family import Arguments, Config, fitted
 from .integers import Divisor, divide, divisor, encoded, number
-from .steps import Borders, Step, Steps, borders, covers, steps_of
+from .steps import Borders, Step, Steps, borders, chosen, covers, steps_of
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
@@ -207,15 +207,6 @@ def _row_inside(inside, u0, u1, u2, inner, ROW_AXIS: tl.constexpr, BORDERS: tl.c
     return inside
 
 
-@triton.jit
-def _chosen(u0, u1, u2, AXIS: tl.constexpr):
-    if AXIS == 0:
-        return u0
-    if AXIS == 1:
-        return u1
-    return u2
-
-
 @triton.jit(do_not_specialize=["granules", "pad_low", "pad_high"])
 def move_granules(
     source_pointer,
@@ -296,7 +287,7 @@ def move_granules(
                 inside = _row_inside(start >= 0, u0, u1, u2, inner, ROW_AXIS, BORDERS, LONG)
                 valid = valid & inside[:, None]
             if ROW_AXIS >= 0:
-                along = (_chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
+                along = (chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
                 valid = valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
             if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
@@ -311,7 +302,7 @@ def move_granules(
                     inside = _row_inside(start >= 0, n0, n1, n2, inner, ROW_AXIS, BORDERS, LONG)
                     next_valid = next_valid & inside[:, None]
                 if ROW_AXIS >= 0:
-                    along = (_chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
+                    along = (chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
                     next_valid = next_valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
                 if BORDERS == 0:
                     value = tl.where(ends, value, tl.load(pointers, mask=next_valid))

@@ -18,14 +18,13 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .family import Arguments, Config, fitted, power_of_two
+from .family import Arguments, Config, fitted, power_of_two, table_size
 from .granules import granule_loops, walk
-from .integers import Divisor, divide, divisor, encoded, number
+from .integers import Divisor, divide, divisor, encoded, few, number, part
 from .phases import WARP_FIRST
 from .steps import Borders, Step, Steps, borders, steps_of
 
 MOST_PHASES = 32
-LEAST_TABLE = 64  # rows: a row a thread costs the same as fewer would, and widths share their kernels
 MOST_ROW = 1024  # words of a row of windows, which a tile must hold
 
 
@@ -42,7 +41,7 @@ class Weave(NamedTuple):
     run: int
     phases: Divisor
     phase_stride: int
-    length_part: int  # see `part`
+    length_part: int  # see `integers.part`
     run_part: int
     phases_part: int
     borders: Borders  # none
@@ -123,7 +122,6 @@ class RunsPlan:
     def arguments(self, tile: int) -> Arguments:
         """What the kernel takes, with tiles of so many words."""
         stretch = self.stretch(tile)
-        rows = self._rows(stretch)
         granules, tail = divmod(self.steps.total, self.lanes)
         weave = Weave(
             base=self.base,
@@ -148,7 +146,7 @@ class RunsPlan:
             "PHASES": power_of_two(self.phases),
             "COUNT": 0 if self.windows and self.phases < power_of_two(self.phases) else self.phases,
             "POSITIONS": self.positions(tile),
-            "ROWS": max(power_of_two(rows), LEAST_TABLE) if rows > 2 else 2,
+            "ROWS": table_size(self._rows(stretch)),
             "LANES": self.lanes,
             "TAIL": tail > 0,
             "WIDE": self.wide,
@@ -185,7 +183,7 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
     else:
         return None
     most = MOST_ROW if windows else INT32_MAX // 2
-    if phases > MOST_PHASES or run == 1 or not nest.full <= length <= most:
+    if phases > MOST_PHASES or run == 1 or length > most:
         return None
     return RunsPlan(
         steps,
@@ -202,27 +200,6 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
         long=steps.total > INT32_MAX - 2**16,
         words=nest.words,
     )
-
-
-def part(divisor: int) -> int:
-    """2**32 over a divisor, rounded up, by which n is divided where n times the divisor is below 2**32.
-
-    A bit above the 32 that kernels read makes all parts integers of 64 bits, so that no size leads to another compilation.
-
-    >>> all(n * (part(7) & 0xFFFFFFFF) >> 32 == n // 7 for n in (0, 6, 7, 13, 14, 2**29))
-    True
-    """
-    return 1 << 40 | (-(-(1 << 32) // divisor) if divisor > 1 else 0)
-
-
-@triton.jit
-def _over(n, divisor, part, ROWS: tl.constexpr):
-    """n // divisor, where it is less than ROWS."""
-    if ROWS == 2:
-        quotient = (n >= divisor).to(tl.int32)
-    else:
-        quotient = tl.umulhi(n.to(tl.uint32), number(part, tl.uint32)).to(tl.int32)
-    return quotient
 
 
 @triton.jit(do_not_specialize=["granules", "pad_low", "pad_high"])
@@ -283,7 +260,7 @@ def move_runs(
     else:
         nth = tl.arange(0, ROWS)
         table, _, _, _ = walk(tl.minimum(row + nth, rows), loops, inner, SPLITS, NONE, 0, ND, WIDE, LONG)
-        offset = tl.gather(table - (nth * run).to(OFFSET), _over(position, run, inner.run_part, ROWS), 0) + position
+        offset = tl.gather(table - (nth * run).to(OFFSET), few(position, run, inner.run_part, ROWS), 0) + position
     phase = tl.arange(0, PHASES)
     pointer = source_pointer + phase.to(OFFSET) * number(inner.phase_stride, OFFSET)
     present = phase < (COUNT if COUNT > 0 else phases)
@@ -342,7 +319,7 @@ def _store(
     # granules past the end repeat the last one, and store nothing
     within = tl.minimum(granule, tl.minimum(left, own - 1) if TAIL else left - 1) * LANES
     lane = tl.arange(0, LANES)[None, :]
-    nth = _over((within + start)[:, None] + lane, length, inner.length_part, ROWS)
+    nth = few((within + start)[:, None] + lane, length, inner.length_part, ROWS)
     if WINDOWS:
         # rows are thought of as whole windows, and windows counted through
         place = ((within + (start + before))[:, None] + lane) + nth * short

@@ -124,6 +124,7 @@ def test_rows_longer_than_a_tile() -> None:
         ((2, 2, 3, 41), (1, 7), ((0, 0), (1, 0)), "interleaved"),
         ((1, 2, 1500), 2, 1, "interleaved"),  # rows longer than a tile
         ((3, 5, 9), 8, ((3, 4),), "interleaved"),  # rows of two rounds
+        ((2, 5, 2, 9), (1, 3), "auto", "interleaved"),  # rows shorter than a granule
         ((1, 3, 14, 28), (2, 4), 0, "contiguous"),
         ((1, 3, 11, 27), (2, 4), ((2, 1), (3, 6)), "contiguous"),
         ((2, 2, 13, 16), (2, 4), ((0, 1), (9, 7)), "contiguous"),  # a window that is all border

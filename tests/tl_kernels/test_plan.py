@@ -179,8 +179,12 @@ NHWC = (0, 2, 3, 1)
         ("runs", ((2, 8, 26, 26), 4, 1), {"direction": "batch_to_space", "arrangement": "contiguous"}),
         ("granules", ((2, 8, 31, 31), 2, "auto", None, 1), {"direction": "batch_to_space"}),
         ("granules", ((2, 8, 80, 80), 40), {"direction": "batch_to_space"}),  # more phases than a tile weaves
-        ("granules", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
-        ("granules", ((2, 3, 32, 32), 2, 0, NHWC), {}),
+        ("phases", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
+        ("phases", ((2, 8, 26, 26), 4, 1), {"arrangement": "contiguous"}),
+        ("phases", ((1, 4, 62, 62), 2, 2, None, 2), {}),  # planes of 4 * 33 * 33 halves: stores of 8 bytes
+        ("granules", ((1, 3, 28, 28), 4, 0, None, 2), {"arrangement": "contiguous"}),  # planes of 3 * 7 * 7
+        ("phases", ((2, 3, 32, 32), 2, 0, NHWC), {}),
+        ("runs", ((2, 3, 32, 32), 2, 0, NHWC, 2), {"direction": "batch_to_space"}),
         ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {}),
         ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {"direction": "batch_to_space"}),
         ("rows", ((2, 8, 64, 64), 4), {"arrangement": "contiguous"}),
@@ -234,7 +238,7 @@ def test_what_a_program_reads_of_runs_serves_its_stretch(windows: bool) -> None:
     rng = random.Random(0)
     for _ in range(200):
         block, pads = rng.randint(2, 9), (rng.randint(0, 9), rng.randint(0, 9))
-        width = rng.randint(1, 30) * block - sum(pads)
+        width = rng.choice((1, 2, 3, rng.randint(1, 30))) * block - sum(pads)
         options = {"arrangement": "contiguous"} if windows else {}
         if width < 1:
             continue
