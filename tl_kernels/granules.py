@@ -149,7 +149,7 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
 
 
 @triton.jit
-def walk(
+def _walk(
     rest,
     loops,
     inner,
@@ -174,7 +174,7 @@ def walk(
             rest = divide(index, loops[d].size, LONG)
             index -= rest * number(loops[d].size.value, NUMBER)
         if SPLITS[d]:
-            offset += stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
+            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
         else:
             offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
         moved = index * number(loops[d].pace, NUMBER)
@@ -188,7 +188,26 @@ def walk(
 
 
 @triton.jit
-def stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
+def walk(row, loops, inner, SPLITS: tl.constexpr, ND: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr):
+    """Source offset of a row, without borders."""
+    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
+    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
+    rest = row
+    offset = (row * 0).to(OFFSET) + number(inner.base, OFFSET)
+    for d in tl.static_range(1, ND):
+        index = rest
+        if d < ND - 1:
+            rest = divide(index, loops[d].size, LONG)
+            index -= rest * number(loops[d].size.value, NUMBER)
+        if SPLITS[d]:
+            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
+        else:
+            offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
+    return offset
+
+
+@triton.jit
+def _stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
     """Source offset of a place over a loop of stretches."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     outer = divide(place, loop.extent, LONG)
@@ -249,7 +268,7 @@ def move_granules(
 
     if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
-        offset, u0, u1, u2 = walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
+        offset, u0, u1, u2 = _walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
         if BORDERS > 0:
             valid = _row_inside(word >= 0, u0, u1, u2, inner, -1, BORDERS, LONG)
             value = tl.load(source_pointer + offset, mask=valid, other=pad)
@@ -261,11 +280,11 @@ def move_granules(
             row = divide(first, loops[0].size, LONG)
         start = first - row * length  # of the granule in its row
         stop = length - start  # the lane at which the row ends
-        offset, u0, u1, u2 = walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+        offset, u0, u1, u2 = _walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         ends = lane < stop[:, None]
         if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
-            next_offset, n0, n1, n2 = walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+            next_offset, n0, n1, n2 = _walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
         if SPLITS[0]:
             before = number(loops[0].before, NUMBER)
             if BREAKS == _ONE:
@@ -274,7 +293,7 @@ def move_granules(
             else:
                 place = (start + before)[:, None] + lane
                 begin = offset[:, None]
-            value = tl.load(source_pointer + (begin + stretch_offset(place, loops[0], WIDE, LONG)))
+            value = tl.load(source_pointer + (begin + _stretch_offset(place, loops[0], WIDE, LONG)))
         else:
             stride = number(loops[0].source_stride, OFFSET)
             pace = number(loops[0].pace, NUMBER)

@@ -1,8 +1,9 @@
-"""The family for interleaved blocks of any size and width: several phases gathered at once, to batch.
+"""The family for interleaved blocks, windows and pixels of any size and width: several phases gathered at once, to batch.
 
 Index formula: `steps.py`. Grid: one dimension; a program owns STRETCH consecutive words of a plane of the result in each of
-PHASES phases. Its place is found once, by scalars; a word of the stretch adds one division per loop of the plane, which all
-phases share. Lanes of a warp read neighbouring words, and Triton hands them over so that each thread stores 16 bytes.
+PHASES phases, or windows side by side. Its place is found once, by scalars, and its rows' places once, in a table; a word of
+the stretch adds a look-up, which all phases share, or, without borders, one division per loop of the plane. Lanes of a warp
+read neighbouring words, and Triton hands them over so that each thread stores a granule, or half of one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .integers import Divisor, divide, divisor, encoded, few, number, part
 from .steps import Borders, Step, Steps, borders, chosen, covers, steps_of
 
 MOST_PHASES = 8
-NOWHERE = tl.constexpr(-(2**31))  # no offset: with a border these are less than 2**31 on either side
+NOWHERE = tl.constexpr(-1)  # offsets of rows are never negative
 LARGE_PLANE = 1 << 15  # words: the last tile of a plane wastes little; so it does where tiles just fill a plane
 
 # Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
@@ -108,7 +109,7 @@ class PhasesPlan:
     def rows(self) -> bool:
         """Whether the plane is of rows, in whose border no word or every word of a row is but for the phases' own dim."""
         first, *rest = self.plane
-        if not self.steps.axes and len(rest) < 2:  # a division a word is all that there is to spare
+        if first.size == 2 or (not self.steps.axes and len(rest) < 2):  # then a table costs more than it spares
             return False
         return (
             bool(rest)
@@ -364,7 +365,7 @@ def move_phases(
         if AXES[0] >= 0:
             # one comparison is left for each phase: what is not valid is far outside of the border
             column = place * number(loops[0].pace, tl.int32) + chosen(u0, u1, u2, AXES[0])
-            column = tl.where(valid, column, -(2**30))
+            column = tl.where(valid, column, -(2**31))
             if SHARED_AXIS >= 0:
                 valid = k >= 0
             else:

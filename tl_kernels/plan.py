@@ -2,9 +2,9 @@
 
 rows       runs of memory on both sides: channels_last, windows; and whatever the others decline
 vectors    interleaved blocks of 2**n, results of whole 16-byte granules
-phases     interleaved blocks of any size and width, to batch
-runs       interleaved blocks and windows of any size and width, back to space
-granules   any dense result: ragged rows back to space, ragged windows
+phases     interleaved blocks, windows and pixels of any size, to batch
+runs       the same, back to space
+granules   any dense result
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .family import Arguments, Config, fitted, power_of_two, table_size
 from .granules import granule_loops, walk
 from .integers import Divisor, divide, divisor, encoded, few, number, part
 from .phases import WARP_FIRST
-from .steps import Borders, Step, Steps, borders, steps_of
+from .steps import Step, Steps, steps_of
 
 MOST_PHASES = 32
 MOST_ROW = 1024  # words of a row of windows, which a tile must hold
@@ -44,7 +44,6 @@ class Weave(NamedTuple):
     length_part: int  # see `integers.part`
     run_part: int
     phases_part: int
-    borders: Borders  # none
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class RunsPlan:
     """What a launch needs; counts are of words."""
 
     steps: Steps
-    outer: tuple[Step, ...]  # the loops over rows, innermost first
+    loops: tuple[Step, ...]  # the innermost, along a row, and those over rows
     base: int
     windows: bool  # runs are stretches of a row
     length: int  # of a row
@@ -106,13 +105,13 @@ class RunsPlan:
             rows = positions // self.run
             whole = math.lcm(self.length, lanes)
             return max(rows * self.length // whole * whole, ((rows - 1) * self.length + 1) // lanes * lanes)
+        step = 2 * lanes if positions >= 4 * lanes else lanes  # whole sectors
         short = self.run * self.phases - self.length  # what a row lacks of whole rounds
-        step = lanes if short else math.lcm(lanes, self.phases)
-        stretch = positions * self.phases // step * step
+        stretch = positions * self.phases // math.lcm(step, self.phases) * math.lcm(step, self.phases)
         if short or not stretch:
-            stretch = positions * self.phases // lanes * lanes
+            stretch = positions * self.phases // step * step
             while (stretch + self.phases - 2 + (self._rows(stretch) - 1) * short) // self.phases + 1 > positions:
-                stretch -= lanes
+                stretch -= step
         return stretch
 
     def programs(self, tile: int) -> int:
@@ -137,11 +136,10 @@ class RunsPlan:
             length_part=part(self.length),
             run_part=part(self.run),
             phases_part=part(self.phases),
-            borders=borders(()),
         )
         flags = {
-            "SPLITS": tuple(s.extent > 0 for s in self.outer),
-            "ND": len(self.outer),
+            "SPLITS": tuple(s.extent > 0 for s in self.loops),
+            "ND": len(self.loops),
             "WINDOWS": self.windows,
             "PHASES": power_of_two(self.phases),
             "COUNT": 0 if self.windows and self.phases < power_of_two(self.phases) else self.phases,
@@ -152,7 +150,7 @@ class RunsPlan:
             "WIDE": self.wide,
             "LONG": self.long,
         }
-        return Arguments(granules, granule_loops(self.outer), encoded(weave), flags)
+        return Arguments(granules, granule_loops(self.loops), encoded(weave), flags)
 
     def __str__(self) -> str:
         kind = "windows" if self.windows else "interleaved"
@@ -187,7 +185,7 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
         return None
     return RunsPlan(
         steps,
-        tuple(outer),
+        (first, *outer),
         base,
         windows,
         length,
@@ -197,7 +195,7 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
         phase_stride,
         nest.full,
         wide=nest.wide,
-        long=steps.total > INT32_MAX - 2**16,
+        long=max(steps.total, *(s.before + max(s.size, s.extent) for s in steps.steps)) > INT32_MAX - 2**16,
         words=nest.words,
     )
 
@@ -207,7 +205,7 @@ def move_runs(
     source_pointer,
     result_pointer,
     granules,  # whole ones
-    loops,  # of `GranuleLoop`, over rows, innermost first
+    loops,  # of `GranuleLoop`, innermost first
     inner,  # `Weave`
     pad_low,  # not read
     pad_high,
@@ -226,7 +224,6 @@ def move_runs(
 ):
     """Weave; see the module."""
     WORDS: tl.constexpr = POSITIONS * PHASES
-    NONE: tl.constexpr = (-1,) * 8  # no borders
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     run = number(inner.run, tl.int32)
@@ -254,12 +251,12 @@ def move_runs(
     position = tl.minimum(tl.arange(0, POSITIONS) + skip, end - 1)
     rows = number(inner.rows, NUMBER) - 1
     if ROWS == 2:
-        place, _, _, _ = walk(row, loops, inner, SPLITS, NONE, 0, ND, WIDE, LONG)
-        following, _, _, _ = walk(tl.minimum(row + 1, rows), loops, inner, SPLITS, NONE, 0, ND, WIDE, LONG)
+        place = walk(row, loops, inner, SPLITS, ND, WIDE, LONG)
+        following = walk(tl.minimum(row + 1, rows), loops, inner, SPLITS, ND, WIDE, LONG)
         offset = tl.where(position < run, place, following - run) + position
     else:
         nth = tl.arange(0, ROWS)
-        table, _, _, _ = walk(tl.minimum(row + nth, rows), loops, inner, SPLITS, NONE, 0, ND, WIDE, LONG)
+        table = walk(tl.minimum(row + nth, rows), loops, inner, SPLITS, ND, WIDE, LONG)
         offset = tl.gather(table - (nth * run).to(OFFSET), few(position, run, inner.run_part, ROWS), 0) + position
     phase = tl.arange(0, PHASES)
     pointer = source_pointer + phase.to(OFFSET) * number(inner.phase_stride, OFFSET)
