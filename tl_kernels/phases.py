@@ -357,7 +357,11 @@ def move_phases(
             begin = tl.where(nth == 0, place, following)
         else:
             table = _row(row + tl.arange(0, ROWS), u0, u1, u2, loops, inner, AXES, NP, BORDERS, WIDE, LONG)
-            begin = tl.reshape(tl.gather(table, tl.reshape(nth, [STRETCH]), 0), k.shape)
+            if WARP_FIRST:
+                nth = tl.trans(nth)
+            begin = tl.reshape(tl.gather(table, tl.reshape(nth, [STRETCH]), 0), nth.shape)
+            if WARP_FIRST:
+                nth, begin = tl.trans(nth), tl.trans(begin)
         place = along - nth * length
         offset = begin + place.to(OFFSET) * number(loops[0].source_stride, OFFSET)
         if BORDERS > 1 or (BORDERS > 0 and AXES[0] < 0):
