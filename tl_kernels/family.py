@@ -9,10 +9,11 @@ import torch
 
 from spacebatch.reference.loops import Direction
 
-FAMILIES = ("rows", "vectors", "phases", "deinterleave", "interleave", "granules")
+FAMILIES = ("rows", "vectors", "phases", "runs", "deinterleave", "interleave", "granules")
 TILES = (1024, 2048, 4096, 8192, 16384, 32768)
 WARPS = (1, 2, 4, 8)
 MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
+LEAST_WARPS = {"runs": 2}  # within a single warp Triton gathers by shuffles, of which it takes many
 MOST_PROGRAMS, MOST_THREADS = 2**31 - 1, 2**32 - 1  # of a launch; only AMD's driver counts threads
 COUNTS_THREADS = torch.version.hip is not None
 ALWAYS_FIT = MOST_THREADS // (64 * WARPS[-1]) if COUNTS_THREADS else MOST_PROGRAMS  # elements, or fewer
@@ -99,7 +100,7 @@ def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
         for warps in WARPS
         if (32 if plan.family in SPANNING else 16) <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
         if plan.family not in SPANNING or tile >= 32 * LEAST_SPANS
-        if fits(plan, Config(plan.family, tile, warps))
+        if warps >= LEAST_WARPS.get(plan.family, 1) and fits(plan, Config(plan.family, tile, warps))
     )
 
 
@@ -132,6 +133,11 @@ def power_of_two(n: int) -> int:
     [1, 2, 4, 8, 16]
     """
     return 1 << (n - 1).bit_length()
+
+
+def table_size(rows: int) -> int:
+    """How long a table for so many rows is: a row a thread costs the same as fewer would, and widths share their kernels."""
+    return max(power_of_two(rows), 64) if rows > 2 else 2
 
 
 def elsewhere(device: str) -> str:

@@ -7,6 +7,7 @@ its lane. So stores are wide whatever the width of the rows is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
 from .family import Arguments, Config, fitted
 from .integers import Divisor, divide, divisor, encoded, number
-from .steps import Borders, Steps, borders, covers, steps_of
+from .steps import Borders, Step, Steps, borders, chosen, covers, steps_of
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
@@ -33,6 +34,16 @@ class GranuleLoop(NamedTuple):
     skip: int
     before: int
     pace: int
+
+
+def granule_loops(steps: Sequence[Step]) -> tuple[GranuleLoop, ...]:
+    """Loops of a result, encoded."""
+    return tuple(
+        encoded(
+            GranuleLoop(divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace)
+        )
+        for s in steps
+    )
 
 
 class Memory(NamedTuple):
@@ -91,14 +102,6 @@ class GranulesPlan:
     def arguments(self, tile: int) -> Arguments:
         """What the kernel takes, with tiles of so many words."""
         steps = self.steps.steps
-        loops = tuple(
-            encoded(
-                GranuleLoop(
-                    divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace
-                )
-            )
-            for s in steps
-        )
         granules, tail = divmod(self.steps.total, self.lanes)
         memory = Memory(self.steps.base, tail, self.steps.total // steps[0].size, borders(self.steps.axes))
         flags = {
@@ -114,7 +117,7 @@ class GranulesPlan:
             "LONG": self.long,
             "PAIR": self.pair,
         }
-        return Arguments(granules, loops, encoded(memory), flags)
+        return Arguments(granules, granule_loops(steps), encoded(memory), flags)
 
     def __str__(self) -> str:
         row = self.steps.steps[0].size
@@ -224,15 +227,6 @@ def _row_inside(inside, u0, u1, u2, inner, ROW_AXIS: tl.constexpr, BORDERS: tl.c
     return inside
 
 
-@triton.jit
-def _chosen(u0, u1, u2, AXIS: tl.constexpr):
-    if AXIS == 0:
-        return u0
-    if AXIS == 1:
-        return u1
-    return u2
-
-
 @triton.jit(do_not_specialize=["granules", "pad_low", "pad_high"])
 def move_granules(
     source_pointer,
@@ -313,7 +307,7 @@ def move_granules(
                 inside = _row_inside(start >= 0, u0, u1, u2, inner, ROW_AXIS, BORDERS, LONG)
                 valid = valid & inside[:, None]
             if ROW_AXIS >= 0:
-                along = (_chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
+                along = (chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
                 valid = valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
             if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
@@ -328,7 +322,7 @@ def move_granules(
                     inside = _row_inside(start >= 0, n0, n1, n2, inner, ROW_AXIS, BORDERS, LONG)
                     next_valid = next_valid & inside[:, None]
                 if ROW_AXIS >= 0:
-                    along = (_chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
+                    along = (chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
                     next_valid = next_valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
                 if BORDERS == 0:
                     value = tl.where(ends, value, tl.load(pointers, mask=next_valid))

@@ -60,6 +60,17 @@ def magic(divisor: int) -> int:
     return multiplier << 8 | (shift - 1) << 2 | 3
 
 
+def part(divisor: int) -> int:
+    """2**32 over a divisor, rounded up, by which n is divided where n times the divisor is below 2**32.
+
+    A bit above the 32 that kernels read makes all parts integers of 64 bits, so that no size leads to another compilation.
+
+    >>> all(n * (part(7) & 0xFFFFFFFF) >> 32 == n // 7 for n in (0, 6, 7, 13, 14, 2**29))
+    True
+    """
+    return 1 << 40 | (-(-(1 << 32) // divisor) if divisor > 1 else 0)
+
+
 @triton.jit
 def number(code, TYPE: tl.constexpr):
     """The number that was encoded."""
@@ -74,4 +85,14 @@ def divide(n, divisor, LONG: tl.constexpr):
     else:
         shift = tl.cast((divisor.magic >> 2) & 63, tl.uint32)
         quotient = (tl.umulhi(n.to(tl.uint32), tl.cast(divisor.magic >> 8, tl.uint32)) >> shift).to(tl.int32)
+    return quotient
+
+
+@triton.jit
+def few(n, divisor, part, MOST: tl.constexpr):
+    """n // divisor, which is less than MOST; by a comparison, or by the encoded `part` of the divisor."""
+    if MOST == 2:
+        quotient = (n >= divisor).to(tl.int32)
+    else:
+        quotient = tl.umulhi(n.to(tl.uint32), number(part, tl.uint32)).to(tl.int32)
     return quotient

@@ -26,12 +26,14 @@ from .phases import move_phases
 from .plan import make_plans
 from .row_loops import MAX_LOOPS
 from .rows import move_rows
+from .runs import move_runs
 from .vectors import move_vectors
 
 KERNELS = {
     "rows": move_rows,
     "vectors": move_vectors,
     "phases": move_phases,
+    "runs": move_runs,
     "deinterleave": move_deinterleave,
     "interleave": move_interleave,
     "granules": move_granules,

@@ -1,8 +1,9 @@
-"""The family for interleaved blocks of any size and width: several phases gathered at once, to batch.
+"""The family for interleaved blocks, windows and pixels of any size and width: several phases gathered at once, to batch.
 
 Index formula: `steps.py`. Grid: one dimension; a program owns STRETCH consecutive words of a plane of the result in each of
-PHASES phases. Its place is found once, by scalars; a word of the stretch adds one division per loop of the plane, which all
-phases share. Lanes of a warp read neighbouring words, and Triton hands them over so that each thread stores 16 bytes.
+PHASES phases, or windows side by side. Its place is found once, by scalars, and its rows' places once, in a table; a word of
+the stretch adds a look-up, which all phases share, or, without borders, one division per loop of the plane. Lanes of a warp
+read neighbouring words, and Triton hands them over so that each thread stores a granule, or half of one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .family import Arguments, Config, power_of_two
-from .integers import Divisor, divide, divisor, encoded, number
-from .steps import Borders, Step, Steps, borders, covers, steps_of
+from .family import Arguments, Config, power_of_two, table_size
+from .integers import Divisor, divide, divisor, encoded, few, number, part
+from .steps import Borders, Step, Steps, borders, chosen, covers, steps_of
 
 MOST_PHASES = 8
 LONGEST = INT32_MAX - 2**16  # words of a plane, after which tiles may end
+NOWHERE = tl.constexpr(-1)  # offsets of rows are never negative
 LARGE_PLANE = 1 << 15  # words: the last tile of a plane wastes little; so it does where tiles just fill a plane
 
 # Of a tile whose dims are alike to it, Triton before 3.7 lays a warp along the first dim, later ones along the last.
@@ -45,6 +47,7 @@ class Place(NamedTuple):
     phase_source_stride: int
     phase_result_stride: int  # in granules
     phase_pace: int
+    row_part: int  # see `integers.part`
     borders: Borders
 
 
@@ -83,7 +86,7 @@ class PhasesPlan:
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        return self.words * 8, 128
+        return self.words * 8, self.lanes * self.words * 8
 
     @property
     def bucket(self) -> str:
@@ -91,7 +94,7 @@ class PhasesPlan:
         kinds = "/".join("b" if s.axis >= 0 else "p" for s in self.plane)
         size = min(self.payload.bit_length(), 30)
         step = min(self.plane[0].source_stride, 32)
-        return f"phases {self.words}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}"
+        return f"phases {self.words}x{self.lanes}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}"
 
     @property
     def rule(self) -> Config:
@@ -102,6 +105,18 @@ class PhasesPlan:
         while tile > 32 * granule and self.payload // tile < 512:
             tile //= 2
         return Config(self.family, max(tile, 1024), min(max(tile // (32 * granule), 1), 4))
+
+    @property
+    def rows(self) -> bool:
+        """Whether the plane is of rows, in whose border no word or every word of a row is but for the phases' own dim."""
+        first, *rest = self.plane
+        if first.size == 2 or (not self.steps.axes and len(rest) < 2):  # then a table costs more than it spares
+            return False
+        return (
+            bool(rest)
+            and self.shared.axis in (-1, first.axis)
+            and all(s.axis < 0 or s.axis != first.axis for s in rest)
+        )
 
     def _stretch(self, tile: int) -> int:
         return int(max(tile // power_of_two(self.shared.size), 32))
@@ -132,6 +147,7 @@ class PhasesPlan:
             phase_source_stride=self.shared.source_stride,
             phase_result_stride=self.shared.result_stride // self.lanes,
             phase_pace=self.shared.pace,
+            row_part=part(self.plane[0].size),
             borders=borders(self.steps.axes),
         )
         flags = {
@@ -148,6 +164,7 @@ class PhasesPlan:
             "WIDE": self.wide,
             "LONG": self.long,
             "STRETCH": stretch,
+            "ROWS": table_size((stretch + self.plane[0].size - 2) // self.plane[0].size + 1) if self.rows else 0,
             "RAGGED": self.plane_size % stretch != 0,
         }
         return Arguments(self.programs(tile), loops, encoded(place), flags)
@@ -161,7 +178,7 @@ def _loop(step: Step, delta: int, lanes: int) -> PhaseLoop:
 
 
 def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
-    """The plan of a nest, or None where no phases lie between the words of a row, or planes are not whole granules.
+    """The plan of a nest, or None where no phases lie between the words of a row or beside it, or planes are not whole halves of granules.
 
     Nor where a dim or a plane needs more than 32 bits: others serve.
     """
@@ -170,17 +187,22 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
         return None
     first = steps.steps[0]
     between = [s for s in steps.steps[1:] if 0 < s.source_stride < first.source_stride]
+    if first.source_stride == 1:  # windows side by side, or pixels
+        between = [s for s in steps.steps[1:] if s.source_stride == first.size]
     if not between:
         return None
     shared = min(between, key=lambda s: s.source_stride)
     inside = [s for s in steps.steps if s.result_stride < shared.result_stride]
     plane: list[Step] = []
-    for count in range(1, len(inside) + 1):
-        size = inside[count - 1].size * inside[count - 1].result_stride
-        if size % nest.full == 0:
-            plane = inside[:count]
-            if size >= LARGE_PLANE or -size % (128 * nest.full) * 16 <= size:
-                break
+    lanes = nest.full
+    while not plane and lanes >= (nest.full if nest.words == 1 else nest.full // 2):
+        for count in range(1, len(inside) + 1):
+            size = inside[count - 1].size * inside[count - 1].result_stride
+            if size % lanes == 0:
+                plane = inside[:count]
+                if size >= LARGE_PLANE or -size % (128 * lanes) * 16 <= size:
+                    break
+        lanes = lanes if plane else lanes // 2
     if not plane or plane[-1].size * plane[-1].result_stride > LONGEST:
         return None
     others = [s for s in steps.steps if s not in plane and s != shared]
@@ -204,7 +226,7 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
         tuple(s for s in others if s.source_stride < reach),
         tuple(s for s in others if s.source_stride >= reach),
         shared,
-        nest.full,
+        lanes,
         wide=nest.wide,
         long=False,
         words=nest.words,
@@ -254,6 +276,48 @@ def program_place(
     return source, result, chunk, u0, u1, u2
 
 
+@triton.jit
+def _row(
+    row,
+    u0,
+    u1,
+    u2,
+    loops,
+    inner,
+    AXES: tl.constexpr,
+    NP: tl.constexpr,
+    BORDERS: tl.constexpr,
+    WIDE: tl.constexpr,
+    LONG: tl.constexpr,
+):
+    """Source offset of a plane's row; NOWHERE, where a border that does not change along a row is all of it."""
+    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
+    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
+    rest = row
+    offset = (row * 0).to(OFFSET)
+    for d in tl.static_range(1, NP):
+        place = rest
+        if d < NP - 1:
+            rest = divide(place, loops[d].size, LONG)
+            place -= rest * number(loops[d].size.value, NUMBER)
+        offset += place.to(OFFSET) * number(loops[d].source_stride, OFFSET)
+        moved = place.to(tl.int32) * number(loops[d].pace, tl.int32)
+        if AXES[d] == 0:
+            u0 += moved
+        if AXES[d] == 1:
+            u1 += moved
+        if AXES[d] == 2:
+            u2 += moved
+    still = row.to(tl.int32) * 0
+    if BORDERS > 0 and AXES[0] != 0:
+        offset = tl.where(covers(u0 + still, inner.borders[0].covered, False), offset, NOWHERE)
+    if BORDERS > 1 and AXES[0] != 1:
+        offset = tl.where(covers(u1 + still, inner.borders[1].covered, False), offset, NOWHERE)
+    if BORDERS > 2 and AXES[0] != 2:
+        offset = tl.where(covers(u2 + still, inner.borders[2].covered, False), offset, NOWHERE)
+    return offset
+
+
 @triton.jit(do_not_specialize=["programs", "pad_low", "pad_high"])
 def move_phases(
     source_pointer,
@@ -276,6 +340,7 @@ def move_phases(
     WIDE: tl.constexpr,
     LONG: tl.constexpr,
     STRETCH: tl.constexpr,
+    ROWS: tl.constexpr,  # of a table of the plane's rows; 0: none
     RAGGED: tl.constexpr,  # the last stretch of a plane is shorter
     TILE: tl.constexpr,
 ):
@@ -293,39 +358,78 @@ def move_phases(
         k = tl.arange(0, WARP)[:, None] + tl.arange(0, STRETCH // WARP)[None, :] * WARP
     else:
         k = tl.arange(0, STRETCH // WARP)[:, None] * WARP + tl.arange(0, WARP)[None, :]
-    if RAGGED:
+    if RAGGED and ROWS == 0:
         valid = k < left
     else:
         valid = k >= 0
-    carry = k
-    offset = (k * 0).to(OFFSET)
-    rest_of_plane = first
-    for d in tl.static_range(NP):
-        begin = rest_of_plane
-        if d < NP - 1:
-            rest_of_plane = divide(begin, loops[d].size, LONG)
-            begin -= rest_of_plane * number(loops[d].size.value, NUMBER)
-        source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
-        offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
-        place = carry + begin.to(tl.int32)
-        if d < NP - 1:
-            carry = divide(place, loops[d].size, False)
-        if AXES[d] >= 0:
+    if ROWS > 0:
+        # a word's row is looked up: where it begins, unless it is all border
+        row = divide(first, loops[0].size, LONG)
+        begin = (first - row * number(loops[0].size.value, NUMBER)).to(tl.int32)
+        along = k + begin
+        if RAGGED:  # words past the end repeat the last one
+            along = tl.minimum(along, left - 1 + begin)
+        length = number(loops[0].size.value, tl.int32)
+        nth = few(along, length, inner.row_part, ROWS)
+        if ROWS == 2:
+            place = _row(row, u0, u1, u2, loops, inner, AXES, NP, BORDERS, WIDE, LONG)
+            following = _row(row + 1, u0, u1, u2, loops, inner, AXES, NP, BORDERS, WIDE, LONG)
+            begin = tl.where(nth == 0, place, following)
+        else:
+            table = _row(row + tl.arange(0, ROWS), u0, u1, u2, loops, inner, AXES, NP, BORDERS, WIDE, LONG)
+            if WARP_FIRST:
+                nth = tl.trans(nth)
+            begin = tl.reshape(tl.gather(table, tl.reshape(nth, [STRETCH]), 0), nth.shape)
+            if WARP_FIRST:
+                nth, begin = tl.trans(nth), tl.trans(begin)
+        place = along - nth * length
+        offset = begin + place.to(OFFSET) * number(loops[0].source_stride, OFFSET)
+        if BORDERS > 1 or (BORDERS > 0 and AXES[0] < 0):
+            valid = valid & (begin != NOWHERE)
+        if AXES[0] >= 0:
+            # one comparison is left for each phase: what is not valid is far outside of the border
+            column = place * number(loops[0].pace, tl.int32) + chosen(u0, u1, u2, AXES[0])
+            column = tl.where(valid, column, -(2**31))
+            if SHARED_AXIS >= 0:
+                valid = k >= 0
+            else:
+                valid = covers(column, inner.borders[AXES[0]].covered, False)
+            if AXES[0] == 0:
+                u0 = column
+            if AXES[0] == 1:
+                u1 = column
+            if AXES[0] == 2:
+                u2 = column
+    else:
+        carry = k
+        offset = (k * 0).to(OFFSET)
+        rest_of_plane = first
+        for d in tl.static_range(NP):
+            begin = rest_of_plane
             if d < NP - 1:
-                place -= carry * number(loops[d].size.value, tl.int32)
-            moved = place * number(loops[d].pace, tl.int32)
-            if AXES[d] == 0:
-                u0 = u0 + moved
-            if AXES[d] == 1:
-                u1 = u1 + moved
-            if AXES[d] == 2:
-                u2 = u2 + moved
-    if BORDERS > 0 and SHARED_AXIS != 0:
-        valid = valid & covers(u0 + k * 0, inner.borders[0].covered, False)
-    if BORDERS > 1 and SHARED_AXIS != 1:
-        valid = valid & covers(u1 + k * 0, inner.borders[1].covered, False)
-    if BORDERS > 2 and SHARED_AXIS != 2:
-        valid = valid & covers(u2 + k * 0, inner.borders[2].covered, False)
+                rest_of_plane = divide(begin, loops[d].size, LONG)
+                begin -= rest_of_plane * number(loops[d].size.value, NUMBER)
+            source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
+            offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
+            place = carry + begin.to(tl.int32)
+            if d < NP - 1:
+                carry = divide(place, loops[d].size, False)
+            if AXES[d] >= 0:
+                if d < NP - 1:
+                    place -= carry * number(loops[d].size.value, tl.int32)
+                moved = place * number(loops[d].pace, tl.int32)
+                if AXES[d] == 0:
+                    u0 = u0 + moved
+                if AXES[d] == 1:
+                    u1 = u1 + moved
+                if AXES[d] == 2:
+                    u2 = u2 + moved
+        if BORDERS > 0 and SHARED_AXIS != 0:
+            valid = valid & covers(u0 + k * 0, inner.borders[0].covered, False)
+        if BORDERS > 1 and SHARED_AXIS != 1:
+            valid = valid & covers(u1 + k * 0, inner.borders[1].covered, False)
+        if BORDERS > 2 and SHARED_AXIS != 2:
+            valid = valid & covers(u2 + k * 0, inner.borders[2].covered, False)
 
     pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
     word = tl.arange(0, STRETCH)

@@ -4,8 +4,9 @@ rows          runs of memory on both sides: channels_last, windows; and whatever
 vectors       interleaved blocks of 2**n, results of whole 16-byte granules
 deinterleave  single bytes in interleaved blocks of 2 and 4, to batch
 interleave    single bytes in interleaved blocks of 2 and 4, back to space
-phases        interleaved blocks of any size and width, to batch
-granules      any dense result: ragged rows back to space, ragged windows
+phases        interleaved blocks, windows and pixels of any size, to batch
+runs          the same, back to space
+granules      any dense result
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from .granules import plan_granules
 from .interleave import plan_interleave
 from .phases import plan_phases
 from .rows import plan_rows
+from .runs import plan_runs
 from .vectors import plan_vectors
 
 PLANNERS: dict[str, Callable[[Direction, Nest], Plan | None]] = {
     "vectors": plan_vectors,
     "phases": plan_phases,
+    "runs": plan_runs,
     "deinterleave": plan_deinterleave,
     "interleave": plan_interleave,
     "granules": plan_granules,
@@ -74,4 +77,4 @@ def _rank(plan: Plan) -> int:
     if plan.family == "vectors":
         enough = 32 if plan.words == 1 else 64
         return 1 if min(load, store) >= enough else 7
-    return {"deinterleave": 2, "interleave": 2, "phases": 4, "granules": 5}[plan.family]
+    return {"deinterleave": 2, "interleave": 2, "phases": 4, "runs": 4, "granules": 5}[plan.family]

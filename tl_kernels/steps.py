@@ -169,3 +169,13 @@ def covers(u, covered, LONG: tl.constexpr):
     else:
         inside = u.to(tl.uint32) < number(covered, tl.uint32)
     return inside
+
+
+@triton.jit
+def chosen(u0, u1, u2, AXIS: tl.constexpr):
+    """How far along the bordered dim AXIS."""
+    if AXIS == 0:
+        return u0
+    if AXIS == 1:
+        return u1
+    return u2

@@ -137,6 +137,31 @@ def test_rows_longer_than_a_tile() -> None:
     )
 
 
+@pytest.mark.parametrize("tile", [256, 2048])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "block", "paddings", "arrangement"),
+    [
+        ((2, 3, 21, 23), 2, "auto", "interleaved"),
+        ((1, 3, 16, 19), 3, ((1, 1), (2, 3)), "interleaved"),
+        ((1, 2, 9, 33), (3, 5), ((0, 0), (3, 4)), "interleaved"),
+        ((2, 2, 3, 41), (1, 7), ((0, 0), (1, 0)), "interleaved"),
+        ((1, 2, 1500), 2, 1, "interleaved"),  # rows longer than a tile
+        ((3, 5, 9), 8, ((3, 4),), "interleaved"),  # rows of two rounds
+        ((2, 5, 2, 9), (1, 3), "auto", "interleaved"),  # rows shorter than a granule
+        ((1, 3, 14, 28), (2, 4), 0, "contiguous"),
+        ((1, 3, 11, 27), (2, 4), ((2, 1), (3, 6)), "contiguous"),
+        ((2, 2, 13, 16), (2, 4), ((0, 1), (9, 7)), "contiguous"),  # a window that is all border
+    ],
+    ids=str,
+)
+def test_runs_of_every_kind(
+    shape: tuple[int, ...], block: int, paddings: str, arrangement: str, dtype: torch.dtype, tile: int
+) -> None:
+    geometry = BlockGeometry(shape, block, paddings, arrangement=arrangement)
+    assert "runs" in check_both_ways(random_bits(shape, dtype), geometry, 1, tile=tile)
+
+
 def test_rate_512() -> None:
     check_both_ways(random_bits((1, 2, 1500), torch.float32), BlockGeometry((1, 2, 1500), (512,), "auto"))
 
@@ -159,7 +184,7 @@ def test_64_bit_offsets_and_row_numbers() -> None:
             geometry = BlockGeometry(shape, block, "auto", **options)
             x = random_bits(shape, torch.float32)
             ran |= check_both_ways(x, geometry, 1, change=lambda plan: replace(plan, wide=True, long=True))
-    assert ran == {"rows", "vectors", "phases", "granules"}
+    assert ran == {"rows", "vectors", "phases", "runs", "granules"}
 
 
 def test_a_configuration_of_a_family_that_does_not_apply() -> None:

@@ -224,7 +224,7 @@ def printed(program: str, *arguments: str) -> list[list[str]]:
 
 def test_sizes_and_blocks_share_compiled_kernels() -> None:
     compiled = {(kind, name): int(count) for kind, name, count in printed(SHARING)}
-    assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "granules", "rows"}
+    assert {name for kind, name in compiled if kind == "ready"} == {"vectors", "phases", "runs", "granules", "rows"}
     compiled = {key: count for key, count in compiled.items() if key[0] != "ready"}
     assert len(compiled) == 10
     assert compiled["aligned", "space_to_batch"] == 1
@@ -240,7 +240,8 @@ def test_kernels_of_large_tensors_compile(large: tuple[str, ...]) -> None:
     """Those whose offsets are `wide`, and whose numbers of rows or words are `long`: in each family's every way, to PTX and on."""
     ways = {(family, direction) for family, direction, *_ in printed(LARGE, *large)}
     wanted = {(family, direction) for family in ("rows", "vectors", "granules") for direction in DIRECTIONS}
-    one_way = {("phases", "space_to_batch"), ("deinterleave", "space_to_batch"), ("interleave", "batch_to_space")}
+    one_way = {("phases", "space_to_batch"), ("runs", "batch_to_space")}
+    one_way |= {("deinterleave", "space_to_batch"), ("interleave", "batch_to_space")}
     assert ways == wanted | one_way
 
 

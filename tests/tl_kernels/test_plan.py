@@ -20,6 +20,7 @@ from spacebatch.tl_kernels.granules import ANY, ONE, WITHIN
 from spacebatch.tl_kernels.integers import Divisor, divisor, encode, encoded, magic
 from spacebatch.tl_kernels.plan import make_plans
 from spacebatch.tl_kernels.rows import HALF, RUN, WHOLE, RowsPlan
+from spacebatch.tl_kernels.runs import RunsPlan
 from spacebatch.tl_kernels.steps import Axis, Steps, steps_of
 
 
@@ -136,7 +137,7 @@ def test_every_family_writes_the_whole_result_once() -> None:
         geometry = BlockGeometry(case.shape, case.block, case.paddings, **dict(case.options))
         result = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
         for plan in case.plans(direction, size):
-            if plan.family in ("phases", "deinterleave", "interleave", "granules"):
+            if plan.family in ("phases", "runs", "deinterleave", "interleave", "granules"):
                 assert plan.payload == np.prod(result) * size
             elif isinstance(plan, RowsPlan) and plan.mode == WHOLE:
                 assert plan.rows * plan.inner.size * plan.words == np.prod(geometry.batch_shape) * size
@@ -144,8 +145,10 @@ def test_every_family_writes_the_whole_result_once() -> None:
                 assert plan.payload == np.prod(geometry.batch_shape) * size
             for tile_bytes in (1024, 8192, 32768):
                 tile = tile_bytes // plan.words
-                least = 32 * LEAST_SPANS if plan.family in SPANNING else 512
-                assert plan.programs(tile) * max(tile_bytes, least) * 2 >= plan.payload
+                most = max(tile_bytes, 32 * LEAST_SPANS if plan.family in SPANNING else 512)
+                if isinstance(plan, RunsPlan):  # whose tiles hold a row of windows
+                    most = max(most, plan.positions(tile) * plan.phases * plan.words)
+                assert plan.programs(tile) * most * 2 >= plan.payload
                 arguments = plan.arguments(tile)
                 assert arguments.items > 0
                 assert all(n & 3 == 3 for n in _numbers((arguments.loops, arguments.inner)))
@@ -183,10 +186,18 @@ NHWC = (0, 2, 3, 1)
         ("deinterleave", ((2, 8, 30, 62), 4, 1, None, 1), {}),
         ("interleave", ((2, 8, 31, 31), 2, "auto", None, 1), {"direction": "batch_to_space"}),
         ("interleave", ((2, 8, 62, 62), 4, 1, None, 1), {"direction": "batch_to_space"}),
-        ("granules", ((2, 8, 31, 31), 2, "auto"), {"direction": "batch_to_space"}),
-        ("granules", ((2, 8, 30, 30), 3), {"direction": "batch_to_space"}),
-        ("granules", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
-        ("granules", ((2, 3, 32, 32), 2, 0, NHWC), {}),
+        ("runs", ((2, 8, 31, 31), 2, "auto"), {"direction": "batch_to_space"}),
+        ("runs", ((2, 8, 30, 30), 3), {"direction": "batch_to_space"}),
+        ("runs", ((2, 8, 28, 28), 4), {"direction": "batch_to_space", "arrangement": "contiguous"}),
+        ("runs", ((2, 8, 26, 26), 4, 1), {"direction": "batch_to_space", "arrangement": "contiguous"}),
+        ("granules", ((2, 8, 31, 31), 3, "auto", None, 1), {"direction": "batch_to_space"}),
+        ("granules", ((2, 8, 80, 80), 40), {"direction": "batch_to_space"}),  # more phases than a tile weaves
+        ("phases", ((2, 8, 28, 28), 4), {"arrangement": "contiguous"}),
+        ("phases", ((2, 8, 26, 26), 4, 1), {"arrangement": "contiguous"}),
+        ("phases", ((1, 4, 62, 62), 2, 2, None, 2), {}),  # planes of 4 * 33 * 33 halves: stores of 8 bytes
+        ("granules", ((1, 3, 28, 28), 4, 0, None, 2), {"arrangement": "contiguous"}),  # planes of 3 * 7 * 7
+        ("phases", ((2, 3, 32, 32), 2, 0, NHWC), {}),
+        ("runs", ((2, 3, 32, 32), 2, 0, NHWC, 2), {"direction": "batch_to_space"}),
         ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {}),
         ("rows", ((2, 8, 32, 32), 2, 0, NHWC), {"direction": "batch_to_space"}),
         ("rows", ((2, 8, 64, 64), 4), {"arrangement": "contiguous"}),
@@ -224,6 +235,42 @@ def test_phases() -> None:
     assert (plan.shared.size, [s.size for s in plan.plane], plan.plane_size) == (6, [11, 11, 16], 11 * 11 * 16)
     plan = _plan("phases", (2, 8, 48 * 20), 48)
     assert (plan.shared.size, [s.size for s in plan.near]) == (8, [6])  # the largest divisor up to 8
+
+
+def test_runs() -> None:
+    plan = _plan("runs", (2, 8, 97, 97), 2, "auto", size=2, direction="batch_to_space")
+    assert (plan.windows, plan.length, plan.before, plan.run, plan.phases) == (False, 97, 0, 49, 2)
+    plan = _plan("runs", (2, 8, 97, 98), 3, ((1, 1), (4, 3)), size=2, direction="batch_to_space")
+    assert (plan.length, plan.before, plan.run, plan.phases) == (98, 1, 33, 3)
+    plan = _plan("runs", (2, 8, 28, 27), 4, ((0, 0), (8, 1)), direction="batch_to_space", arrangement="contiguous")
+    assert (plan.windows, plan.length, plan.before, plan.run, plan.phases) == (True, 27, 8, 9, 4)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_what_a_program_reads_of_runs_serves_its_stretch(windows: bool) -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        block, pads = rng.randint(2, 9), (rng.randint(0, 9), rng.randint(0, 9))
+        width = rng.choice((1, 2, 3, rng.randint(1, 30))) * block - sum(pads)
+        options = {"arrangement": "contiguous"} if windows else {}
+        if width < 1:
+            continue
+        shape = (2, 3, 5, width)
+        plan = _plan("runs", shape, (1, block), ((0, 0), pads), size=2, direction="batch_to_space", **options)
+        if plan is None:
+            continue
+        for tile in (512, 4096):
+            stretch, most, rows = plan.stretch(tile), plan.positions(tile), plan.arguments(tile).flags["ROWS"]
+            assert stretch % plan.lanes == 0 < stretch
+            assert stretch <= most * plan.phases
+            for first in range(0, min(plan.steps.total, 40 * stretch), stretch):
+                word = np.arange(first, first + stretch)
+                row, place = word // plan.length, word % plan.length + plan.before
+                turn = place % plan.run if plan.windows else place // plan.phases
+                position = (row - row[0]) * plan.run + turn - (0 if plan.windows else turn[0])
+                assert position.min() >= 0
+                assert position.max() < most
+                assert row[-1] - row[0] < rows
 
 
 def test_granules() -> None:
