@@ -110,7 +110,8 @@ class PhasesPlan:
     def rows(self) -> bool:
         """Whether the plane is of rows, in whose border no word or every word of a row is but for the phases' own dim."""
         first, *rest = self.plane
-        if first.size == 2 or (not self.steps.axes and len(rest) < 2):  # then a table costs more than it spares
+        still = len(self.steps.axes) - (first.axis >= 0)  # borders that do not change along a row
+        if first.size == 2 or len(rest) + still < 2:  # then a table costs more than it spares
             return False
         return (
             bool(rest)
