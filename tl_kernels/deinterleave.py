@@ -73,7 +73,7 @@ class DeinterleavePlan(PhasesPlan):
             below += count * max(moved - step.source_stride, 0)
             above += count * max(step.source_stride - moved, 0)
             moved = step.size * step.source_stride
-        flags = {name: found.flags[name] for name in found.flags if name not in ("SHARED_AXIS", "SIDE_BY_SIDE")}
+        flags = {name: found.flags[name] for name in found.flags if name not in ("SHARED_AXIS", "SIDE_BY_SIDE", "ROWS")}
         window = encoded(Window(cast(Place, found.inner), self.size, below, above))
         row = self.plane[0]
         flags |= {

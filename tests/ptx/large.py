@@ -40,6 +40,8 @@ LARGE = (
     Large("just under 2**31 bytes", (1, 127, 4096, 4096), 2, 0, torch.uint8),
     Large("just under 2**31, padded past it", (1, 127, 4094, 4094), 3, ((1, 0), (8, 8)), torch.uint8),
     Large("block 3, odd", (3, 64, 4095, 4093), 3, "auto", torch.uint8),
+    Large("single bytes, odd", (3, 5, 2**15 + 1, 2**16 + 1), 2, "auto", torch.uint8),
+    Large("single bytes, block 4", (2**24, 3, 29, 31), 4, ((1, 2), (2, 3)), torch.uint8),
     Large("2**30 elements of 16 bytes", (4, 64, 2048, 2050), 2, 1, torch.complex128),
     Large("3-D", (2, 64, 256, 256, 258), 2, "auto", torch.float16),
     Large("channels_last", (16, 128, 1024, 1026), 2, 0, torch.float16, channels_last=True),

@@ -28,6 +28,8 @@ OTHERS = (  # all families, on either side of the limit
     "2**31 words of 2",
     "just under 2**31, padded past it",
     "block 3, odd",
+    "single bytes, odd",
+    "single bytes, block 4",
     "2**30 elements of 16 bytes",
     "channels_last",
     "windows",

@@ -132,7 +132,8 @@ def check(
                     place, value = int(places[at]), int(values[at])
                     assert 0 <= place < total * size // plan.words, (plan, program)
                     wanted = expected(direction, geometry, strides, size, plan.words, place)
-                    assert value == wanted, (plan, program, place, value, wanted)
+                    if plan.family not in family.SPANNING:  # which take words apart: `tests/ptx/large.py` executes them
+                        assert value == wanted, (plan, program, place, value, wanted)
                 met.append(places)
             all_met = np.concatenate(met)
             assert len(np.unique(all_met)) == len(all_met), f"{plan}: a word is written twice"
