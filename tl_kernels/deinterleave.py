@@ -47,7 +47,7 @@ class DeinterleavePlan(PhasesPlan):
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        return 128, self.span * 8 // self.shared.size
+        return 128, min(self.span // self.shared.size, self.lanes) * 8
 
     @property
     def bucket(self) -> str:

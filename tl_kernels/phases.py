@@ -196,7 +196,7 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
     inside = [s for s in steps.steps if s.result_stride < shared.result_stride]
     plane: list[Step] = []
     lanes = nest.full
-    while not plane and lanes >= (nest.full if nest.words == 1 else nest.full // 2):
+    while not plane and lanes >= nest.full // 2:
         for count in range(1, len(inside) + 1):
             size = inside[count - 1].size * inside[count - 1].result_stride
             if size % lanes == 0:

@@ -73,8 +73,12 @@ def _rank(plan: Plan) -> int:
         if load >= 128 and store >= 128:
             return 0
         bordered = any(dim.masked for dim in (*plan.dims, plan.inner))  # type: ignore[attr-defined]
-        return 3 if plan.words == 1 and store >= 128 and bordered and plan.direction == "space_to_batch" else 6
+        return 3 if plan.words == 1 and store >= 128 and bordered and plan.direction == "space_to_batch" else 8
     if plan.family == "vectors":
         enough = 32 if plan.words == 1 else 64
-        return 1 if min(load, store) >= enough else 7
-    return {"deinterleave": 2, "interleave": 2, "phases": 4, "runs": 4, "granules": 5}[plan.family]
+        return 1 if min(load, store) >= enough else 9
+    if plan.family == "deinterleave":
+        return 2 if plan.lanes == 16 else 5  # type: ignore[attr-defined]
+    if plan.family == "runs":
+        return 4 if plan.words > 1 or plan.windows or plan.phases & (plan.phases - 1) == 0 else 7  # type: ignore[attr-defined]
+    return {"interleave": 2, "phases": 4, "granules": 6}[plan.family]

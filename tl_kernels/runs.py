@@ -85,8 +85,10 @@ class RunsPlan:
 
     @property
     def rule(self) -> Config:
-        """128 bytes a thread, which share the scalar work; half with windows or many phases, which take more registers."""
-        config = fitted(self.family, 8192, 4 if self.windows or self.phases > 8 else 2, self.payload)
+        """128 bytes a thread, which share the scalar work; half with windows, many phases or single bytes, which take more registers."""
+        config = fitted(
+            self.family, 4096 if self.words == 1 else 8192, 4 if self.windows or self.phases > 8 else 2, self.payload
+        )
         return config._replace(tile_bytes=max(config.tile_bytes, 4096), warps=max(config.warps, 2))
 
     def positions(self, tile: int) -> int:
@@ -159,7 +161,7 @@ class RunsPlan:
 
 def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
     """The plan of a nest, or None where rows are not made of a few runs whose words lie side by side."""
-    steps = steps_of(direction, nest) if direction == "batch_to_space" and not nest.pair and nest.words > 1 else None
+    steps = steps_of(direction, nest) if direction == "batch_to_space" and not nest.pair else None
     if steps is None:
         return None
     first, *outer = steps.steps
