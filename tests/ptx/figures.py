@@ -38,11 +38,13 @@ SHAPES = (
     Shape("aligned", (2, 8, 128, 128), 2),
     Shape("padded by 1", (2, 8, 126, 126), 2, 1),
     Shape("odd width", (2, 8, 97, 97), 2, "auto"),
+    Shape("odd planes", (2, 3, 65, 65), 2, "auto"),
     Shape("block 3", (2, 8, 96, 96), 3),
     Shape("block 4, odd width", (2, 4, 65, 65), 4, "auto"),
     Shape("channels_last", (2, 8, 128, 128), 2, 0, True),
     Shape("channels_last, padded", (2, 8, 126, 126), 2, 1, True),
     Shape("windows of 7", (2, 8, 112, 112), 16, 0, False, True),
+    Shape("windows of 5", (2, 8, 80, 80), 16, 0, False, True),
     Shape("one small image", (1, 4, 64, 64), 2, 1),
 )
 

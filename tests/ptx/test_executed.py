@@ -35,6 +35,7 @@ OTHERS = (  # all families, on either side of the limit
     "windows",
     "1-D, rate 512",
 )
+HALVES = ("one small image", "odd planes", "windows of 5")
 DIRECTIONS = ("space_to_batch", "batch_to_space")
 
 
@@ -77,8 +78,12 @@ def test_figures(tmp_path: Path) -> None:
     """No family that is taken loads more sectors, or takes a tenth more instructions, than `perf/results` tells."""
     found = executed(tmp_path / "found.json", "figures", "--taken")
     for row in found["figures"]:
-        single = row["element_bytes"] == 1
-        assert row["stores"] <= (1.12 if single and row["case"] == "channels_last, padded" else 1.05), row
+        # 8 bytes are stored at once where planes are no whole granules, and of single bytes in padded pixels
+        assert row["stores"] <= (1.13 if row["element_bytes"] == 1 or row["case"] in HALVES else 1.05), row
+        if row["element_bytes"] > 1 and row["direction"] == "batch_to_space":
+            assert row["loads"] <= 2.5, row
+        if row["element_bytes"] > 1:  # whatever requests touch again is in L1
+            assert row["programs"] <= 1.45, row
         if row["case"] in ("aligned", "channels_last"):
             assert row["loads"] == 1 and row["instructions"] <= 5.3, row  # noqa: PT018
     committed = ROOT / "perf" / "results" / f"executed-{'.'.join(found['triton'].split('.')[:2])}.json"

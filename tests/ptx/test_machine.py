@@ -85,7 +85,7 @@ def test_results(body: str, result: np.ndarray) -> None:
         (f"{COPY} st.global.b32 [ %rd4 + 0 ], {{ %r1 }};", "a byte is stored twice"),
         ("st.global.b32 [ %rd2 + 0 ], { %r1 };", "a byte is stored twice"),
         (f"{INTO} {OUT}", "that another warp wrote, without a barrier"),
-        ("st.shared.b32 [ %r9 + 0 ], %r1;", "that another warp wrote, without a barrier"),
+        ("st.shared.b32 [ %r9 + 0 ], %r1;", "two warps write different values"),
         (f"{INTO} bar.sync 0; {OUT} {INTO}", "that another warp read, without a barrier"),
         ("ld.shared.b32 %r21, [ %r10 + 0 ];", "that nobody wrote"),
         ("st.shared.b32 [ %r10 + 4 ], %r1;", "out of the 256 bytes of shared memory"),
