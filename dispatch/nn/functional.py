@@ -9,15 +9,18 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.overrides import handle_torch_function
 
 from . import dilated, method_choice
 from .convolution_arguments import checked
+from .layer_rules import convolved, in_cells
 from .method_choice import METHODS, Method
+from .value import entered
 
 __all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
 
@@ -200,34 +203,73 @@ def explain_atrous(
     return AtrousExplanation(op, taken, why, *times, blocks, aligned)
 
 
-def _atrous(
-    nd: int,
+def _atrous(nd: int, input: Any, *arguments: Any) -> Tensor:
+    if not isinstance(input, Tensor) and hasattr(type(input), "__torch_function__"):  # what a tracer records with
+        call = (atrous_conv1d, atrous_conv2d, atrous_conv3d)[nd - 1]
+        options = {"padding_mode": arguments[-2], "method": arguments[-1]}
+        return handle_torch_function(call, (input,), input, *arguments[:-2], **options)  # type: ignore[no-any-return]
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups", "padding_mode", "method")
+    return convolution(input, **dict(zip(names, arguments, strict=True)), nd=nd)
+
+
+def convolution(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Ints,
-    padding: Ints | str,
-    dilation: Ints,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
     groups: int,
     padding_mode: str,
     method: Method,
+    nd: int | None = None,
+    stays: bool = False,
+    rate: tuple[int, ...] | None = None,
 ) -> Tensor:
+    """The convolution by the method that is asked for or chosen.
+
+    Args:
+        stays: whether the result may stay in batch space, where the padding allows it. rate: blocks other than the dilation.
+    """
+    nd = weight.dim() - 2 if nd is None else nd
     x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    amount: Any = taps.before
+    if taps.before != taps.after:
+        amount = "same"  # nothing else pads the sides differently
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        amount: Any = taps.before
-        if taps.before != taps.after:
-            amount = "same"  # nothing else pads the sides differently
         return dilated.CONVOLUTIONS[nd](x, weight, bias, taps.stride, amount, taps.dilation, groups)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return dilated.convolve(x, weight, bias, taps, groups)
 
     taken: str = method
-    if all(rate == 1 or size == 1 for rate, size in zip(taps.dilation, taps.kernel, strict=True)):
+    if all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
         taken = "native"
     elif method == "auto":
         calls: dict[str, Callable[..., Tensor]] = {"native": native, "batch_space": batch_space}
         taken = method_choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
-    y = native(x, weight, bias) if taken == "native" else batch_space(x, weight, bias)
+    if taken == "native":
+        y = native(x, weight, bias)
+    else:
+        blocks = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:])
+        found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, amount, taps.dilation) if stays else None
+        if found is not None and max(blocks) > 1:
+            y = convolved(entered(x, blocks), found, dilated.CONVOLUTIONS[nd], weight, bias, groups)
+        else:
+            y = batch_space(x, weight, bias)
     return y if input.dim() == nd + 2 else y.squeeze(0)
+
+
+def blocks_of(kernel: Sequence[int], dilation: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """The blocks of a dilation: along a dim with one tap any block is right, and the other dim's may lead to a longer chain.
+
+    >>> blocks_of((3, 1), (2, 1), (64, 64)), blocks_of((3, 1), (2, 1), (64, 1)), blocks_of((3, 3), (1, 2), (64, 64))
+    ((2, 2), (2, 1), (1, 2))
+    """
+    felt = [d for d, size in zip(dilation, kernel, strict=True) if size > 1]
+    common = felt[0] if felt and len(set(felt)) == 1 else 1
+    return tuple(
+        d if k > 1 else common if size >= 4 * common else 1 for d, k, size in zip(dilation, kernel, sizes, strict=True)
+    )
