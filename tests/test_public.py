@@ -50,7 +50,7 @@ SIGNATURES = {
     "required_paddings": "(input_shape, block_shape, base_paddings=None)",
     "use_backend": "(name)",
     "use_compiled": "(name)",
-    "convert": "(model, *inputs, method='auto', rate=None, dry_run=False)",
+    "convert": "(model, *inputs, method='auto', rate=None, budget=30.0, dry_run=False, **options)",
     "choose_block": "(model, *inputs, candidates=None)",
     "nn.functional.atrous_conv1d": ATROUS,
     "nn.functional.atrous_conv2d": ATROUS,

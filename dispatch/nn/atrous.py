@@ -11,11 +11,12 @@ from torch.nn.utils import parametrize
 
 from spacebatch.reference.arguments import check_choice
 
-from . import chains, functional
+from . import chains, functional, method_choice
+from .dilated import CONVOLUTIONS
 from .functional import AtrousExplanation
-from .layer_rules import in_cells
+from .layer_rules import convolved, in_cells
 from .method_choice import METHODS, Method
-from .value import Value, copy_of, may_stay, wanting
+from .value import Value, copy_of, entered, may_stay, wanting
 
 
 class _Atrous(nn.modules.conv._ConvNd):
@@ -45,7 +46,29 @@ class _Atrous(nn.modules.conv._ConvNd):
                 return super()._conv_forward(input, weight, bias)  # type: ignore[no-any-return,misc]
             chains.called("a convolution of another geometry")
             input = copy_of(input)
-        return functional.convolution(input, weight, bias, stays=may_stay(input), rate=self.rate, **self._options())
+        stays = may_stay(input)
+        if not stays or torch.compiler.is_compiling():
+            return functional.convolution(input, weight, bias, stays=stays, rate=self.rate, **self._options())
+        device = input.device
+        table = method_choice.table_of(device)
+        key = (
+            *(input.shape, input.stride(), input.dtype, input.requires_grad, weight.dtype, weight.requires_grad),
+            *(bias is None, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.in_channels),
+            *(self.out_channels, self.padding_mode, self.method, self.rate, *method_choice.settings(device.type)),
+        )
+        plan = table.plans.get(key)
+        if plan is None:
+            plan = functional.plan(input, weight, bias, self.rate, self._options())
+            if plan is None:
+                return functional.convolution(input, weight, bias, stays=True, rate=self.rate, **self._options())
+            if len(table.plans) >= 4096:
+                table.plans.clear()
+            table.plans[key] = plan
+        blocks, found = plan
+        if found is None:
+            return super()._conv_forward(input, weight, bias)  # type: ignore[no-any-return,misc]
+        call = CONVOLUTIONS[len(blocks)]
+        return convolved(entered(input, blocks), found, call, weight, bias, self.groups)
 
     def _fits(self, value: Any) -> bool:
         """Whether a value is in the batch space that this convolution would enter."""
@@ -146,13 +169,24 @@ class _OwnForward:
         if isinstance(input, torch.fx.Proxy):
             return _leaf(self, input, *args, **kwargs)
         dilation, rank = self.dilation, len(self.kernel_size) + 2
-        if type(input) in (Tensor, nn.Parameter) and input.dim() == rank and self.method != "native" and may_stay(input):
-            input = wanting(input, self.rate or functional.blocks_of(tuple(self.kernel_size), dilation, input.shape[2:]))
+        if (
+            type(input) in (Tensor, nn.Parameter)
+            and input.dim() == rank
+            and self.method != "native"
+            and may_stay(input)
+        ):
+            input = wanting(
+                input, self.rate or functional.blocks_of(tuple(self.kernel_size), dilation, input.shape[2:])
+            )
         return super().forward(input, *args, **kwargs)  # type: ignore[misc]
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
         """By the class that it was converted from: pickles find that by its name."""
-        return _again, (type(self)._converted_from,), self.__getstate__() if hasattr(self, "__getstate__") else vars(self)
+        return (
+            _again,
+            (type(self)._converted_from,),
+            self.__getstate__() if hasattr(self, "__getstate__") else vars(self),
+        )
 
 
 class _Converted:

@@ -63,7 +63,9 @@ class BatchSpace(nn.Sequential):
 
 
 def _rate(network: nn.Module, rate: Any) -> tuple[int, ...]:
-    convolutions: list[Any] = [layer for layer in network.modules() if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    convolutions: list[Any] = [
+        layer for layer in network.modules() if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    ]
     dims = {len(layer.kernel_size) for layer in convolutions}
     if isinstance(rate, (tuple, list)):
         dims = dims or {len(rate)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Record:
         self.started: list[Chain] = []
         self.stack: list[str] = []
         self.function = ""
+        self.thread = threading.get_ident()
 
     @property
     def chains(self) -> list[Chain]:
@@ -63,8 +65,8 @@ _record: Record | None = None
 
 
 def recording() -> bool:
-    """Whether a run is being recorded."""
-    return _record is not None and not torch.compiler.is_compiling()
+    """Whether a run is being recorded, by this thread."""
+    return _record is not None and not torch.compiler.is_compiling() and _record.thread == threading.get_ident()
 
 
 @contextmanager
@@ -74,10 +76,11 @@ def record(network: nn.Module) -> Iterator[Record]:
     made = Record(network)
 
     def before(module: nn.Module, _: Any) -> None:
-        made.stack.append(made.paths.get(id(module), ""))
+        if recording():
+            made.stack.append(made.paths.get(id(module), ""))
 
     def after(*_: Any) -> None:
-        if made.stack:
+        if made.stack and recording():
             made.stack.pop()
 
     modules = torch.nn.modules.module
@@ -127,7 +130,7 @@ def found_like(value: Any) -> Tensor:
 
 def met(memory: Any, other: Any) -> None:
     """Two values became one: their chains are one."""
-    if _record is None or memory.chain is None or other.chain is None:
+    if memory.chain is None or other.chain is None:
         return
     one, two = memory.chain.root(), other.chain.root()
     if one is not two:
@@ -139,7 +142,7 @@ def met(memory: Any, other: Any) -> None:
 
 def left(memory: Any, cells: Cells) -> None:
     """A value left batch space."""
-    if _record is not None and memory.chain is not None:
+    if memory.chain is not None and _record is not None and recording():
         chain = memory.chain.root()
         chain.ends[_record.place()] = None
         chain.leaves.append(cells._replace(tensor=cells.tensor.detach().to("meta")))
@@ -147,5 +150,5 @@ def left(memory: Any, cells: Cells) -> None:
 
 def called(name: str) -> None:
     """A torch function was given images for values."""
-    if _record is not None:
+    if _record is not None and recording():
         _record.function = name

@@ -15,7 +15,9 @@ from .. import trials
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 3e-2}
 
 
-def difference(network: nn.Module, call: Callable[[], Any], natively: Callable[[bool], None], training: bool) -> str | None:
+def difference(
+    network: nn.Module, call: Callable[[], Any], natively: Callable[[bool], None], training: bool
+) -> str | None:
     """What a run of the network gives that differs from the native run, or None.
 
     Args:

@@ -266,4 +266,16 @@ def shared_copy(model: nn.Module) -> nn.Module:
         for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
             if isinstance(tensor, Tensor):
                 memo[id(tensor)] = tensor
-    return copy.deepcopy(model, memo)
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception:  # something that the model keeps cannot be copied; it is shared, then
+        return _shallow_copy(model, {})
+
+
+def _shallow_copy(module: nn.Module, memo: dict[int, nn.Module]) -> nn.Module:
+    if id(module) not in memo:
+        made = memo[id(module)] = module.__class__.__new__(module.__class__)
+        made.__dict__.update({k: copy.copy(v) if isinstance(v, (dict, set)) else v for k, v in vars(module).items()})
+        for name, child in module.named_children():
+            made._modules[name] = _shallow_copy(child, memo)
+    return memo[id(module)]

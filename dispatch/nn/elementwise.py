@@ -18,7 +18,9 @@ from .value import Value, cells_of, entered, entered_before, may_stay, value_of,
 UNARY: dict[str, bool] = {
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish"), True),
     **dict.fromkeys(("hardswish", "softsign", "tanhshrink", "hardshrink", "softshrink", "tanh", "abs", "neg"), True),
-    **dict.fromkeys(("square", "sign", "sin", "asinh", "atan", "erf", "expm1", "negative", "absolute", "nan_to_num"), True),
+    **dict.fromkeys(
+        ("square", "sign", "sin", "asinh", "atan", "erf", "expm1", "negative", "absolute", "nan_to_num"), True
+    ),
     **dict.fromkeys(("__neg__", "__abs__", "clone", "sqrt"), True),
     **dict.fromkeys(("logsigmoid", "hardsigmoid", "softplus", "hardtanh", "sigmoid", "exp", "cos", "threshold"), False),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "clip", "pow", "__pow__", "rsqrt", "reciprocal", "log"), False),
@@ -39,6 +41,11 @@ def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
 
     def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         value = args[0] if args else kwargs.get("input")
+        if len(args) == 1 and not kwargs and not in_place:
+            cells = cells_of(value)
+            if cells is None or (name in SINGULAR and not cells.whole):
+                return NotImplemented
+            return value_of(Cells(func(cells.tensor), cells.rate, cells.sizes, cells.clean and keeps), value._memory)
         if not isinstance(value, Value) or kwargs.get("out") is not None:
             return NotImplemented
         if any(isinstance(other, Tensor) for other in (*args[1:], *(v for k, v in kwargs.items() if k != "input"))):
@@ -48,7 +55,9 @@ def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
             return NotImplemented
         rest = {key: option for key, option in kwargs.items() if key != "input"}
         place = places[func] if func in places else _place(func)
-        writes = in_place or bool(rest.get("inplace")) or (place is not None and len(args) > place and bool(args[place]))
+        writes = (
+            in_place or bool(rest.get("inplace")) or (place is not None and len(args) > place and bool(args[place]))
+        )
         if writes and not writable(value):
             return NotImplemented
         result = func(cells.tensor, *args[1:], **rest)

@@ -18,7 +18,7 @@ from torch.overrides import handle_torch_function
 
 from . import dilated, method_choice
 from .convolution_arguments import checked
-from .layer_rules import convolved, in_cells
+from .layer_rules import Convolution, convolved, in_cells
 from .method_choice import METHODS, Method
 from .value import entered
 
@@ -260,6 +260,33 @@ def convolution(
         else:
             y = batch_space(x, weight, bias)
     return y if input.dim() == nd + 2 else y.squeeze(0)
+
+
+def plan(
+    x: Tensor, weight: Tensor, bias: Tensor | None, rate: tuple[int, ...] | None, options: dict[str, Any]
+) -> tuple[tuple[int, ...], Convolution | None] | None:
+    """What `convolution` does with such an input, once that is settled: the blocks and the convolution in them, None natively.
+
+    Returns:
+        None where it is not settled, or where the input must be padded or squeezed before.
+    """
+    nd = weight.dim() - 2
+    if x.dim() != nd + 2 or options["padding_mode"] != "zeros" or x.device.type == "meta":
+        return None
+    _, taps, arguments = checked(nd, x, weight, bias, **options)
+    blocks, method = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:]), options["method"]
+    if max(blocks) == 1 or all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
+        return blocks, None
+    if method == "auto":
+        choice = method_choice.known(f"atrous_conv{nd}d", (x, weight, bias), arguments)
+        if choice is None:
+            return None
+        method = choice.method
+    if method == "native":
+        return blocks, None
+    padding = taps.before if taps.before == taps.after else "same"
+    found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, padding, taps.dilation)
+    return None if found is None else (blocks, found)
 
 
 def blocks_of(kernel: Sequence[int], dilation: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:

@@ -226,7 +226,9 @@ def _max_pool(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     nd = len(value._sizes)
     kernel = _per_dim(given.get("kernel_size"), nd)
     stride = given.get("stride") or kernel
-    found = in_cells(value._sizes, value._memory.rate, kernel, stride, given.get("padding", 0), given.get("dilation", 1))
+    found = in_cells(
+        value._sizes, value._memory.rate, kernel, stride, given.get("padding", 0), given.get("dilation", 1)
+    )
     cells = None if found is None else cells_of(value)
     if cells is None or found is None or cells.tensor.is_complex():
         return NotImplemented

@@ -9,6 +9,7 @@ but the first and the last. It stands beside the kernels' tuning tables, in a fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -56,6 +57,15 @@ def key_of(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]
 def _mode() -> str:
     """What the environment asks for; method="auto" asks for a measurement by itself."""
     return tuning.mode(unset="on")
+
+
+def settings(kind: str) -> tuple[Any, ...]:
+    """What a choice depends on beside the tensors and the arguments."""
+    return (
+        *(torch.is_grad_enabled(), torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)),
+        *(torch.are_deterministic_algorithms_enabled(), os.environ.get("SPACEBATCH_AUTOTUNE")),
+        kind == "cuda" and torch.backends.cudnn.benchmark,
+    )
 
 
 def why_not_asked(x: Tensor) -> str | None:
@@ -114,6 +124,13 @@ def _run(
     if seed is None:
         return lambda: call(*inputs)
     return lambda: torch.autograd.grad(call(*inputs), wanted, seed)
+
+
+def known(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]) -> Choice | None:
+    """What the table holds for a call, if it may be asked."""
+    x = tensors[0]
+    assert x is not None
+    return table_of(x.device).get(key_of(op, tensors, arguments)) if why_not_asked(x) is None else None
 
 
 def choose(

@@ -23,7 +23,13 @@ def signature(chain: Chain) -> Any:
         (
             *(tuple(call.like.shape), call.like.stride(), call.like.dtype, call.wants_gradient, call.rate, call.stayed),
             *(call.layer.in_channels, call.layer.out_channels, call.layer.kernel_size, call.layer.groups),
-            *(call.layer.padding, call.layer.dilation, call.layer.stride, call.layer.padding_mode, call.layer.bias is None),
+            *(
+                call.layer.padding,
+                call.layer.dilation,
+                call.layer.stride,
+                call.layer.padding_mode,
+                call.layer.bias is None,
+            ),
         )
         for call in chain.calls
     ]
@@ -33,7 +39,9 @@ def signature(chain: Chain) -> Any:
 def calls_of(chain: Chain, device: torch.device, training: bool) -> dict[str, Callable[[], object]]:
     """The chain's convolutions as they are natively, and in batch space, each on random numbers; with backward in training."""
     natively = [_natively(call, device, training) for call in chain.calls]
-    ours = [_in_batch(call, device, training) if call.stayed else _entering(call, device, training) for call in chain.calls]
+    ours = [
+        _in_batch(call, device, training) if call.stayed else _entering(call, device, training) for call in chain.calls
+    ]
     ours += [_leaving(cells, device, training) for cells in chain.leaves if chain.calls[0].rate is not None]
     return {"before": _run(natively, training), "after": _run(ours, training)}
 
@@ -89,7 +97,9 @@ def _leaving(like: Cells, device: torch.device, training: bool) -> Part:
 
 
 def _cells(value: Any) -> Tensor:
-    tensor: Tensor = value._memory.cells.tensor if hasattr(value, "_memory") and value._memory.cells is not None else value
+    tensor: Tensor = (
+        value._memory.cells.tensor if hasattr(value, "_memory") and value._memory.cells is not None else value
+    )
     return tensor
 
 

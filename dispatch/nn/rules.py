@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import chains, elementwise, layer_rules, slices, statistics
-from .value import Value, _untouched, become_image, copy_of, image_of, resynchronized
+from .value import Value, _untouched, become_image, copy_of, graph, image_of, resynchronized
 
 Rule: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 F = torch.nn.functional
@@ -35,23 +35,80 @@ _ASKED = (
     *("element_size", "get_device", "is_inference", "is_signed", "is_pinned", "is_same_size"),
 )
 _ATTRIBUTES = (
-    *("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "grad_fn", "is_cuda", "is_cpu", "is_meta"),
-    *("is_sparse", "is_quantized", "is_mkldnn", "is_nested", "is_mps", "is_xpu", "itemsize", "nbytes", "names", "is_mtia"),
+    *(
+        "shape",
+        "dtype",
+        "device",
+        "layout",
+        "ndim",
+        "requires_grad",
+        "is_leaf",
+        "grad_fn",
+        "is_cuda",
+        "is_cpu",
+        "is_meta",
+    ),
+    *(
+        "is_sparse",
+        "is_quantized",
+        "is_mkldnn",
+        "is_nested",
+        "is_mps",
+        "is_xpu",
+        "itemsize",
+        "nbytes",
+        "names",
+        "is_mtia",
+    ),
     *("is_vulkan", "is_ipu", "is_maia", "is_sparse_csr", "is_xla", "output_nr", "name"),
 )
 # What returns memory of its own and writes into none is given a copy, and the value stays what it is.
 _READS = (
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear"),
     *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d"),
-    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
-    *("adaptive_max_pool3d", "interpolate", "upsample", "grid_sample", "pad", "unfold", "fold", "softmax", "log_softmax"),
+    *(
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "adaptive_max_pool1d",
+        "adaptive_max_pool2d",
+    ),
+    *(
+        "adaptive_max_pool3d",
+        "interpolate",
+        "upsample",
+        "grid_sample",
+        "pad",
+        "unfold",
+        "fold",
+        "softmax",
+        "log_softmax",
+    ),
     *("batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "cross_entropy"),
     *("mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss"),
     *("mean", "sum", "amax", "amin", "std", "var", "norm", "prod", "argmax", "argmin", "logsumexp", "cumsum", "topk"),
     *("cat", "concat", "stack", "matmul", "bmm", "einsum", "where", "flip", "roll", "repeat", "isclose", "allclose"),
     *("equal", "eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "all", "any", "item", "tolist"),
-    *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "glu", "max_pool2d_with_indices"),
-    *("avg_pool1d", "pixel_shuffle", "pixel_unshuffle", "maximum", "minimum", "logical_not", "count_nonzero", "cosine_similarity"),
+    *(
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "full_like",
+        "rand_like",
+        "randn_like",
+        "glu",
+        "max_pool2d_with_indices",
+    ),
+    *(
+        "avg_pool1d",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "maximum",
+        "minimum",
+        "logical_not",
+        "count_nonzero",
+        "cosine_similarity",
+    ),
 )
 
 
@@ -121,5 +178,7 @@ def _table() -> dict[Any, Rule]:
 
 RULES = _table()
 READS: dict[Any, bool] = dict.fromkeys(
-    (function for name in (*_READS, *elementwise.UNARY, *elementwise.BINARY) for function in functions_named(name)), True
+    (function for name in (*_READS, *elementwise.UNARY, *elementwise.BINARY) for function in functions_named(name)),
+    True,
 )
+graph.rules = called

@@ -65,7 +65,10 @@ def _narrowed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     value, dim, start, length = args
     if dim < 0:
         dim += len(value._sizes) + 2
-    if not 0 <= start <= start + length <= (value._own if value._memory.image is None else value._plain).shape[1] or dim != 1:
+    if (
+        not 0 <= start <= start + length <= (value._own if value._memory.image is None else value._plain).shape[1]
+        or dim != 1
+    ):
         return NotImplemented
     return _taken(func, (value, (slice(None), slice(start, start + length))), {})
 
@@ -129,7 +132,9 @@ def _converted(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return NotImplemented
     if not isinstance(value, Value):  # to what a value is
         others = [other for other in args[1:] if isinstance(other, Value)]
-        return value.to(others[0].device, others[0].dtype) if len(args) == 2 and others and not kwargs else NotImplemented
+        return (
+            value.to(others[0].device, others[0].dtype) if len(args) == 2 and others and not kwargs else NotImplemented
+        )
     if any(isinstance(other, Value) for other in (*args[1:], *kwargs.values())):
         return NotImplemented
     cells = cells_of(value)

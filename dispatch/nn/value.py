@@ -53,9 +53,10 @@ class Memory:
 
 
 class Graph:
-    """Whether torch.compile traces a network at whose end values become images: no value may leave a graph."""
+    """What values are used by: the rules, and whether torch.compile traces a network at whose end values become images: no value may leave a graph."""
 
     inside = 0
+    rules: Any = None  # `rules.called`, which imports this module
 
     def enter(self) -> None:
         """Such a network is entered."""
@@ -88,9 +89,7 @@ class Value(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from . import rules
-
-        return rules.called(func, args, kwargs or {})
+        return graph.rules(func, args, kwargs or {})
 
 
 class BatchSpaceTensor(Value):
@@ -277,7 +276,11 @@ def images_in(result: Any) -> Any:
     if isinstance(result, Value):
         image = become_image(result)  # one that others were computed from stays the tensor that autograd knows
         return result if type(result) is BatchSpaceTensor and result._own is not None else image
-    if isinstance(result, Tensor) or not isinstance(result, _CONTAINERS) and not hasattr(result, "__dataclass_fields__"):
+    if (
+        isinstance(result, Tensor)
+        or not isinstance(result, _CONTAINERS)
+        and not hasattr(result, "__dataclass_fields__")
+    ):
         return result
     if isinstance(result, tuple):
         parts = [images_in(part) for part in result]
@@ -354,7 +357,7 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any) -> Te
         value._node = None
     elif own.requires_grad:
         with _untouched():
-            value = _Link.apply(own, None if given else memory.rate, shape)  # type: ignore[no-untyped-call]
+            value = _link(own, None if given else memory.rate, shape)
             value._node = value.grad_fn
     else:
         value = _wrapper(own, shape)
@@ -377,7 +380,12 @@ def _wrapper(own: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _version(tensor: Tensor) -> int | None:
-    return None if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return tensor._version
+    except RuntimeError:  # an inference tensor has none
+        return None
 
 
 def _recording(tensor: Tensor) -> AbstractContextManager[Any]:
@@ -432,6 +440,9 @@ class _Link(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return (grad if ctx.rate is None else enter(grad, ctx.rate).tensor), None, None
+
+
+_link = torch_private.apply_of(_Link)
 
 
 class _Relink(torch.autograd.Function):

@@ -264,7 +264,15 @@ def test_rates(layers: list[nn.Module], rate: Any, message: str) -> None:
 
 def test_layers_that_need_the_image_are_given_it() -> None:
     """The chain goes on after them, also where they leave a value of another number of dims."""
-    layers = [conv(2, 2), nn.MaxPool2d(2), conv(2, 2), nn.Flatten(1), nn.Unflatten(1, (3, 5, 6)), conv(2, 2), conv(2, 3)]
+    layers = [
+        conv(2, 2),
+        nn.MaxPool2d(2),
+        conv(2, 2),
+        nn.Flatten(1),
+        nn.Unflatten(1, (3, 5, 6)),
+        conv(2, 2),
+        conv(2, 3),
+    ]
     chain = nn.Sequential(*layers).double()
     assert_same(chain, BatchSpace(*copy.deepcopy(chain), rate=2), torch.randn(2, 3, 10, 12, dtype=torch.double))
 

@@ -207,7 +207,9 @@ COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
 @pytest.mark.parametrize("name", COPIES)
 def test_copies(name: str) -> None:
     def layers() -> nn.Module:
-        return nn.Sequential(Own(3, 3, 3, padding=2, dilation=2), nn.BatchNorm2d(3), Doubled(3, 3, 3, padding=2, dilation=2))
+        return nn.Sequential(
+            Own(3, 3, 3, padding=2, dilation=2), nn.BatchNorm2d(3), Doubled(3, 3, 3, padding=2, dilation=2)
+        )
 
     model = made(layers).eval()
     converted = COPIES[name](convert(copy.deepcopy(model), method="batch_space"))
@@ -318,7 +320,14 @@ def test_layers_changed_afterwards() -> None:
 def test_auto_replaces_what_is_faster(clock: dict[str, Any], after: float, spread: float, replaced: bool) -> None:
     """By 3% and with the quartiles apart; parts of one geometry are timed once."""
     clock["after"], clock["spread"] = after, spread
-    converted = convert(nn.Sequential(*(layer for _ in range(3) for layer in (dilated(3, 2), nn.Flatten(1), nn.Unflatten(1, (3, 12, 12))))).double().eval(), inputs(12, 12))
+    converted = convert(
+        nn.Sequential(
+            *(layer for _ in range(3) for layer in (dilated(3, 2), nn.Flatten(1), nn.Unflatten(1, (3, 12, 12))))
+        )
+        .double()
+        .eval(),
+        inputs(12, 12),
+    )
     report = converted.conversion
     assert isinstance(report, Conversion)
     assert {row.replaced for row in report.rows} == {replaced}
@@ -532,7 +541,11 @@ def test_choose_block_of_a_network() -> None:
         (lambda: convert(nn.ReLU(), method="native"), ValueError, r"convert: method must be one of .* got 'native'"),
         (lambda: convert(nn.ReLU()), ValueError, r"convert: inputs are needed to measure"),
         *(
-            (lambda rate=rate: convert(dilated(3, 2), method="batch_space", rate=rate), error, rf"convert: rate.*{message}")
+            (
+                lambda rate=rate: convert(dilated(3, 2), method="batch_space", rate=rate),
+                error,
+                rf"convert: rate.*{message}",
+            )
             for rate, error, message in (
                 (0, ValueError, "at least 1, got 0"),
                 (2.0, TypeError, "got 2.0"),

@@ -62,7 +62,9 @@ def test_moves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     moves: list[str] = []
     for direction in ("space_to_batch", "batch_to_space"):
         original = getattr(functions, direction)
-        monkeypatch.setattr(functions, direction, lambda *a, d=direction, f=original, **k: (moves.append(d), f(*a, **k))[1])
+        monkeypatch.setattr(
+            functions, direction, lambda *a, d=direction, f=original, **k: (moves.append(d), f(*a, **k))[1]
+        )
     with torch.no_grad():
         converted.eval()(inputs(name))
     assert (moves.count("space_to_batch"), moves.count("batch_to_space")) == MOVES[name]

@@ -374,7 +374,9 @@ HOOKS: dict[str, Callable[[Any], Any]] = {
     "input exchanged": lambda layer: layer.register_forward_pre_hook(lambda m, i: (i[0].flip(-1),)),
     "gradient exchanged": lambda layer: layer.register_full_backward_hook(lambda m, i, o: (i[0] * 2,)),
     "before the gradient": lambda layer: layer.register_full_backward_pre_hook(lambda m, o: (o[0] * 2,)),
-    "on the tensor": lambda layer: layer.register_forward_hook(lambda m, i, o: o.register_hook(lambda g: g * 2) and None),
+    "on the tensor": lambda layer: layer.register_forward_hook(
+        lambda m, i, o: o.register_hook(lambda g: g * 2) and None
+    ),
 }
 
 
@@ -418,13 +420,26 @@ def test_looked_at_from_outside(gradient: bool) -> None:
     assert type(h) is BatchSpaceTensor
     assert is_value(h)
     assert isinstance(h, Tensor)
-    assert (h.shape, h.dtype, h.device, h.requires_grad) == (image.shape, image.dtype, image.device, image.requires_grad)
+    assert (h.shape, h.dtype, h.device, h.requires_grad) == (
+        image.shape,
+        image.dtype,
+        image.device,
+        image.requires_grad,
+    )
     assert (h.stride(), h.is_contiguous(), h.dim(), h.size(2), h.ndim) == (image.stride(), True, 4, 5, 4)
     assert type(h) is BatchSpaceTensor  # asking for these has not moved it
     assert h.data_ptr() != 0
     assert type(h) is Tensor
     torch.testing.assert_close(h, image)
-    for look in (repr, len, list, Tensor.tolist, lambda t: t.detach().numpy(), lambda t: t[0, 0], functools.partial(torch.save, f=b"")):
+    for look in (
+        repr,
+        len,
+        list,
+        Tensor.tolist,
+        lambda t: t.detach().numpy(),
+        lambda t: t[0, 0],
+        functools.partial(torch.save, f=b""),
+    ):
         other, image = value(gradient)
         if not isinstance(look, functools.partial):
             look(other)
