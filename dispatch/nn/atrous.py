@@ -33,21 +33,22 @@ class _Atrous(nn.modules.conv._ConvNd):
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The parent's forward; a leaf to `torch.fx`."""
         if isinstance(input, torch.fx.Proxy):
-            return _leaf(self, input, *args, **kwargs)
-        if chains.recording():
-            return chains.recorded(self, super().forward, input, *args, **kwargs)
-        result: Tensor = super().forward(input, *args, **kwargs)
+            result: Tensor = _leaf(self, input, *args, **kwargs)
+        elif chains.recording():
+            result = chains.recorded(self, super().forward, input, *args, **kwargs)
+        else:
+            result = super().forward(input, *args, **kwargs)
         return result
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What `forward` of the parent calls."""
         if isinstance(input, Value):
             if self._fits(input):
-                return super()._conv_forward(input, weight, bias)  # type: ignore[no-any-return,misc]
+                return super()._conv_forward(input, weight, bias)
             chains.called("a convolution of another geometry")
             input = copy_of(input)
         stays = may_stay(input)
-        if not stays or torch.compiler.is_compiling():
+        if not stays or torch.compiler.is_compiling() or input.is_meta:
             return functional.convolution(input, weight, bias, stays=stays, rate=self.rate, **self._options())
         device = input.device
         table = method_choice.table_of(device)
@@ -66,7 +67,7 @@ class _Atrous(nn.modules.conv._ConvNd):
             table.plans[key] = plan
         blocks, found = plan
         if found is None:
-            return super()._conv_forward(input, weight, bias)  # type: ignore[no-any-return,misc]
+            return super()._conv_forward(input, weight, bias)
         call = CONVOLUTIONS[len(blocks)]
         return convolved(entered(input, blocks), found, call, weight, bias, self.groups)
 
@@ -216,7 +217,7 @@ def converted_class(kind: Any) -> Any:
         inherited = converted_class(kind.__bases__[0])
         own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
         return type(kind.__name__, (inherited,), own)  # removing the parametrization leaves its first base
-    own_forward = kind.forward is not parent.forward
+    own_forward = kind.forward is not parent.forward or kind._conv_forward is not parent._conv_forward
     bases = (_OwnForward if own_forward else _Converted, kind, PARENTS[parent])
     return type(kind.__name__, bases, {"__module__": kind.__module__, "_converted_from": kind, "__doc__": kind.__doc__})
 
@@ -227,7 +228,8 @@ def dilation_of(layer: Any) -> tuple[int, ...] | None:
     >>> dilation_of(nn.Conv2d(1, 1, (1, 3), dilation=(5, 2))), dilation_of(nn.Conv2d(1, 1, 3))
     ((1, 2), None)
     """
-    if not isinstance(layer, tuple(PARENTS)) or isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+    kinds: Any = tuple(PARENTS)
+    if not isinstance(layer, kinds) or isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         return None
     dilation = tuple(d if size > 1 else 1 for d, size in zip(layer.dilation, layer.kernel_size, strict=True))
     return dilation if max(dilation) > 1 else None
@@ -235,10 +237,12 @@ def dilation_of(layer: Any) -> tuple[int, ...] | None:
 
 def become_atrous(layer: Any, method: Method, rate: tuple[int, ...] | None) -> None:
     """The same module, weights, hooks, parametrizations and all, of the class whose dilation goes through the batch."""
-    layer.__class__ = _per_module(layer) if parametrize.is_parametrized(layer) else converted_class(type(layer))
+    kind: Any = type(layer)
+    layer.__class__ = _per_module(layer) if parametrize.is_parametrized(layer) else converted_class(kind)
     layer.method, layer.rate = method, rate
 
 
 def _per_module(layer: Any) -> Any:
     """A parametrized module has a class of its own; so it stays."""
-    return converted_class.__wrapped__(type(layer))
+    kind: Any = type(layer)
+    return converted_class.__wrapped__(kind)

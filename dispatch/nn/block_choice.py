@@ -11,9 +11,8 @@ from torch import nn
 from spacebatch.reference.arguments import as_integer, as_sequence
 
 from .. import trials
-
-from .convert_network import convert, shared_copy
 from .atrous import dilation_of
+from .convert_network import convert, shared_copy
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
     places: dict[Any, int | None] = {}
 
     def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        value = args[0] if args else kwargs.get("input")
+        value: Any = args[0] if args else kwargs.get("input")
         if len(args) == 1 and not kwargs and not in_place:
             cells = cells_of(value)
             if cells is None or (name in SINGULAR and not cells.whole):
@@ -140,7 +140,7 @@ def _binary(name: str, in_place: bool) -> Callable[..., Any]:
         assert cells is not None
         if in_place and not writable(value):
             return NotImplemented
-        if (value is b or isinstance(b, Tensor) and b.dim()) and name in _DIVIDES and not cells.whole:
+        if (value is b or (isinstance(b, Tensor) and b.dim())) and name in _DIVIDES and not cells.whole:
             return NotImplemented
         tensor, clean = other
         alone = not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[2:] != cells.tensor.shape[2:]

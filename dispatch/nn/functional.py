@@ -207,7 +207,7 @@ def _atrous(nd: int, input: Any, *arguments: Any) -> Tensor:
     if not isinstance(input, Tensor) and hasattr(type(input), "__torch_function__"):  # what a tracer records with
         call = (atrous_conv1d, atrous_conv2d, atrous_conv3d)[nd - 1]
         options = {"padding_mode": arguments[-2], "method": arguments[-1]}
-        return handle_torch_function(call, (input,), input, *arguments[:-2], **options)  # type: ignore[no-any-return]
+        return handle_torch_function(call, (input,), input, *arguments[:-2], **options)
     names = ("weight", "bias", "stride", "padding", "dilation", "groups", "padding_mode", "method")
     return convolution(input, **dict(zip(names, arguments, strict=True)), nd=nd)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .cells import Cells, cleaned, enter, leave
 from .masked_norm import batch_norm
-from .value import Value, _untouched, cells_of, copy_of, value_of, view_of, wanting, writable, written
+from .value import Value, cells_of, copy_of, value_of, wanting, writable, written
 
 F = torch.nn.functional
 
@@ -116,9 +116,9 @@ def _batch_norm(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if given.get("training") and not cells.whole:
         if cells.samples * math.prod(cells.sizes) <= 1:
             return NotImplemented  # PyTorch refuses a single value per channel
-        options = [given.get(name) for name in ("running_mean", "running_var", "weight", "bias")]
+        mean, var, weight, bias = (given.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
         momentum, eps = given.get("momentum", 0.1), given.get("eps", 1e-5)
-        tensor = batch_norm(cells, *options, 0.0 if momentum is None else momentum, eps)  # type: ignore[arg-type]
+        tensor = batch_norm(cells, mean, var, weight, bias, 0.0 if momentum is None else momentum, eps)
     else:
         if given.get("training") and cells.samples * math.prod(cells.sizes) <= 1:
             return NotImplemented
@@ -274,14 +274,14 @@ def hooked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     value, hook = args
     anchor, cells = anchor_of(value)
     if cells is None:
-        return anchor.register_hook(hook)
+        return anchor.register_hook(hook)  # type: ignore[no-untyped-call]
     rate, sizes = cells.rate, cells.sizes
 
     def moved(grad: Tensor) -> Tensor | None:
         changed = hook(leave(Cells(grad, rate, sizes, False)))
         return None if changed is None else enter(changed, rate).tensor
 
-    return anchor.register_hook(moved)
+    return anchor.register_hook(moved)  # type: ignore[no-untyped-call]
 
 
 def retained(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -305,4 +305,3 @@ RULES: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "prelu": _prelu,
 }
-__all__ = ["RULES", "_untouched", "view_of"]

@@ -17,7 +17,7 @@ from .value import Value, _untouched, become_image, copy_of, graph, image_of, re
 
 Rule: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
 F = torch.nn.functional
-_HOLDERS: tuple[Any, ...] = (torch, F, Tensor, torch._C._nn, torch._C._VariableFunctions, torch.special)  # type: ignore[attr-defined]
+_HOLDERS: tuple[Any, ...] = (torch, F, Tensor, torch._C._nn, torch._C._VariableFunctions, torch.special)
 
 
 def functions_named(name: str) -> Iterable[Any]:
@@ -166,13 +166,14 @@ def _table() -> dict[Any, Rule]:
     for name in _ASKED:
         table.update(dict.fromkeys(functions_named(name), _asked))
     for name in _ATTRIBUTES:
-        found = getattr(Tensor, name, None)
+        found: Any = getattr(Tensor, name, None)
         if hasattr(found, "__get__"):
-            table[found.__get__] = _asked  # type: ignore[union-attr]
+            table[found.__get__] = _asked
     table[torch.autograd.grad] = layer_rules.gradients
     table[Tensor.register_hook] = layer_rules.hooked
     table[Tensor.retain_grad] = layer_rules.retained
-    table[Tensor.grad.__get__] = layer_rules.gradient  # type: ignore[attr-defined]
+    grad: Any = Tensor.grad
+    table[grad.__get__] = layer_rules.gradient
     return table
 
 

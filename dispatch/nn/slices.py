@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells import Cells
 from .elementwise import operand
 from .value import Value, cells_of, value_of, view_of
 
@@ -127,7 +126,7 @@ def _same(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _converted(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Another type or device: the value itself where it has them already."""
-    value = args[0] if args else None
+    value: Any = args[0] if args else None
     if kwargs.keys() & {"copy", "memory_format"} or len(args) > 3 or any(isinstance(a, bool) for a in args):
         return NotImplemented
     if not isinstance(value, Value):  # to what a value is
@@ -165,4 +164,3 @@ RULES: dict[str, Callable[..., Any]] = {
     "detach": _detached,
     "contiguous": _same,
 }
-__all__ = ["RULES", "Cells"]

@@ -18,6 +18,7 @@ image's shape and never read.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
@@ -31,7 +32,7 @@ from . import chains
 from .cells import Cells, enter, leave
 
 Step: TypeAlias = Callable[[Tensor], Tensor]  # from a tensor to a view of it, the same in space and in batch space
-_untouched: Any = torch._C.DisableTorchFunctionSubclass  # type: ignore[attr-defined]
+_untouched: Any = torch._C.DisableTorchFunctionSubclass
 
 
 class Memory:
@@ -96,7 +97,9 @@ class BatchSpaceTensor(Value):
     """A value in batch space, in eager mode: it has the image's shape, type and strides, and no memory of its own."""
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """What reaches a value below autograd, without having asked it: the image's numbers, in memory that it shares."""
         with _untouched():
             return func(*tree_map(_below, args), **tree_map(_below, kwargs or {}))
@@ -107,7 +110,7 @@ class TracedBatchSpaceTensor(Value):
 
 
 def is_value(x: Any) -> bool:
-    """Whether x may stay in batch space: a value whose numbers are not an image's by now."""
+    """Whether x is a value of batch space, to code that treats them apart."""
     return isinstance(x, Value)
 
 
@@ -252,13 +255,13 @@ def become_image(value: Any) -> Tensor:
             if name not in _FIELDS:
                 setattr(image, name, attribute)
         try:
-            torch.utils.swap_tensors(value, image)
+            torch.utils.swap_tensors(value, image)  # type: ignore[no-untyped-call]
         except RuntimeError:  # something refers to either of them: it stays what it is, and acts as the image
             return image
         vars(image).clear()  # it is the value now, and refers to itself
     if memory.image is image:
         memory.image = value
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 _FIELDS = {*Value.__annotations__}
@@ -276,10 +279,8 @@ def images_in(result: Any) -> Any:
     if isinstance(result, Value):
         image = become_image(result)  # one that others were computed from stays the tensor that autograd knows
         return result if type(result) is BatchSpaceTensor and result._own is not None else image
-    if (
-        isinstance(result, Tensor)
-        or not isinstance(result, _CONTAINERS)
-        and not hasattr(result, "__dataclass_fields__")
+    if isinstance(result, Tensor) or (
+        not isinstance(result, _CONTAINERS) and not hasattr(result, "__dataclass_fields__")
     ):
         return result
     if isinstance(result, tuple):
@@ -343,7 +344,7 @@ def entered_before(x: Any, rate: tuple[int, ...]) -> Cells | None:
     return Cells(tensor, rate, tuple(x.shape[2:]), True)
 
 
-_reference: Any = __import__("weakref").ref
+_reference: Any = weakref.ref
 _recent: dict[int, tuple[Any, int, tuple[int, ...], Any]] = {}
 
 
@@ -374,9 +375,7 @@ def _wrapper(own: Tensor, shape: tuple[int, ...]) -> Tensor:
         strides, step = [0] * len(shape), 1
         for d in sorted(range(len(shape)), key=lambda d: (own.stride(d), -d)):
             strides[d], step = step, step * max(shape[d], 1)
-    return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined,no-any-return]
-        BatchSpaceTensor, shape, strides, dtype=own.dtype, device=own.device
-    )
+    return torch.Tensor._make_wrapper_subclass(BatchSpaceTensor, shape, strides, dtype=own.dtype, device=own.device)
 
 
 def _version(tensor: Tensor) -> int | None:
@@ -416,7 +415,7 @@ def _rejoin(value: Any) -> None:
     with _untouched():
         if value.grad_fn is value._node:
             return
-        memory = value._memory
+        memory: Any = value._memory
         if memory.image is None:
             value._own = _Rejoin.apply(value, [value._own], memory.rate, value._sizes)  # type: ignore[no-untyped-call]
             if not value._steps:

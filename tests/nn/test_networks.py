@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spacebatch import convert, functions
 from spacebatch.nn.atrous import dilation_of
-from spacebatch.perf.networks import DRN, NETWORKS, TCN, DeepLab, WaveNet
+from spacebatch.perf.networks import NETWORKS, TCN, DeepLab
 from tests.same_networks import assert_same, assert_same_in_both_modes
 
 MOVES = {"deeplab": (5, 6), "drn": (3, 3), "wavenet": (16, 20), "tcn": (3, 3)}  # there and back
@@ -90,8 +90,6 @@ def test_trained_the_same(name: str) -> None:
 
 COMPILED: dict[str, nn.Module] = {
     "deeplab": DeepLab(2, 2, rates=(6,)),
-    "drn": DRN(2, 2),
-    "wavenet": WaveNet(2, 2, rates=(1, 2, 4)),
     "tcn": TCN(2, 2, dropout=0.0),
 }
 
