@@ -12,11 +12,12 @@ from torch.nn.utils import parametrize
 from spacebatch.reference.arguments import check_choice
 
 from . import chains, functional, method_choice
+from .convolution_rules import convolved, in_cells
 from .dilated import CONVOLUTIONS
+from .entering import entered
 from .functional import AtrousExplanation
-from .layer_rules import convolved, in_cells
 from .method_choice import METHODS, Method
-from .value import Value, copy_of, entered, may_stay, wanting
+from .value import Value, copy_of, may_stay, wanting
 
 
 class _Atrous(nn.modules.conv._ConvNd):

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .leaving import left
 from .taps import positive
 from .value import graph, may_stay, wanting
 
@@ -55,7 +56,7 @@ class BatchSpace(nn.Sequential):
             if type(x) is Tensor and x.dim() == len(self.rate) + 2 and may_stay(x):
                 x = wanting(x, self.rate)
             x = layer(x)
-        result: Tensor = graph.leave(x)
+        result: Tensor = left(x)
         return result
 
     def extra_repr(self) -> str:

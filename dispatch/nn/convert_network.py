@@ -18,6 +18,7 @@ from .atrous import become_atrous, dilation_of
 from .chains import Chain, record
 from .conversion_check import difference
 from .conversion_report import Conversion, Row
+from .leaving import left
 from .taps import positive
 from .value import graph
 
@@ -125,7 +126,7 @@ def entering(module: nn.Module, args: Any) -> None:
 
 def as_images(module: nn.Module, args: Any, result: Any) -> Any:
     """The hook after a converted network: what leaves it are images."""
-    return graph.leave(result)
+    return left(result)
 
 
 def _hook(network: nn.Module) -> None:

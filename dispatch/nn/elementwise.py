@@ -12,7 +12,8 @@ from torch import Tensor
 
 from . import chains
 from .cells import Cells
-from .value import Value, cells_of, entered, entered_before, may_stay, value_of, writable, written
+from .entering import entered, entered_before
+from .value import Value, cells_of, may_stay, shown, value_of, writable, written
 
 # Of one value; True: what is zero stays zero.
 UNARY: dict[str, bool] = {
@@ -93,7 +94,8 @@ def operand(other: Any, cells: Cells, memory: Any) -> Any:
         if found is not None and found.rate == cells.rate:
             chains.met(memory, other._memory)
         else:  # one of another geometry, or an image: it may have been moved for a convolution
-            found = entered_before(other, cells.rate)
+            image = shown(other)
+            found = None if image is None else entered_before(image, cells.rate)
         if found is None or found.sizes != cells.sizes or found.samples != cells.samples:
             return None
         return found.tensor, found.clean

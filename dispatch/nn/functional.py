@@ -18,9 +18,9 @@ from torch.overrides import handle_torch_function
 
 from . import dilated, method_choice
 from .convolution_arguments import checked
-from .layer_rules import Convolution, convolved, in_cells
+from .convolution_rules import Convolution, convolved, in_cells
+from .entering import entered
 from .method_choice import METHODS, Method
-from .value import entered
 
 __all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
 

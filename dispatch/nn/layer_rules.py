@@ -7,101 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from .cells import Cells, cleaned, enter, leave
+from .cells import Cells, cleaned
 from .masked_norm import batch_norm
 from .value import Value, cells_of, copy_of, value_of, wanting, writable, written
 
 F = torch.nn.functional
-
-
-class Convolution(NamedTuple):
-    """The arguments of a convolution in cells, and what it makes of the spatial sizes."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    sizes: tuple[int, ...]
-    reads_beyond: bool  # whether it reads cells that are no positions of the image
-
-
-def in_cells(
-    sizes: tuple[int, ...], rate: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
-) -> Convolution | None:
-    """The convolution in batch space of a rate, None where it cannot be there.
-
-    >>> in_cells((9,), (2,), (3,), 1, 4, 4)
-    Convolution(stride=(1,), padding=(2,), dilation=(2,), sizes=(9,), reads_beyond=True)
-    >>> in_cells((9,), (2,), (3,), 1, 3, 3) is None
-    True
-    """
-    nd = len(rate)
-    if len(kernel) != nd:
-        return None
-    strides, dilations = _per_dim(stride, nd), _per_dim(dilation, nd)
-    if isinstance(padding, str):
-        totals = [0] * nd if padding == "valid" else [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-        if any(total % 2 for total in totals):
-            return None
-        paddings = tuple(total // 2 for total in totals)
-    else:
-        paddings = _per_dim(padding, nd)
-    new, beyond = [], False
-    for size, block, k, step, pad, d in zip(sizes, rate, kernel, strides, paddings, dilations, strict=True):
-        if (block > 1 and step != 1) or (k > 1 and d % block) or pad % block or pad < 0:
-            return None
-        left = size + 2 * pad - d * (k - 1)
-        if left <= 0:
-            return None
-        new.append((left - 1) // step + 1)
-        beyond = beyond or (k > 1 and pad > 0 and block > 1 and size % block != 0)
-    return Convolution(
-        strides,
-        tuple(pad // block for pad, block in zip(paddings, rate, strict=True)),
-        tuple(max(d // block, 1) for d, block in zip(dilations, rate, strict=True)),
-        tuple(new),
-        beyond,
-    )
-
-
-def _per_dim(value: Any, nd: int) -> tuple[int, ...]:
-    if isinstance(value, (tuple, list)):
-        return tuple(value) * (nd if len(value) == 1 else 1)
-    return (value,) * nd
-
-
-_CONVOLUTION = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-
-
-def _convolution(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    given = _CONVOLUTION | dict(zip(_CONVOLUTION, args, strict=False)) | kwargs
-    value, weight, bias = given["input"], given["weight"], given["bias"]
-    if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
-        return NotImplemented
-    rate, kernel = value._memory.rate, tuple(weight.shape[2:])
-    found = in_cells(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
-    if found is None:
-        return NotImplemented
-    cells = cells_of(value, enters=any(k > 1 and block > 1 for k, block in zip(kernel, rate, strict=True)))
-    if cells is None:
-        return NotImplemented
-    return convolved(cells, found, func, weight, bias, given["groups"], value._memory)
-
-
-def convolved(
-    cells: Cells, found: Convolution, func: Any, weight: Tensor, bias: Tensor | None, groups: int, memory: Any = None
-) -> Tensor:
-    """The value of a convolution of cells."""
-    source = cells.tensor if memory is None else None
-    if found.reads_beyond:
-        cells = cleaned(cells)
-    tensor = func(cells.tensor, weight, bias, found.stride, found.padding, found.dilation, groups)
-    clean = cells.clean and bias is None and all(k == 1 for k in weight.shape[2:]) and not any(found.padding)
-    return value_of(Cells(tensor, cells.rate, found.sizes, clean), memory, source)
 
 
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
@@ -214,91 +128,7 @@ def _prelu(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     )
 
 
-_POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-
-
-def _max_pool(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Dilated pooling of stride 1: windows of one phase."""
-    given = dict(zip(_POOL, args, strict=False)) | kwargs
-    value: Any = given.get("input")
-    if not isinstance(value, Value) or given.get("return_indices") or given.get("ceil_mode"):
-        return NotImplemented
-    nd = len(value._sizes)
-    kernel = _per_dim(given.get("kernel_size"), nd)
-    stride = given.get("stride") or kernel
-    found = in_cells(
-        value._sizes, value._memory.rate, kernel, stride, given.get("padding", 0), given.get("dilation", 1)
-    )
-    cells = None if found is None else cells_of(value)
-    if cells is None or found is None or cells.tensor.is_complex():
-        return NotImplemented
-    if found.reads_beyond:
-        cells = cleaned(cells, -math.inf)
-    tensor = func(cells.tensor, kernel, found.stride, found.padding, found.dilation)
-    return value_of(Cells(tensor, cells.rate, found.sizes, False), value._memory)
-
-
-def gradients(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`torch.autograd.grad` with respect to values: by their cells."""
-    given = dict(zip(("outputs", "inputs"), args, strict=False)) | kwargs
-    inputs, several = given["inputs"], isinstance(given["inputs"], (tuple, list))
-    wanted = list(inputs) if several else [inputs]
-    anchors = [anchor_of(value) if isinstance(value, Value) else (value, None) for value in wanted]
-    outputs = [copy_of(y) if isinstance(y, Value) else y for y in _listed(given["outputs"])]
-    rest = {k: v for k, v in given.items() if k not in ("outputs", "inputs")}
-    found = func(outputs, [anchor for anchor, _ in anchors], *args[2:], **rest)
-    return tuple(
-        grad if cells is None or grad is None else leave(cells._replace(tensor=grad))
-        for grad, (_, cells) in zip(found, anchors, strict=True)
-    )
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list)) else [value]
-
-
-def anchor_of(value: Any) -> tuple[Tensor, Cells | None]:
-    """(the tensor whose gradient is that of the value, the value's cells if it is they)."""
-    own, memory = value._own, value._memory
-    if memory.image is None:
-        cells = cells_of(value)
-        assert cells is not None
-        return cells.tensor, cells
-    if own is not None:  # autograd knows its cells as inputs, of the image and of others
-        return own, Cells(own, memory.rate, value._sizes, False)
-    return value._plain, None
-
-
-def hooked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`register_hook`: the hook is given the gradient as an image."""
-    value, hook = args
-    anchor, cells = anchor_of(value)
-    if cells is None:
-        return anchor.register_hook(hook)  # type: ignore[no-untyped-call]
-    rate, sizes = cells.rate, cells.sizes
-
-    def moved(grad: Tensor) -> Tensor | None:
-        changed = hook(leave(Cells(grad, rate, sizes, False)))
-        return None if changed is None else enter(changed, rate).tensor
-
-    return anchor.register_hook(moved)  # type: ignore[no-untyped-call]
-
-
-def retained(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`retain_grad`."""
-    return anchor_of(args[0])[0].retain_grad()
-
-
-def gradient(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """The attribute `grad`."""
-    anchor, cells = anchor_of(args[0])
-    found = anchor.grad
-    return found if found is None or cells is None else leave(cells._replace(tensor=found))
-
-
 RULES: dict[str, Callable[..., Any]] = {
-    **{f"conv{k}d": _convolution for k in (1, 2, 3)},
-    **{f"max_pool{k}d": _max_pool for k in (1, 2, 3)},
     **dict.fromkeys(("softmax", "log_softmax", "softmin", "glu"), _along_channels),
     **dict.fromkeys(("dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d"), _dropout),
     "batch_norm": _batch_norm,

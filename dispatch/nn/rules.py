@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from . import chains, elementwise, layer_rules, slices, statistics
+from . import chains, convolution_rules, elementwise, gradient_rules, layer_rules, slices, statistics
 from .value import Value, _untouched, become_image, copy_of, graph, image_of, resynchronized
 
 Rule: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
@@ -159,7 +159,7 @@ def _asked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _table() -> dict[Any, Rule]:
     table: dict[Any, Rule] = {}
-    for rules in (elementwise.RULES, slices.RULES, layer_rules.RULES, statistics.RULES):
+    for rules in (elementwise.RULES, slices.RULES, convolution_rules.RULES, layer_rules.RULES, statistics.RULES):
         for name, rule in rules.items():
             for function in functions_named(name):
                 table[function] = rule
@@ -169,11 +169,11 @@ def _table() -> dict[Any, Rule]:
         found: Any = getattr(Tensor, name, None)
         if hasattr(found, "__get__"):
             table[found.__get__] = _asked
-    table[torch.autograd.grad] = layer_rules.gradients
-    table[Tensor.register_hook] = layer_rules.hooked
-    table[Tensor.retain_grad] = layer_rules.retained
+    table[torch.autograd.grad] = gradient_rules.gradients
+    table[Tensor.register_hook] = gradient_rules.hooked
+    table[Tensor.retain_grad] = gradient_rules.retained
     grad: Any = Tensor.grad
-    table[grad.__get__] = layer_rules.gradient
+    table[grad.__get__] = gradient_rules.gradient
     return table
 
 

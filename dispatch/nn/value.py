@@ -11,8 +11,8 @@ known to return memory of its own (`rules.READS`), else the value itself becomes
 
 Eager, a value is a tensor without memory. Autograd records what the rules do with its cells; to whatever meets the value
 without asking it, a custom `autograd.Function`, say, it is a node behind its cells (`_Link`), and what such code records is
-brought back to the cells (`_Rejoin`). Under torch.compile, which cannot make such tensors, it is a number that is expanded to the
-image's shape and never read.
+brought back to the cells (`_Rejoin`). Under torch.compile, which cannot make such tensors, it is a tensor of the image's shape that
+nothing reads and the compiler leaves out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import torch
@@ -30,6 +29,7 @@ from torch.utils._pytree import tree_map
 from .. import routes, torch_private
 from . import chains
 from .cells import Cells, enter, leave
+from .entering import entered, recorded, version
 
 Step: TypeAlias = Callable[[Tensor], Tensor]  # from a tensor to a view of it, the same in space and in batch space
 _untouched: Any = torch._C.DisableTorchFunctionSubclass
@@ -64,12 +64,10 @@ class Graph:
         if torch.compiler.is_dynamo_compiling():
             self.inside += 1
 
-    def leave(self, result: Any) -> Any:
-        """It is left with a result."""
+    def leave(self) -> None:
+        """It is left."""
         if self.inside > 0 and torch.compiler.is_dynamo_compiling():
             self.inside -= 1
-        chains.called("")
-        return images_in(result)
 
 
 graph = Graph()
@@ -141,12 +139,12 @@ def wanting(image: Tensor, rate: tuple[int, ...], chain: Any = None) -> Tensor:
 
 def view_of(value: Any, step: Step, sizes: tuple[int, ...], tensor: Tensor) -> Tensor:
     """A value that is a view of another one: `step` of its image, `tensor` of its cells."""
-    recorded = not value._own.requires_grad or tensor.requires_grad
-    memory, view = value._memory, _made(value._memory, tensor, sizes, (*value._steps, (step, recorded)))
+    seen = not value._own.requires_grad or tensor.requires_grad
+    memory, view = value._memory, _made(value._memory, tensor, sizes, (*value._steps, (step, seen)))
     if type(value) is BatchSpaceTensor:
         if not memory.members:
-            memory.members.append(_reference(value))
-        memory.members.append(_reference(view))
+            memory.members.append(weakref.ref(value))
+        memory.members.append(weakref.ref(view))
     return view
 
 
@@ -188,13 +186,13 @@ def written(value: Any, keeps_clean: bool) -> Tensor:
 def _relinked(value: Any) -> None:
     """The value as autograd sees it, behind what has been written into."""
     behind = value._own if value._memory.image is None else value._plain
-    if type(value) is not BatchSpaceTensor or behind is None or value._linked == _version(behind):
+    if type(value) is not BatchSpaceTensor or behind is None or value._linked == version(behind):
         return
     if behind.requires_grad and torch.is_grad_enabled():
         with _untouched():
             _Relink.apply(value, behind, value._memory.rate if value._memory.image is None else None)  # type: ignore[no-untyped-call]
             value._node = value.grad_fn
-    value._linked = _version(behind)
+    value._linked = version(behind)
 
 
 def copy_of(value: Any) -> Tensor:
@@ -203,14 +201,14 @@ def copy_of(value: Any) -> Tensor:
         return image_of(value)
     cells = cells_of(value)
     assert cells is not None
-    version = _version(cells.tensor)
-    if value._copy is not None and value._copy[1] == version:
+    now = version(cells.tensor)
+    if value._copy is not None and value._copy[1] == now:
         return value._copy[0]  # type: ignore[no-any-return]
     chains.left(value._memory, cells)
-    with _recording(cells.tensor):
+    with recorded(cells.tensor):
         image = leave(cells)
-    if version is not None:
-        value._copy = (image, version)
+    if now is not None:
+        value._copy = (image, now)
     return image
 
 
@@ -221,23 +219,23 @@ def image_of(value: Any) -> Tensor:
         _rejoin(value)
         copy = value._copy if not value._steps else None
         base = memory.cells
-        if copy is not None and copy[1] == _version(base.tensor):
+        if copy is not None and copy[1] == version(base.tensor):
             memory.image = copy[0]
         else:
             chains.left(memory, base)
-            with _recording(base.tensor):
+            with recorded(base.tensor):
                 memory.image = leave(base)
         memory.cells = memory.source = None
     if value._plain is None:
         plain = memory.image
-        for step, recorded in value._steps:
-            with _recording(plain) if recorded else torch.no_grad():
+        for step, seen in value._steps:
+            with recorded(plain) if seen else torch.no_grad():
                 plain = step(plain)
         value._plain = plain
         value._copy = None
         if not value._used:
             value._own = None
-        value._linked = _version(plain)
+        value._linked = version(plain)
     else:
         _rejoin(value)
         resynchronized(value)
@@ -269,83 +267,17 @@ _FIELDS = {*Value.__annotations__}
 
 def resynchronized(value: Any) -> None:
     """A value that acts as an image, after code that may have written into it."""
-    if type(value) is BatchSpaceTensor and value._plain is not None and value._linked != _version(value._plain):
+    if type(value) is BatchSpaceTensor and value._plain is not None and value._linked != version(value._plain):
         _relinked(value)
         value._own = None
 
 
-def images_in(result: Any) -> Any:
-    """A result whose values have become images, in whatever containers they are; mutable containers stay the same objects."""
-    if isinstance(result, Value):
-        image = become_image(result)  # one that others were computed from stays the tensor that autograd knows
-        return result if type(result) is BatchSpaceTensor and result._own is not None else image
-    if isinstance(result, Tensor) or (
-        not isinstance(result, _CONTAINERS) and not hasattr(result, "__dataclass_fields__")
-    ):
-        return result
-    if isinstance(result, tuple):
-        parts = [images_in(part) for part in result]
-        if all(a is b for a, b in zip(parts, result, strict=True)):
-            return result
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    if isinstance(result, list):
-        for k, part in enumerate(result):
-            found = images_in(part)
-            if found is not part:
-                result[k] = found
-        return result
-    if isinstance(result, dict):
-        for key in list(result):
-            found = images_in(result[key])
-            if found is not result[key]:
-                result[key] = found
-    if hasattr(result, "__dataclass_fields__") and not isinstance(result, type):
-        for name in result.__dataclass_fields__:
-            part = getattr(result, name, None)
-            found = images_in(part)
-            if found is not part:
-                object.__setattr__(result, name, found)
-    return result
-
-
-_CONTAINERS = (tuple, list, dict)
-
-
-def entered(x: Tensor, rate: tuple[int, ...]) -> Cells:
-    """x in batch space; what came of an earlier entering of it still holds those cells, they serve again."""
-    if torch.compiler.is_compiling() or x.is_inference() or torch.is_inference_mode_enabled():
-        return enter(x, rate)
-    known = entered_before(x, rate)
-    if known is not None:
-        return known
-    with _recording(x):
-        cells = enter(x, rate)
-    if len(_recent) > 8:
-        _recent.clear()
-    _recent[id(x)] = (_reference(x), x._version, rate, _reference(cells.tensor))
-    return cells
-
-
-def entered_before(x: Any, rate: tuple[int, ...]) -> Cells | None:
-    """x in batch space where it is there already: an image, or a value that has shown its image."""
-    if isinstance(x, Value):
-        if x._memory.image is not None:
-            x = x._plain
-        elif x._copy is not None and x._own is not None and x._copy[1] == _version(x._own):
-            x = x._copy[0]
-        else:
-            return None
-    found = None if torch.compiler.is_compiling() else _recent.get(id(x))
-    if found is None or found[0]() is not x or x.is_inference() or found[1:3] != (x._version, rate):
-        return None
-    tensor = found[3]()
-    if tensor is None or tensor.requires_grad != x.requires_grad or _version(tensor) != 0:
-        return None
-    return Cells(tensor, rate, tuple(x.shape[2:]), True)
-
-
-_reference: Any = weakref.ref
-_recent: dict[int, tuple[Any, int, tuple[int, ...], Any]] = {}
+def shown(value: Any) -> Tensor | None:
+    """The image of a value that has one already."""
+    if value._memory.image is not None:
+        return value._plain  # type: ignore[no-any-return]
+    kept = value._copy is not None and value._own is not None and value._copy[1] == version(value._own)
+    return value._copy[0] if kept else None
 
 
 def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any) -> Tensor:
@@ -363,7 +295,7 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any) -> Te
     else:
         value = _wrapper(own, shape)
         value._node = None
-    value._linked = _version(own)
+    value._linked = version(own)
     value._memory, value._own, value._sizes, value._steps = memory, own, sizes, steps
     value._plain, value._copy, value._used = None, None, False
     return value  # type: ignore[no-any-return]
@@ -378,33 +310,17 @@ def _wrapper(own: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.Tensor._make_wrapper_subclass(BatchSpaceTensor, shape, strides, dtype=own.dtype, device=own.device)
 
 
-def _version(tensor: Tensor) -> int | None:
-    if torch.compiler.is_compiling():
-        return None
-    try:
-        return tensor._version
-    except RuntimeError:  # an inference tensor has none
-        return None
-
-
-def _recording(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Moves of what autograd follows are recorded whatever the mode, as the value itself would have been."""
-    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled() and not tensor.is_inference():
-        return torch.inference_mode(False)
-    return torch.enable_grad() if tensor.requires_grad and not torch.is_grad_enabled() else nullcontext()
-
-
 def _below(value: Any) -> Any:
     if not isinstance(value, BatchSpaceTensor):
         return value
     before = value._own if value._memory.image is None else value._plain
-    if before is not None and before.requires_grad and value._linked not in (None, _version(before)):
+    if before is not None and before.requires_grad and value._linked not in (None, version(before)):
         raise RuntimeError(
             "spacebatch: an alias of this value in batch space has been written to, and a function that knows nothing of such "
             "values asks for it; give it a .clone()"
         )
     image = image_of(value)
-    value._linked = _version(image)
+    value._linked = version(image)
     return image.detach()
 
 
@@ -425,7 +341,7 @@ def _rejoin(value: Any) -> None:
             if not value._steps:
                 memory.image = value._plain
         value._node, value._copy = value.grad_fn, None
-        value._linked = _version(value._own) if value._own is not None else 0
+        value._linked = version(value._own) if value._own is not None else 0
 
 
 class _Link(torch.autograd.Function):

@@ -114,7 +114,12 @@ one_line("pooled_to_one", lambda m, h: h * F.adaptive_avg_pool2d(h, 1))
 one_line("frozen_batch_norm", lambda m, h: h * torch.linspace(0, 1, 4).view(1, 4, 1, 1).to(h) + h.new_ones(4, 1, 1))
 one_line("drop_path", lambda m, h: h * h.new_empty((h.shape[0],) + (1,) * (h.ndim - 1)).fill_(2.0))
 one_line("numbers", lambda m, h: (1 - h) * 2 + h / 3 - torch.tensor(2.0))
-one_line("max_pool_dilated", lambda m, h: F.max_pool2d(h, 3, 1, 1, 2))
+one_line("max_pool_dilated", lambda m, h: F.max_pool2d(F.max_pool2d(h, 3, 1, 0, 2), (1, 5), 1, (0, 2), (1, 2)))
+one_line("transposed", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, 3, padding=2, dilation=2))
+one_line("transposed_larger", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, (3, 2), dilation=(4, 2)))
+one_line(
+    "transposed_stride", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, dilation=2)
+)
 one_line("softmax_of_channels", lambda m, h: h.softmax(1))
 one_line("halves_swapped", lambda m, h: torch.cat(h.chunk(2, 1)[::-1], 1))
 one_line("split", lambda m, h: torch.cat(h.split([1, 3], 1)[::-1], 1))
@@ -277,7 +282,6 @@ one_line("a_mask", lambda m, h: h * (h > 0))
 one_line("layer_norm", lambda m, h: m.n(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), n=lambda: nn.LayerNorm(4))
 one_line("reflecting", lambda m, h: m.c(h), c=lambda: dilated(padding_mode="reflect"))
 one_line("stride", lambda m, h: m.c(h), c=lambda: dilated(stride=2))
-one_line("transposed", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, 3, padding=2, dilation=2))
 one_line("printed", lambda m, h: h * len(f"{h}{h!r}"[:3]))
 
 
@@ -360,7 +364,7 @@ NAMES = list(CASES)
 STAY = [*NAMES[: NAMES.index("residual_in_place") + 1], "the_function", "factorised", "parts_written"]
 
 
-@pytest.mark.parametrize("name", [n for n in STAY if n not in ("instance_norm_tracked", "max_pool_dilated")])
+@pytest.mark.parametrize("name", [n for n in STAY if n not in ("instance_norm_tracked", "transposed_stride")])
 def test_two_moves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays in batch space does: one move there, one for each result that leaves, none between."""
     _, converted = pair(CASES[name], True)
