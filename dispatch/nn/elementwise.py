@@ -26,8 +26,8 @@ UNARY: dict[str, bool] = {
     **dict.fromkeys(("logsigmoid", "hardsigmoid", "softplus", "hardtanh", "sigmoid", "exp", "cos", "threshold"), False),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "clip", "pow", "__pow__", "rsqrt", "reciprocal", "log"), False),
 }
-# The derivative may be infinite: beside it the zero gradient of a cell that is no position of the image is no number.
-SINGULAR = frozenset(("sqrt", "pow", "__pow__", "rsqrt", "reciprocal", "log"))
+# The derivative may be infinite, or the result: beside it the zero gradient of a cell that is no position of the image is no number.
+SINGULAR = frozenset(("sqrt", "pow", "__pow__", "rsqrt", "reciprocal", "log", "exp", "expm1"))
 BINARY = ("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "maximum", "minimum")
 _OPERATORS = ("add", "sub", "mul", "truediv", "div")
 _MULTIPLIES = ("mul", "mul_", "multiply", "multiply_", "__mul__", "__imul__", "__rmul__")

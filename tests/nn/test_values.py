@@ -207,6 +207,20 @@ def a_part_in_space_written(m: Any, x: Tensor) -> Any:
 
 
 @case()
+def a_cut_written(m: Any, x: Tensor) -> Any:
+    h = m.a(x)
+    h[..., :-2].mul_(2)
+    F.relu(h[:, :, :-1], inplace=True)
+    return m.b(h)
+
+
+@case()
+def zero_where_there_is_no_position(m: Any, x: Tensor) -> Any:
+    product = m.a(x) * x
+    return m.b(product.abs().sqrt() + x.sigmoid() / (product.sigmoid() * 2))
+
+
+@case()
 def items_set(m: Any, x: Tensor) -> Any:
     h = m.a(x)
     part = h[:, :2]
