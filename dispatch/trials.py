@@ -98,3 +98,15 @@ def timings(
 def tensors_of(value: Any) -> list[Tensor]:
     """The tensors of a result, in whatever containers they are."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+GAIN = 1.03  # what is measured less than 3% faster is not replaced: another run may say the opposite
+
+
+def gains(before: Timing, after: Timing) -> bool:
+    """Whether `after` is faster beyond noise: 3% at least, and the quartiles apart.
+
+    >>> gains(Timing(2.0, 1.9, 2.1, 9), Timing(1.0, 0.9, 1.1, 9)), gains(Timing(2.0, 1.0, 3.0, 9), Timing(1.5, 1.4, 1.6, 9))
+    (True, False)
+    """
+    return before.median >= GAIN * after.median and before.lower > after.upper

@@ -215,7 +215,7 @@ class _Work:
                 continue
             row = self.rows[k]._replace(before=times["before"], after=times["after"])
             if self.method == "auto":
-                gain = part_timing.gains(times["before"], times["after"])
+                gain = trials.gains(times["before"], times["after"])
                 row = row._replace(replaced=gain, why="faster" if gain else "not faster beyond noise")
             self.rows[k] = row
         replaced = {path for row in self.rows if row.replaced for path in row.where}
@@ -231,7 +231,7 @@ class _Work:
             return trials.step(self.network, chosen, self.training)
 
         times = trials.timings({"before": choose(True), "after": choose(False)}, device)
-        kept = self.method == "batch_space" or part_timing.gains(times["before"], times["after"])
+        kept = self.method == "batch_space" or trials.gains(times["before"], times["after"])
         if not kept:
             whole = "the network as a whole was not faster beyond noise"
             self.rows = [row._replace(replaced=False, why=whole) if row.replaced else row for row in self.rows]

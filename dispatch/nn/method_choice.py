@@ -17,12 +17,12 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from .. import routes, tuning
+from .. import routes, trials, tuning
 from .method_table import Choice, MethodTable
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
 METHODS = ("auto", "native", "batch_space")
-ROUNDS, WARMUP = 5, 2
+ROUNDS, WARMUP = 7, 2
 
 
 @cache
@@ -111,10 +111,11 @@ def measure(
             runs[name]()
         except torch.OutOfMemoryError:
             del runs[name]
-    for name, timing in interleaved(runs, device, rounds=ROUNDS, warmup=WARMUP - 1).items():
+    timings = interleaved(runs, device, rounds=ROUNDS, warmup=WARMUP - 1)
+    for name, timing in timings.items():
         seconds[name] = timing.median
     native, batch_space = seconds["native"], seconds["batch_space"]
-    better = batch_space is not None and (native is None or batch_space < native)
+    better = batch_space is not None and (native is None or trials.gains(timings["native"], timings["batch_space"]))
     return Choice("batch_space" if better else "native", native, batch_space)
 
 

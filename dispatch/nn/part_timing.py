@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..timing import Timing
 from .cells import Cells, enter, leave
 from .chains import Call, Chain
 from .value import value_of
@@ -116,15 +114,3 @@ def _run(parts: Sequence[Part], training: bool) -> Callable[[], object]:
                 torch.autograd.grad(y, wanted, torch.ones_like(y), allow_unused=True)
 
     return train if training else infer
-
-
-GAIN = 1.03  # what is measured less than 3% faster is not replaced: another run may say the opposite
-
-
-def gains(before: Timing, after: Timing) -> bool:
-    """Whether `after` is faster beyond noise: 3% at least, and the quartiles apart.
-
-    >>> gains(Timing(2.0, 1.9, 2.1, 9), Timing(1.0, 0.9, 1.1, 9)), gains(Timing(2.0, 1.0, 3.0, 9), Timing(1.5, 1.4, 1.6, 9))
-    (True, False)
-    """
-    return before.median >= GAIN * after.median and before.lower > after.upper and math.isfinite(before.median)
