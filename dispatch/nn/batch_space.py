@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .leaving import left
+from .leaving import images_in
 from .taps import positive
 from .value import graph, may_stay, wanting
 
@@ -52,11 +52,14 @@ class BatchSpace(nn.Sequential):
         """The layers' result."""
         graph.enter()
         x = input
-        for layer in self:
-            if type(x) is Tensor and x.dim() == len(self.rate) + 2 and may_stay(x):
-                x = wanting(x, self.rate)
-            x = layer(x)
-        result: Tensor = left(x)
+        try:
+            for layer in self:
+                if type(x) is Tensor and x.dim() == len(self.rate) + 2 and may_stay(x):
+                    x = wanting(x, self.rate)
+                x = layer(x)
+        finally:
+            graph.leave()
+        result: Tensor = images_in(x)
         return result
 
     def extra_repr(self) -> str:

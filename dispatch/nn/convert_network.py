@@ -132,7 +132,7 @@ def as_images(module: nn.Module, args: Any, result: Any) -> Any:
 def _hook(network: nn.Module) -> None:
     if as_images not in network._forward_hooks.values():
         network.register_forward_pre_hook(entering)
-        network.register_forward_hook(as_images)
+        network.register_forward_hook(as_images, always_call=True)
 
 
 class _Work:

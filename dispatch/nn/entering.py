@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-import weakref
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import TensorWeakRef
 
 from .cells import Cells, enter
 
-# By id: references to the image and to its cells, with the image's version. The cells live as long as what came of them.
-_recent: dict[int, tuple[Any, int, tuple[int, ...], Any]] = {}
+
+class _Call(threading.local):
+    """One call of a converted network, by its thread: what has entered batch space in it, by id.
+
+    References to the image and to its cells, with the image's version. The cells live as long as what came of them. Nothing is kept
+    from one call to the next: an image may be written to in ways that its version does not show.
+    """
+
+    depth = 0
+    entered: dict[int, tuple[Any, int, tuple[int, ...], Any]] | None = None
+
+
+_call = _Call()
+
+
+def begin() -> None:
+    """A network, or a part of one, is called."""
+    if _call.depth == 0:
+        _call.entered = {}
+    _call.depth += 1
+
+
+def end() -> None:
+    """It has returned, or raised an error."""
+    _call.depth -= 1
+    if _call.depth <= 0:
+        _call.depth, _call.entered = 0, None
 
 
 def entered(x: Tensor, rate: tuple[int, ...]) -> Cells:
-    """x in batch space; what came of an earlier entering of it still holds those cells, they serve again."""
-    if torch.compiler.is_compiling() or x.is_inference() or torch.is_inference_mode_enabled():
+    """x in batch space; what came of an earlier entering of it in this call still holds those cells, they serve again."""
+    if torch.compiler.is_compiling() or _call.entered is None or x.is_inference() or torch.is_inference_mode_enabled():
         return enter(x, rate)
     known = entered_before(x, rate)
     if known is not None:
         return known
     with recorded(x):
         cells = enter(x, rate)
-    if len(_recent) > 8:
-        _recent.clear()
-    _recent[id(x)] = (weakref.ref(x), x._version, rate, weakref.ref(cells.tensor))
+    _call.entered[id(x)] = (TensorWeakRef(x), x._version, rate, TensorWeakRef(cells.tensor))
     return cells
 
 
 def entered_before(x: Tensor, rate: tuple[int, ...]) -> Cells | None:
     """x in batch space, where it has been moved there before and something still holds those cells."""
-    found = None if torch.compiler.is_compiling() else _recent.get(id(x))
+    if torch.compiler.is_compiling() or _call.entered is None:
+        return None
+    found = _call.entered.get(id(x))
     if found is None or found[0]() is not x or x.is_inference() or found[1:3] != (x._version, rate):
         return None
     tensor = found[3]()
@@ -42,6 +68,7 @@ def entered_before(x: Tensor, rate: tuple[int, ...]) -> Cells | None:
 
 
 def version(tensor: Tensor) -> int | None:
+    """How often it has been written to, as far as is known."""
     if torch.compiler.is_compiling():
         return None
     try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, MutableMapping
+from types import SimpleNamespace
 from typing import Any
-
-from torch import Tensor
 
 from . import chains
 from .value import BatchSpaceTensor, Value, become_image, graph
 
-_CONTAINERS = (tuple, list, dict)
+DEPTH = 16  # of containers in containers
 
 
 def left(result: Any) -> Any:
@@ -19,35 +20,36 @@ def left(result: Any) -> Any:
     return images_in(result)
 
 
-def images_in(result: Any) -> Any:
+def images_in(result: Any, depth: int = 0) -> Any:
     """A result whose values have become images, in whatever containers they are; mutable containers stay the same objects."""
+    if depth > DEPTH:  # a container in itself, as likely as not
+        return result
     if isinstance(result, Value):
         image = become_image(result)  # one that others were computed from stays the tensor that autograd knows
         return result if type(result) is BatchSpaceTensor and result._own is not None else image
-    if isinstance(result, Tensor) or (
-        not isinstance(result, _CONTAINERS) and not hasattr(result, "__dataclass_fields__")
-    ):
-        return result
     if isinstance(result, tuple):
-        parts = [images_in(part) for part in result]
+        parts = [images_in(part, depth + 1) for part in result]
         if all(a is b for a, b in zip(parts, result, strict=True)):
             return result
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
-    if isinstance(result, list):
-        for k, part in enumerate(result):
-            found = images_in(part)
-            if found is not part:
-                result[k] = found
-        return result
-    if isinstance(result, dict):
-        for key in list(result):
-            found = images_in(result[key])
-            if found is not result[key]:
-                result[key] = found
-    if hasattr(result, "__dataclass_fields__") and not isinstance(result, type):
+    if isinstance(result, (list, deque)):
+        _exchange(result, range(len(result)), depth)
+    elif isinstance(result, (dict, MutableMapping)):
+        _exchange(result, list(result), depth)
+    if isinstance(result, SimpleNamespace):
+        _exchange(vars(result), list(vars(result)), depth)
+    elif hasattr(result, "__dataclass_fields__") and not isinstance(result, type):
         for name in result.__dataclass_fields__:
             part = getattr(result, name, None)
-            found = images_in(part)
+            found = images_in(part, depth + 1)
             if found is not part:
                 object.__setattr__(result, name, found)
     return result
+
+
+def _exchange(container: Any, keys: Iterable[Any], depth: int) -> None:
+    for key in keys:
+        part = container[key]
+        found = images_in(part, depth + 1)
+        if found is not part:
+            container[key] = found

@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_map
 from .. import routes, torch_private
 from . import chains
 from .cells import Cells, enter, leave
-from .entering import entered, recorded, version
+from .entering import begin, end, entered, recorded, version
 
 Step: TypeAlias = Callable[[Tensor], Tensor]  # from a tensor to a view of it, the same in space and in batch space
 _untouched: Any = torch._C.DisableTorchFunctionSubclass
@@ -63,11 +63,15 @@ class Graph:
         """Such a network is entered."""
         if torch.compiler.is_dynamo_compiling():
             self.inside += 1
+        elif not torch.compiler.is_compiling():
+            begin()
 
     def leave(self) -> None:
         """It is left."""
-        if self.inside > 0 and torch.compiler.is_dynamo_compiling():
-            self.inside -= 1
+        if torch.compiler.is_dynamo_compiling():
+            self.inside = max(self.inside - 1, 0)
+        elif not torch.compiler.is_compiling():
+            end()
 
 
 graph = Graph()

@@ -6,8 +6,9 @@ import copy
 import dataclasses
 import io
 import pickle
-from collections import OrderedDict, namedtuple
-from collections.abc import Callable
+from collections import OrderedDict, UserDict, deque, namedtuple
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,6 +268,9 @@ CONTAINERS: dict[str, Callable[[Tensor], Any]] = {
     "namedtuple": lambda y: Pair(y, None),
     "dataclass": lambda y: Output(y, (y * 2,)),
     "dataclass in a list": lambda y: [Output(y)],
+    "deque": lambda y: deque([y, y * 2]),
+    "mapping": lambda y: UserDict(a=[y]),
+    "namespace": lambda y: SimpleNamespace(a=y, b=(y,)),
 }
 
 
@@ -275,8 +279,10 @@ def leaves(result: Any) -> list[Tensor]:
         return [result]
     if dataclasses.is_dataclass(result):
         return leaves([getattr(result, field.name) for field in dataclasses.fields(result)])
-    parts = list(result.values()) if isinstance(result, dict) else result
-    return [leaf for part in parts for leaf in leaves(part)] if isinstance(parts, (tuple, list)) else []
+    if isinstance(result, SimpleNamespace):
+        return leaves(vars(result))
+    parts = list(result.values()) if isinstance(result, Mapping) else result
+    return [leaf for part in parts for leaf in leaves(part)] if isinstance(parts, (tuple, list, deque)) else []
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -297,6 +303,17 @@ def test_what_leaves_the_network_are_images(name: str) -> None:
     assert leaves(found)
     assert [type(leaf) for leaf in leaves(found)] == [Tensor] * len(leaves(expected))
     torch.testing.assert_close(leaves(found), leaves(expected))
+
+
+def test_a_container_in_itself() -> None:
+    class Circular(Wrong):
+        def forward(self, x: Tensor) -> Any:
+            found = {"y": self.conv(x)}
+            found["again"] = found
+            return found
+
+    converted = convert(made(lambda: Circular("")).requires_grad_(False), method="batch_space")
+    assert type(converted(inputs())["again"]["y"]) is Tensor
 
 
 def test_layers_changed_afterwards() -> None:
@@ -486,6 +503,21 @@ def test_transforms() -> None:
     torch.testing.assert_close(found, expected)
     state = {name: tensor * 2 for name, tensor in model.state_dict().items()}
     torch.testing.assert_close(*(torch.func.functional_call(net, state, (x,)) for net in (converted, model)))
+
+
+def test_nothing_is_kept_from_call_to_call() -> None:
+    """An input may be written to in ways that autograd does not see; `gradcheck` does so."""
+    model = made(lambda: nn.Sequential(dilated(1, 2), nn.Tanh(), dilated(1, 2)))
+    converted = convert(copy.deepcopy(model), method="batch_space")
+    x = torch.randn(1, 1, 4, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(converted, (x,), fast_mode=True)
+    for call in (converted, converted[0]):
+        before = call(x)
+        x.data.mul_(2)
+        assert not torch.allclose(call(x), before)
+    with pytest.raises(ValueError, match="input must be 4-D"):
+        converted(x[0, 0])
+    torch.testing.assert_close(converted(x), model(x))
 
 
 def test_modes_inside_a_forward() -> None:
