@@ -37,12 +37,11 @@ _DIVIDES = (
 )
 
 
-def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
-    places: dict[Any, int | None] = {}
+def _unary(name: str, keeps: bool, writes_by_name: bool) -> Callable[..., Any]:
 
     def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         value: Any = args[0] if args else kwargs.get("input")
-        if len(args) == 1 and not kwargs and not in_place:
+        if len(args) == 1 and not kwargs and not writes_by_name:
             cells = cells_of(value)
             if cells is None or (name in SINGULAR and not cells.whole):
                 return NotImplemented
@@ -55,10 +54,7 @@ def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
         if cells is None or (name in SINGULAR and not cells.whole):
             return NotImplemented
         rest = {key: option for key, option in kwargs.items() if key != "input"}
-        place = places[func] if func in places else _place(func)
-        writes = (
-            in_place or bool(rest.get("inplace")) or (place is not None and len(args) > place and bool(args[place]))
-        )
+        writes = writes_by_name or in_place(func, args, kwargs)
         if writes and not writable(value):
             return NotImplemented
         result = func(cells.tensor, *args[1:], **rest)
@@ -69,9 +65,15 @@ def _unary(name: str, keeps: bool, in_place: bool) -> Callable[..., Any]:
     return rule
 
 
-def _place(func: Any) -> int | None:
-    """Where a function of `torch.nn.functional` takes `inplace`."""
-    return _PLACES.get(func)
+def in_place(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a function of `torch.nn.functional` is asked to write into its input.
+
+    >>> in_place(torch.nn.functional.relu, (None, True), {}), in_place(torch.nn.functional.relu, (None,), {})
+    (True, False)
+    """
+    place = _PLACES.get(func)
+    flag = kwargs.get("inplace", args[place] if place is not None and len(args) > place else False)
+    return isinstance(flag, int) and bool(flag)
 
 
 _PLACES: dict[Any, int] = {}

@@ -79,7 +79,6 @@ _READS = (
         "upsample",
         "grid_sample",
         "pad",
-        "unfold",
         "fold",
         "softmax",
         "log_softmax",
@@ -87,7 +86,7 @@ _READS = (
     *("batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "cross_entropy"),
     *("mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "nll_loss"),
     *("mean", "sum", "amax", "amin", "std", "var", "norm", "prod", "argmax", "argmin", "logsumexp", "cumsum", "topk"),
-    *("cat", "concat", "stack", "matmul", "bmm", "einsum", "where", "flip", "roll", "repeat", "isclose", "allclose"),
+    *("cat", "concat", "stack", "matmul", "bmm", "where", "flip", "roll", "repeat", "isclose", "allclose"),
     *("equal", "eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "all", "any", "item", "tolist"),
     *(
         "zeros_like",
@@ -101,8 +100,6 @@ _READS = (
     ),
     *(
         "avg_pool1d",
-        "pixel_shuffle",
-        "pixel_unshuffle",
         "maximum",
         "minimum",
         "logical_not",
@@ -121,7 +118,7 @@ def called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if found is not NotImplemented:
             return found
     chains.called(getattr(func, "__name__", str(func)))
-    if READS.get(func) and not kwargs.get("inplace") and kwargs.get("out") is None:
+    if READS.get(func) and not elementwise.in_place(func, args, kwargs) and kwargs.get("out") is None:
         return func(*_mapped(args, copy_of), **_mapped(kwargs, copy_of))
     values: list[Any] = []
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from spacebatch import convert, functions
-from spacebatch.nn import AtrousConv2d, BatchSpace
+from spacebatch.nn import AtrousConv2d, BatchSpace, elementwise, rules
 from spacebatch.nn.value import BatchSpaceTensor, is_value
 from tests.same_networks import all_results
 
@@ -215,6 +215,13 @@ def a_cut_written(m: Any, x: Tensor) -> Any:
 
 
 @case()
+def a_cut_written_by_a_flag_in_its_place(m: Any, x: Tensor) -> Any:
+    h = m.a(x)
+    F.hardtanh(h[..., :-2], -0.1, 0.1, True)
+    return m.b(h)
+
+
+@case()
 def zero_where_there_is_no_position(m: Any, x: Tensor) -> Any:
     product = m.a(x) * x
     return m.b(product.abs().sqrt() + x.sigmoid() / (product.sigmoid() * 2))
@@ -234,6 +241,10 @@ def views_of_any_kind_written(m: Any, x: Tensor) -> Any:
     h = m.a(x)
     h.transpose(2, 3).add_(1)
     h.view(h.shape[0], -1).mul_(3)
+    torch.einsum("nchw->nwhc", h).add_(1)
+    h.unfold(2, 2, 2).mul_(2)
+    F.pixel_shuffle(h, 1).mul_(2)
+    h.mT.add_(1)
     h.data.mul_(0.5)
     return m.b(h)
 
@@ -288,7 +299,7 @@ one_line("iterated", lambda m, h: torch.stack([sample * len(h) for sample in h])
 one_line("indexed", lambda m, h: h[:, [1, 0, 3, 2]][None][0])
 one_line("where", lambda m, h: torch.where(h > 0, h, -h))
 one_line("interpolated", lambda m, h: F.interpolate(h, scale_factor=2, mode="bilinear"))
-one_line("a_number_of_it", lambda m, h: h * bool(h.sum() > -1e9) + float(h.mean()) + h.numel())
+one_line("a_number_of_it", lambda m, h: h * bool(h.sum() > -1e9) + float(h.detach().mean()) + h.numel())
 one_line("copied_deeply", lambda m, h: copy.deepcopy(h.detach()))
 one_line("attention", lambda m, h: (h.flatten(2) @ h.flatten(2).mT @ h.flatten(2)).view_as(h))
 one_line("a_row_added", lambda m, h: h + h[:1, :1, :, :1])
@@ -498,6 +509,51 @@ def test_aliases_written_to_below_torch_functions() -> None:
         h.mul_(2)
         found.append(torch.autograd.grad(Swish.apply(part).sum(), list(conv.parameters())))
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_functions_that_are_given_a_copy_return_memory_of_their_own() -> None:
+    """And write into none, whatever plausible arguments they are called with."""
+    x = torch.rand(2, 4, 6, 6)
+    rests: list[tuple[Any, ...]] = [
+        (),
+        (1,),
+        (2,),
+        ((2, 3),),
+        (x,),
+        (torch.rand(4, 4, 1, 1),),
+        (1, 1),
+        ((0, 0),),
+        (0.5,),
+    ]
+    rests += [(torch.rand(6, 6),), ((6, 6),), (None, (6, 6)), ((1, 1, 1, 1),), (x > 0.5, x), (0.1, 0.9, True)]
+    tried = 0
+    for function in rules.READS:
+        for rest in rests:
+            for arguments in (
+                (y := x.clone(), *rest),
+                ([y := x.clone()], *rest),
+                (torch.ones(2, 4, 6, 6) > 0, y := x.clone(), y),
+            ):
+                if elementwise.in_place(function, arguments, {}):
+                    continue
+                try:
+                    result = function(*arguments)
+                except (
+                    TypeError,
+                    ValueError,
+                    RuntimeError,
+                    IndexError,
+                    NotImplementedError,
+                    AttributeError,
+                    AssertionError,
+                ):
+                    continue
+                tried += 1
+                for part in result if isinstance(result, (tuple, list)) else [result]:
+                    assert not isinstance(part, Tensor) or part.untyped_storage()._cdata != y.untyped_storage()._cdata
+                assert torch.equal(x, y)
+    assert tried > len(rules.READS)
 
 
 @pytest.mark.parametrize("gradient", [True, False])
