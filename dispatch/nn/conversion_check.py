@@ -13,9 +13,8 @@ from .. import trials
 
 # Of the largest number of a tensor: sums of many products in another order, through many layers.
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 3e-2}
-SMALL = (
-    1e-3  # of the largest number of all gradients, or buffers: what is smaller by itself may be rounding errors alone
-)
+# Of the largest number of all gradients, or buffers: what is smaller by itself may be rounding errors alone.
+SMALL = 0.1
 
 
 def difference(
@@ -69,7 +68,7 @@ def _apart(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     for name, tensors in rest:
         if len(tensors) != len(found[name]):
             return f"the number of {name}"
-        scale = max((float(t.detach().abs().max()) for t in tensors if t is not None and t.numel()), default=0.0)
+        scale = max((float(t.abs().max()) for t in tensors if t is not None and t.numel() and _inexact(t)), default=0.0)
         for k, (a, b) in enumerate(zip(tensors, found[name], strict=True)):
             if (a is None) != (b is None):
                 return f"which {name} there are (number {k})"
@@ -87,10 +86,16 @@ def _seed(like: Tensor) -> Tensor:
 def _close(a: Tensor, b: Tensor, least: float) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if not a.is_floating_point() or not a.numel():
+    if not _inexact(a) or not a.numel():
         return torch.equal(a, b)
+    if a.is_complex():
+        a, b = torch.view_as_real(a), torch.view_as_real(b)
     finite, limit = a.isfinite(), TOLERANCE.get(a.dtype, 0.1)
     if not torch.equal(finite, b.isfinite()):
         return False
     a, b = (torch.where(finite, t, 0).double() for t in (a, b))
     return bool((a - b).abs().max() <= limit * max(float(a.abs().max()), least))
+
+
+def _inexact(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()

@@ -421,7 +421,9 @@ def test_a_gradient_that_is_rounding_errors_alone_is_no_difference() -> None:
     """That of a bias before a norm is zero but for these."""
     torch.manual_seed(0)
     layers = [layer for _ in range(2) for layer in (dilated(3, 2), nn.BatchNorm2d(3), nn.ReLU())]
-    converted = convert(nn.Sequential(*layers, nn.Conv2d(3, 2, 1)), inputs().float(), method="batch_space")
+    model = nn.Sequential(*layers, nn.Conv2d(3, 2, 1))
+    model.register_buffer("flags", torch.ones(2) > 0)
+    converted = convert(model, inputs(40, 41).float(), method="batch_space")
     assert converted.conversion.notes == ()  # type: ignore[union-attr]
     assert type(converted[0]) is AtrousConv2d
 
