@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from .timing import interleaved
+from .timing import Timing, interleaved
 
 ROUNDS, WARMUP = 7, 2
 
@@ -51,41 +52,61 @@ def device_of(network: nn.Module, inputs: Sequence[Any]) -> torch.device:
     return tensors[0].device if tensors else torch.device("cpu")
 
 
-def filled(likes: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Random tensors of the shapes, types and layouts of meta tensors."""
-    return [torch.empty_like(like, device=device).normal_() for like in likes]
+@contextmanager
+def gradients_kept(network: nn.Module) -> Iterator[None]:
+    """The gradients of a network's parameters are afterwards what they were; in between there are none.
 
-
-def seconds(
-    calls: Mapping[str, Callable[..., Any]], inputs: Sequence[Any], parameters: Sequence[Tensor], device: torch.device
-) -> dict[str, float]:
-    """The median time of each call on the inputs, with the backward pass where a parameter wants a gradient.
-
-    Args:
-        calls: by name; each takes the inputs. inputs: tensors and whatever else; they are not changed.
-        parameters: what gradients are computed for, beside none of the inputs. Empty: inference.
+    >>> layer = nn.Linear(1, 1)
+    >>> with gradients_kept(layer):
+    ...     layer(torch.ones(1)).backward()
+    >>> layer.weight.grad is None
+    True
     """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-
-    def run(call: Callable[..., Any]) -> Callable[[], object]:
-        def infer() -> object:
-            with torch.no_grad():
-                return call(*inputs)
-
-        def train() -> object:
-            results = [value for value in _flat(call(*inputs)) if value.requires_grad]
-            seeds = [torch.ones_like(value) for value in results]
-            return torch.autograd.grad(results, wanted, seeds, allow_unused=True)
-
-        return train if wanted else infer
-
-    found = interleaved({name: run(call) for name, call in calls.items()}, device, rounds=ROUNDS, warmup=WARMUP)
-    return {name: timing.median for name, timing in found.items()}
+    kept = [(parameter, parameter.grad) for parameter in network.parameters()]
+    try:
+        for parameter, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, grad in kept:
+            parameter.grad = grad
 
 
-def _flat(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [leaf for part in value for leaf in _flat(part)] if isinstance(value, (tuple, list)) else []
+def step(network: nn.Module, call: Callable[[], Any], training: bool) -> Callable[[], object]:
+    """What is timed: the call, in training with the backward pass into the parameters' gradients."""
+
+    def infer() -> object:
+        with torch.no_grad():
+            return call()
+
+    def train() -> None:
+        for parameter in network.parameters():
+            parameter.grad = None
+        results = [value for value in tensors_of(call()) if value.requires_grad]
+        torch.autograd.backward(results, [torch.ones_like(value) for value in results])
+
+    return train if training else infer
+
+
+def timings(
+    calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int = ROUNDS, warmup: int = WARMUP
+) -> dict[str, Timing]:
+    """The calls against each other; see `timing.interleaved`."""
+    return interleaved(calls, device, rounds=rounds, warmup=warmup)
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors of a result, in whatever containers they are."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+GAIN = 1.03  # what is measured less than 3% faster is not replaced: another run may say the opposite
+
+
+def gains(before: Timing, after: Timing) -> bool:
+    """Whether `after` is faster beyond noise: 3% at least, and the quartiles apart.
+
+    >>> gains(Timing(2.0, 1.9, 2.1, 9), Timing(1.0, 0.9, 1.1, 9)), gains(Timing(2.0, 1.0, 3.0, 9), Timing(1.5, 1.4, 1.6, 9))
+    (True, False)
+    """
+    return before.median >= GAIN * after.median and before.lower > after.upper

@@ -28,6 +28,7 @@ from torch import Tensor
 
 import spacebatch
 from spacebatch.nn import functional
+from spacebatch.nn.conversion_report import Row
 from spacebatch.timing import hardware, interleaved, software
 
 from . import plots
@@ -160,13 +161,20 @@ def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str,
                 return
             report = spacebatch.convert(network.to(device).train(training), x, method="batch_space", dry_run=True)
             whole = report.rows[-1]
+            assert whole.before is not None
+            assert whole.after is not None
             yield {
                 "name": f"{name}, {width} channels, {'x'.join(map(str, shape))}",
                 "step": report.measured,
-                "before": whole.before,
-                "after": whole.after,
-                "rows": [row._asdict() for row in report.rows],
+                "before": whole.before.median,
+                "after": whole.after.median,
+                "rows": [_row(row) for row in report.rows],
             }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    times = {name: None if (time := getattr(row, name)) is None else asdict(time) for name in ("before", "after")}
+    return {**row._asdict(), **times}
 
 
 @dataclass(frozen=True)

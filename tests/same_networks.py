@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 
 def results(network: nn.Module, x: Tensor, call: Callable[[Tensor], Tensor] | None = None) -> dict[str, Any]:
@@ -32,3 +33,13 @@ def assert_same(
 def assert_same_in_both_modes(network: nn.Module, other: nn.Module, x: Tensor) -> None:
     for training in (True, False):
         assert_same(network.train(training), other.train(training), x)
+
+
+def all_results(network: nn.Module, x: Tensor) -> tuple[Any, Any, Any]:
+    """(outputs, gradients of the input and of all parameters, buffers) of a network with any number of results."""
+    x = x.detach().clone().requires_grad_()
+    results = [leaf for leaf in tree_leaves(network(x)) if isinstance(leaf, Tensor)]
+    wanting = [y for y in results if y.requires_grad]
+    seeds = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape) for y in wanting]
+    gradients = torch.autograd.grad(wanting, [x, *network.parameters()], seeds, allow_unused=True) if wanting else ()
+    return [y.detach() for y in results], gradients, [buffer.clone() for buffer in network.buffers()]

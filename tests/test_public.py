@@ -52,7 +52,7 @@ SIGNATURES = {
     "use_backend": "(name)",
     "use_compiled": "(name)",
     "warm_up": "(operation, *arguments, **options)",
-    "convert": "(model, *inputs, method='auto', rate=None, dry_run=False)",
+    "convert": "(model, *inputs, method='auto', rate=None, budget=30.0, dry_run=False, **options)",
     "choose_block": "(model, *inputs, candidates=None)",
     "nn.functional.atrous_conv1d": ATROUS,
     "nn.functional.atrous_conv2d": ATROUS,

@@ -6,6 +6,7 @@ SpaceToBatch(block_shape=2, paddings=1)
 """
 
 from . import functional, moves
+from . import rules as rules
 from .atrous import AtrousConv1d, AtrousConv2d, AtrousConv3d
 from .batch_space import BatchSpace
 

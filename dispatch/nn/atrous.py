@@ -2,33 +2,88 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from spacebatch.reference.arguments import check_choice
 
-from . import functional
+from . import chains, functional, method_choice
+from .convolution_rules import convolved, in_cells
+from .dilated import CONVOLUTIONS
+from .entering import entered
 from .functional import AtrousExplanation
 from .method_choice import METHODS, Method
+from .value import Value, copy_of, may_stay, wanting
 
 
-class _Atrous(torch.nn.modules.conv._ConvNd):
-    """What the three share: they are made, loaded and saved as their parents, and compute by `functional.atrous_conv*d`."""
+class _Atrous(nn.modules.conv._ConvNd):
+    """What the three share: they are made, loaded and saved as their parents; results may stay in batch space."""
 
     method: Method = "auto"
+    rate: tuple[int, ...] | None = None  # blocks to use instead of the dilation
 
     def __init__(self, *arguments: Any, method: Method = "auto", **options: Any) -> None:
         check_choice(type(self).__name__, "method", method, METHODS)
         super().__init__(*arguments, **options)
         self.method = method
 
+    def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The parent's forward; a leaf to `torch.fx`."""
+        if isinstance(input, torch.fx.Proxy):
+            result: Tensor = _leaf(self, input, *args, **kwargs)
+        elif chains.recording():
+            result = chains.recorded(self, super().forward, input, *args, **kwargs)
+        else:
+            result = super().forward(input, *args, **kwargs)
+        return result
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What `forward` of the parent calls."""
-        call = getattr(functional, f"atrous_conv{weight.dim() - 2}d")
-        result: Tensor = call(input, weight, bias, **self._options())
-        return result
+        if isinstance(input, Value):
+            if self._fits(input):
+                return super()._conv_forward(input, weight, bias)
+            chains.called("a convolution of another geometry")
+            input = copy_of(input)
+        stays = may_stay(input)
+        if not stays or torch.compiler.is_compiling() or input.is_meta:
+            return functional.convolution(input, weight, bias, stays=stays, rate=self.rate, **self._options())
+        device = input.device
+        table = method_choice.table_of(device)
+        key = (
+            *(input.shape, input.stride(), input.dtype, input.requires_grad, weight.dtype, weight.requires_grad),
+            *(bias is None, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.in_channels),
+            *(self.out_channels, self.padding_mode, self.method, self.rate, *method_choice.settings(device.type)),
+        )
+        plan = table.plans.get(key)
+        if plan is None:
+            plan = functional.plan(input, weight, bias, self.rate, self._options())
+            if plan is None:
+                return functional.convolution(input, weight, bias, stays=True, rate=self.rate, **self._options())
+            if len(table.plans) >= 4096:
+                table.plans.clear()
+            table.plans[key] = plan
+        blocks, found = plan
+        if found is None:
+            return super()._conv_forward(input, weight, bias)
+        call = CONVOLUTIONS[len(blocks)]
+        return convolved(entered(input, blocks), found, call, weight, bias, self.groups)
+
+    def _fits(self, value: Any) -> bool:
+        """Whether a value is in the batch space that this convolution would enter."""
+        rate = value._memory.rate
+        if self.padding_mode != "zeros" or len(rate) != len(self.kernel_size):
+            return False
+        if self.rate is None:
+            each = zip(self.kernel_size, self.dilation, rate, strict=True)
+            same = all(d == block for k, d, block in each if k > 1)
+        else:
+            same = self.rate == rate
+        arguments = self.kernel_size, self.stride, self.padding, self.dilation
+        return same and in_cells(value._sizes, rate, *arguments) is not None
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -49,12 +104,21 @@ class _Atrous(torch.nn.modules.conv._ConvNd):
         return inherited + ("" if self.method == "auto" else f", method={self.method!r}")
 
 
-class AtrousConv1d(_Atrous, torch.nn.Conv1d):
+def _leaf(layer: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Any:
+    """The call of a module while `torch.fx` traces what calls it."""
+    tracer: Any = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input, *args), kwargs)
+
+
+class AtrousConv1d(_Atrous, nn.Conv1d):
     """`torch.nn.Conv1d` whose dilation is computed natively or through the batch, whichever is faster here.
 
     >>> import torch
     >>> AtrousConv1d(2, 4, 3, padding=2, dilation=2, method="batch_space")(torch.ones(1, 2, 7)).shape
     torch.Size([1, 4, 7])
+
+    The result is a tensor that may stay in batch space until something needs it as an image: what follows of the same rate, and
+    what takes one position at a time, computes there.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as in
@@ -69,7 +133,7 @@ class AtrousConv1d(_Atrous, torch.nn.Conv1d):
     """
 
 
-class AtrousConv2d(_Atrous, torch.nn.Conv2d):
+class AtrousConv2d(_Atrous, nn.Conv2d):
     """`torch.nn.Conv2d` whose dilation is computed natively or through the batch, whichever is faster here.
 
     >>> import torch
@@ -85,7 +149,7 @@ class AtrousConv2d(_Atrous, torch.nn.Conv2d):
     """
 
 
-class AtrousConv3d(_Atrous, torch.nn.Conv3d):
+class AtrousConv3d(_Atrous, nn.Conv3d):
     """`torch.nn.Conv3d` whose dilation is computed natively or through the batch, whichever is faster here.
 
     >>> import torch
@@ -94,3 +158,92 @@ class AtrousConv3d(_Atrous, torch.nn.Conv3d):
 
     Args, Shape, Raises: as `AtrousConv1d`, for `torch.nn.Conv3d`: (N, C, D, H, W) or (C, D, H, W).
     """
+
+
+PARENTS: dict[Any, Any] = {nn.Conv1d: AtrousConv1d, nn.Conv2d: AtrousConv2d, nn.Conv3d: AtrousConv3d}
+
+
+class _OwnForward:
+    """Before a class with a forward of its own: what it is called with may be moved where that forward convolves it."""
+
+    def forward(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+        """The class's own forward."""
+        if isinstance(input, torch.fx.Proxy):
+            return _leaf(self, input, *args, **kwargs)
+        dilation, rank = self.dilation, len(self.kernel_size) + 2
+        if (
+            type(input) in (Tensor, nn.Parameter)
+            and input.dim() == rank
+            and self.method != "native"
+            and may_stay(input)
+        ):
+            input = wanting(
+                input, self.rate or functional.blocks_of(tuple(self.kernel_size), dilation, input.shape[2:])
+            )
+        return super().forward(input, *args, **kwargs)  # type: ignore[misc]
+
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        """By the class that it was converted from: pickles find that by its name."""
+        return (
+            _again,
+            (type(self)._converted_from,),
+            self.__getstate__() if hasattr(self, "__getstate__") else vars(self),
+        )
+
+
+class _Converted:
+    """After a class of its own: pickled by the class that it was converted from."""
+
+    __reduce_ex__ = _OwnForward.__reduce_ex__
+
+
+def _again(kind: Any) -> Any:
+    made = converted_class(kind)
+    return made.__new__(made)
+
+
+@cache
+def converted_class(kind: Any) -> Any:
+    """The class of convolutions of a class, once their dilation goes through the batch.
+
+    >>> converted_class(nn.Conv2d) is AtrousConv2d
+    True
+    """
+    if kind in PARENTS:
+        return PARENTS[kind]
+    if issubclass(kind, _Atrous):
+        return kind
+    parent = next(base for base in PARENTS if issubclass(kind, base))
+    if len(kind.__bases__) == 1 and kind.__name__ == f"Parametrized{kind.__bases__[0].__name__}":
+        inherited = converted_class(kind.__bases__[0])
+        own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+        return type(kind.__name__, (inherited,), own)  # removing the parametrization leaves its first base
+    own_forward = kind.forward is not parent.forward or kind._conv_forward is not parent._conv_forward
+    bases = (_OwnForward if own_forward else _Converted, kind, PARENTS[parent])
+    return type(kind.__name__, bases, {"__module__": kind.__module__, "_converted_from": kind, "__doc__": kind.__doc__})
+
+
+def dilation_of(layer: Any) -> tuple[int, ...] | None:
+    """A convolution's dilation, 1 along dims where the kernel has one element; None where all are 1.
+
+    >>> dilation_of(nn.Conv2d(1, 1, (1, 3), dilation=(5, 2))), dilation_of(nn.Conv2d(1, 1, 3))
+    ((1, 2), None)
+    """
+    kinds: Any = tuple(PARENTS)
+    if not isinstance(layer, kinds) or isinstance(layer, nn.modules.lazy.LazyModuleMixin):
+        return None
+    dilation = tuple(d if size > 1 else 1 for d, size in zip(layer.dilation, layer.kernel_size, strict=True))
+    return dilation if max(dilation) > 1 else None
+
+
+def become_atrous(layer: Any, method: Method, rate: tuple[int, ...] | None) -> None:
+    """The same module, weights, hooks, parametrizations and all, of the class whose dilation goes through the batch."""
+    kind: Any = type(layer)
+    layer.__class__ = _per_module(layer) if parametrize.is_parametrized(layer) else converted_class(kind)
+    layer.method, layer.rate = method, rate
+
+
+def _per_module(layer: Any) -> Any:
+    """A parametrized module has a class of its own; so it stays."""
+    kind: Any = type(layer)
+    return converted_class.__wrapped__(kind)

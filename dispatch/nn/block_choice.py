@@ -11,10 +11,8 @@ from torch import nn
 from spacebatch.reference.arguments import as_integer, as_sequence
 
 from .. import trials
-from . import layer_rules
-from .batch_space import BatchSpace
-from .convert_network import convert
-from .regions import dilation_of
+from .atrous import dilation_of
+from .convert_network import convert, shared_copy
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | Non
         candidates: block sizes to try; None: every divisor of the dilations. 1 is always measured.
 
     Returns:
-        A `BlockChoice`. For the network itself: `spacebatch.convert(model, *inputs, method="batch_space", rate=block)`; for
-        a convolution `spacebatch.nn.BatchSpace(conv, rate=block)`.
+        A `BlockChoice`. For the network itself: `spacebatch.convert(model, *inputs, method="batch_space", rate=block)`.
 
     Raises:
         ValueError, TypeError: no module, no input, nothing dilated, candidates that are no positive ints.
@@ -93,25 +90,20 @@ def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | Non
             skipped[block] = found
         else:
             networks[block] = found
-    parameters = [p for p in model.parameters() if p.requires_grad] if model.training else []
-    with trials.undisturbed(model):
-        calls = {str(block): network for block, network in networks.items()}
-        times = trials.seconds(calls, inputs, parameters, trials.device_of(model, inputs))
-    seconds = {block: times[str(block)] for block in networks}
+    training = model.training and any(p.requires_grad for p in model.parameters())
+    with trials.undisturbed(model), trials.gradients_kept(model):
+        calls = {
+            str(block): trials.step(network, lambda network=network: network(*inputs), training)  # type: ignore[misc]
+            for block, network in networks.items()
+        }
+        times = trials.timings(calls, trials.device_of(model, inputs))
+    seconds = {block: times[str(block)].median for block in networks}
     return BlockChoice(
-        min(seconds, key=seconds.__getitem__), seconds, skipped, "training step" if parameters else "inference"
+        min(seconds, key=seconds.__getitem__), seconds, skipped, "training step" if training else "inference"
     )
 
 
 def _with_block(model: nn.Module, inputs: Sequence[Any], block: int) -> nn.Module | str:
-    """The model in batch space of a block, or why it cannot be."""
-    if layer_rules.is_convolution(model):
-        dilation = dilation_of(model) or ()
-        rate = tuple(block if d > 1 else 1 for d in dilation)
-        why = layer_rules.reason(model, rate)
-        if why is not None:
-            return why
-        chain = BatchSpace(model, rate=rate)
-        return chain.train(model.training)
-    converted = convert(model, *inputs, method="batch_space", rate=block)
+    """A copy of the model in batch space of a block, over the same tensors, or why it cannot be."""
+    converted = convert(shared_copy(model), method="batch_space", rate=block)
     return converted if converted.conversion.rows else "no dilation of the network is a multiple of it"  # type: ignore[union-attr]

@@ -15,8 +15,8 @@ zero padding of a convolution. Layers may leave anything in them: `clean` says w
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
+import threading
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def valid(cells: Cells) -> Tensor:
     plain = routes.route_of(x) in ("autograd", "eager")
     if not plain or (x.is_cuda and torch.cuda.is_current_stream_capturing()):  # memory that lives no longer than this
         return _valid(*arguments)
-    return _kept_valid(*arguments)
+    return _kept.get(*arguments)
 
 
 def _valid(rate: tuple[int, ...], sizes: tuple[int, ...], samples: int, device: torch.device) -> Tensor:
@@ -97,7 +97,28 @@ def _valid(rate: tuple[int, ...], sizes: tuple[int, ...], samples: int, device: 
     return inside.expand(*rate, samples, 1, *counts).reshape(math.prod(rate) * samples, 1, *counts)
 
 
-@lru_cache(maxsize=64)
-def _kept_valid(rate: tuple[int, ...], sizes: tuple[int, ...], samples: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a tensor made in inference mode could not be kept for a backward pass
-        return _valid(rate, sizes, samples, device)
+class _Kept:
+    """Masks by geometry, as many as fit into some bytes; the one that was not used for longest goes first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.held = limit, 0
+        self.masks: dict[Any, Tensor] = {}
+        self.lock = threading.Lock()
+
+    def get(self, *arguments: Any) -> Tensor:
+        """The mask of these arguments of `_valid`."""
+        with self.lock:
+            mask = self.masks.pop(arguments, None)
+            if mask is None:
+                with torch.inference_mode(False):  # one made in inference mode could not be kept for a backward pass
+                    mask = _valid(*arguments)
+                if mask.numel() > self.limit // 4:
+                    return mask
+                self.held += mask.numel()
+                while self.held > self.limit:
+                    self.held -= self.masks.pop(next(iter(self.masks))).numel()
+            self.masks[arguments] = mask
+            return mask
+
+
+_kept = _Kept(1 << 24)

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import time
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from spacebatch.reference.arguments import check_choice
 
 from .. import trials
-from . import atrous, layer_rules
+from . import part_timing
+from .atrous import become_atrous, dilation_of
+from .chains import Chain, record
+from .conversion_check import difference
 from .conversion_report import Conversion, Row
-from .recording import calls_of, recorded, shared_copy
-from .regions import Region, dilation_of, regions
-from .rewriting import module_of, part_of, rewrite
-from .tracing import NotTraceableError, modules_of
-
-GAIN = 1.03  # what is measured less than 3% faster is not replaced: another run may say the opposite
-ATROUS = {nn.Conv1d: atrous.AtrousConv1d, nn.Conv2d: atrous.AtrousConv2d, nn.Conv3d: atrous.AtrousConv3d}
+from .leaving import left
+from .taps import positive
+from .value import graph
 
 
 @overload
 def convert(
-    model: nn.Module, *inputs: Any, method: str = ..., rate: Any = ..., dry_run: Literal[False] = ...
+    model: nn.Module,
+    *inputs: Any,
+    method: str = ...,
+    rate: Any = ...,
+    budget: float = ...,
+    dry_run: Literal[False] = ...,
+    **options: Any,
 ) -> nn.Module: ...
 @overload
 def convert(
-    model: nn.Module, *inputs: Any, method: str = ..., rate: Any = ..., dry_run: Literal[True]
+    model: nn.Module,
+    *inputs: Any,
+    method: str = ...,
+    rate: Any = ...,
+    budget: float = ...,
+    dry_run: Literal[True],
+    **options: Any,
 ) -> Conversion: ...
 def convert(
     model: nn.Module,
     *inputs: Any,
     method: str = "auto",
     rate: int | tuple[int, ...] | None = None,
+    budget: float = 30.0,
     dry_run: bool = False,
+    **options: Any,
 ) -> nn.Module | Conversion:
-    """Let a network's dilated convolutions go through the batch, chains of one rate with two moves for the whole chain.
+    """Let a network's dilated convolutions go through the batch; what follows one of them stays there as long as it can.
 
-    >>> import torch
+    >>> import copy, torch
     >>> conv = [torch.nn.Conv2d(4, 4, 3, padding=2, dilation=2) for _ in range(2)]
     >>> model = torch.nn.Sequential(conv[0], torch.nn.ReLU(), conv[1])
     >>> x = torch.randn(1, 4, 16, 16)
-    >>> converted = convert(model, x, method="batch_space")
+    >>> converted = convert(copy.deepcopy(model), x, method="batch_space")
     >>> torch.allclose(converted(x), model(x), atol=1e-5)
     True
     >>> [(row.kind, row.where, row.rate, row.replaced) for row in converted.conversion.rows]
@@ -51,170 +66,217 @@ def convert(
     >>> list(converted.state_dict()) == list(model.state_dict())
     True
 
-    The network is traced by torch.fx, whole or, where its forward branches, in the largest parts that can be traced; single
-    convolutions in what remains become `AtrousConv*d`. The result shares the parameters and buffers of the model, which
-    itself stays as it was: use one of the two. Both load the state_dict of the other.
+    The model is changed in place, as `torch.nn.SyncBatchNorm.convert_sync_batchnorm` changes it: its dilated `Conv*d` become
+    `AtrousConv*d`, subclasses of yours and parametrized ones included, and nothing else does. Their results are tensors that stay in
+    batch space until something needs the image; what leaves the model is an image. Before that, a copy of the model over the same
+    tensors runs on the example, and is compared with the native model: what differs is not replaced.
 
     Args:
         model: any module. Its mode decides what is measured: a training step in training, inference in evaluation.
-        inputs: an example of what the model is called with. Without one, convolutions are replaced one by one.
-        method: "auto" replaces what was measured to be at least 3% faster, on the inputs' device and under the autocast
-            that is on; "batch_space" replaces everything that can be, and measures nothing.
+        inputs, options: an example of what the model is called with. Without one, nothing is compared or measured.
+        method: "auto" replaces what was measured to be at least 3% faster, with the quartiles apart, on the inputs' device and under
+            the autocast that is on; "batch_space" replaces everything, and measures nothing.
         rate: blocks to use instead of each dilation, an int or one per spatial dim; convolutions whose dilation is a
-            multiple keep the rest of it. None: the dilation itself.
+            multiple keep the rest of it, the others stay as they are. None: the dilation itself.
+        budget: seconds to measure for; what they do not suffice for is left alone.
         dry_run: only report; with "batch_space", too, times are measured then.
 
     Returns:
-        The converted module, with the report as its attribute `conversion`; with `dry_run` the `Conversion` alone.
+        The model, with the report as its attribute `conversion`; with `dry_run` the `Conversion` alone.
 
     Raises:
-        ValueError, TypeError: no module, an unknown method, "auto" or a dry run without an example input.
+        ValueError, TypeError: no module, an unknown method, a rate that is no positive int per dim, "auto" or a dry run without an
+            example input.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"convert: model must be a torch.nn.Module, got {type(model).__name__}")
     check_choice("convert", "method", method, ("auto", "batch_space"))
-    if not inputs and (method == "auto" or dry_run):
+    example = bool(inputs or options)
+    if not example and (method == "auto" or dry_run):
         raise ValueError("convert: inputs are needed to measure; give an example of what the model is called with")
-    work = _Work(method, rate, bool(inputs) and (method == "auto" or dry_run))
-    with trials.undisturbed(model):
-        converted = work.converted(shared_copy(model), inputs or None)
-        if work.measures and work.rows:
-            work.compare(model, converted, inputs)
-        if method == "auto" and not any(row.replaced for row in work.rows):
-            converted = shared_copy(model)
-    training = model.training and any(parameter.requires_grad for parameter in model.parameters())
-    measured = ("training step" if training else "inference") if work.measures else "nothing"
+    blocks = _blocks(model, rate)
+    work = _Work(shared_copy(model), blocks, method, method == "auto" or dry_run, time.monotonic() + budget)
+    if example and blocks:
+        with trials.undisturbed(work.network):
+            work.run(lambda: work.network(*inputs, **options), trials.device_of(model, inputs))
+    else:
+        rows = [("convolution", (path,), _felt(model, path, block)) for path, block in blocks.items()]
+        work.rows = [Row(*row, None, None, True, "asked for") for row in rows]
+    measured = ("training step" if work.training else "inference") if work.measures and example else "nothing"
     report = Conversion(tuple(work.rows), measured, tuple(work.notes))
     if dry_run:
         return report
-    converted.conversion = report  # type: ignore[assignment]
-    return converted
+    replaced = {path for row in report.rows if row.replaced and row.kind != "network" for path in row.where}
+    for path, block in blocks.items():
+        layer = model.get_submodule(path)
+        if path in replaced:
+            become_atrous(layer, "batch_space", block)
+        elif hasattr(layer, "method"):
+            layer.method = "native"  # type: ignore[assignment]
+    if replaced:
+        _hook(model)
+    model.conversion = report  # type: ignore[assignment]
+    return model
+
+
+def entering(module: nn.Module, args: Any) -> None:
+    """The hook before a converted network."""
+    graph.enter()
+
+
+def as_images(module: nn.Module, args: Any, result: Any) -> Any:
+    """The hook after a converted network: what leaves it are images."""
+    return left(result)
+
+
+def _hook(network: nn.Module) -> None:
+    if as_images not in network._forward_hooks.values():
+        network.register_forward_pre_hook(entering)
+        network.register_forward_hook(as_images, always_call=True)
 
 
 class _Work:
-    """One conversion: its options, what it found, and what it could not trace."""
+    """One conversion, tried on a copy of the network: what its convolutions did, how long it took, whether anything differed."""
 
-    def __init__(self, method: str, rate: Any, measures: bool) -> None:
-        self.method, self.rate, self.measures = method, rate, measures
+    def __init__(
+        self, network: nn.Module, blocks: dict[str, tuple[int, ...] | None], method: str, measures: bool, end: float
+    ) -> None:
+        self.network, self.blocks, self.method, self.measures, self.end = network, blocks, method, measures, end
+        self.training = network.training and any(parameter.requires_grad for parameter in network.parameters())
         self.rows: list[Row] = []
         self.notes: list[str] = []
+        self.layers: dict[str, Any] = {path: network.get_submodule(path) for path in blocks}
 
-    def converted(self, module: nn.Module, inputs: Sequence[Any] | None, path: str = "") -> nn.Module:
-        """The module, or what takes its place; its children may be replaced in it."""
-        if not any(dilation_of(part) for part in module.modules()):
-            return module
-        if layer_rules.is_convolution(module):
-            self._convolutions({path: module}, {} if inputs is None else {path: inputs[0]})
-            return module
-        if inputs is None:
-            self._convolutions(
-                {_join(path, name): part for name, part in module.named_modules() if dilation_of(part)}, {}
-            )
-            return module
-        try:
-            return self._traced(module, inputs, path)
-        except NotTraceableError as error:
-            self.notes.append(f"{path or 'the network'} ({type(module).__name__}) could not be traced whole: {error}")
-        calls = calls_of(module, inputs)
-        for name, child in list(module.named_children()):
-            module.add_module(name, self.converted(child, calls.get(name), _join(path, name)))
-        return module
-
-    def _traced(self, module: nn.Module, inputs: Sequence[Any], path: str) -> nn.Module:
-        graph = recorded(module, inputs)
-        modules = modules_of(module)
-        rate = self._rate_of(module)
-        chains = regions(graph, modules, rate)
-        device = trials.device_of(module, inputs)
-        chosen: set[str] = set()
-        for chain in chains:
-            times = self._chain_times(module, graph, chain, device) if self.measures else None
-            row = self._row("chain", tuple(_join(path, name) for name in chain.convolutions), chain.rate, times)
-            self.rows.append(row)
-            if row.replaced:
-                rewrite(graph, chain)
-                chosen |= set(chain.convolutions)
-        single: dict[str, nn.Module] = {}
-        likes: dict[str, Tensor] = {}
-        for node in graph.nodes:
-            if node.op == "call_module" and dilation_of(modules[node.target]) and node.target not in chosen:
-                single[_join(path, node.target)] = modules[node.target]
-                likes[_join(path, node.target)] = node.args[0].meta["value"]
-        self._convolutions(single, likes)
-        return module_of(module, graph) if chosen else module
-
-    def _rate_of(self, module: nn.Module) -> tuple[int, ...] | None:
-        if not isinstance(self.rate, int):
-            return self.rate if self.rate is None else tuple(self.rate)
-        dims = {len(dilation) for part in module.modules() if (dilation := dilation_of(part))}
-        return (self.rate,) * max(dims, default=1)
-
-    def _row(self, kind: str, where: tuple[str, ...], rate: tuple[int, ...], times: dict[str, float] | None) -> Row:
-        if times is None:
-            return Row(kind, where, rate, None, None, True, "asked for")
-        before, after = times["before"], times["after"]
-        if self.method == "batch_space":
-            return Row(kind, where, rate, before, after, True, "asked for")
-        gain = before / after >= GAIN
-        return Row(kind, where, rate, before, after, gain, "faster" if gain else f"less than {GAIN - 1:.0%} faster")
-
-    def _chain_times(self, module: nn.Module, graph: fx.Graph, chain: Region, device: torch.device) -> dict[str, float]:
-        part, _, likes = part_of(graph, chain)
-        ours, inner, _ = part_of(graph, chain)
-        rewrite(ours, inner)
-        calls = {"before": module_of(module, part), "after": module_of(module, ours)}
-        parameters = [p for name in chain.convolutions for p in module.get_submodule(name).parameters()]
-        return trials.seconds(calls, trials.filled(likes, device), parameters if module.training else (), device)
-
-    def _convolutions(self, found: dict[str, nn.Module], inputs: dict[str, Tensor]) -> None:
-        """Decide about single convolutions, and make those that go through the batch `AtrousConv*d`, in place."""
-        for name, layer in found.items():
-            dilation = dilation_of(layer)
-            if dilation is None or self.rate is not None:
-                continue  # a single convolution has the blocks of its dilation
-            times = None
-            if self.measures and name in inputs:
-                ours = _as_atrous(shared_copy(layer))
-                like = inputs[name].detach()
-                device = trials.device_of(layer, ())
-                parameters = list(layer.parameters()) if layer.training else ()
-                times = trials.seconds(
-                    {"before": layer, "after": ours}, trials.filled([like], device), parameters, device
-                )
-            row = self._row("convolution", (name,), dilation, times)
-            if self.measures and times is None:
-                row = row._replace(replaced=False, why="not called with the example input")
-            self.rows.append(row)
-            if row.replaced:
-                _as_atrous(layer)
-
-    def compare(self, model: nn.Module, converted: nn.Module, inputs: Sequence[Any]) -> None:
-        """Time the whole network before and after; where it lost by what its parts gained, nothing is replaced."""
-        if not any(row.replaced for row in self.rows):
+    def run(self, call: Callable[[], Any], device: torch.device) -> None:
+        """Try the conversion."""
+        for path, block in self.blocks.items():
+            become_atrous(self.layers[path], "batch_space", block)
+        _hook(self.network)
+        with record(self.network) as found, torch.set_grad_enabled(self.training):
+            try:
+                call()
+            except Exception as error:  # the network's own code; is it an error natively, too?
+                self._natively(True)
+                call()
+                self.notes.append(f"taken back: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+        chains = found.chains
+        self._describe(chains)
+        if self.notes:
+            self.rows = [row._replace(replaced=False, why="it fails in batch space") for row in self.rows]
             return
-        parameters = list(model.parameters()) if model.training else []
-        times = trials.seconds(
-            {"before": model, "after": converted}, inputs, parameters, trials.device_of(model, inputs)
-        )
-        lost = self.method == "auto" and times["before"] < times["after"]
-        if lost:
-            whole = "the network as a whole became slower"
+        try:
+            differs = difference(self.network, call, self._natively, self.training)
+        except RuntimeError as error:  # a step that cannot be taken so; the network is as it was
+            differs, self.training = None, False
+            self.notes.append(f"not compared: {type(error).__name__}: {str(error).splitlines()[0]}")
+        if differs:
+            self.notes.append(f"taken back: {differs} would differ from the native network's")
+            self.rows = [row._replace(replaced=False, why="its results differ") for row in self.rows]
+            return
+        if differs == "":
+            self.notes.append("not compared: two native runs differ as well, for the network draws random numbers")
+        if self.measures:
+            with trials.gradients_kept(self.network):
+                self._measure(chains, call, device)
+
+    def _natively(self, native: bool) -> None:
+        for layer in self.layers.values():
+            layer.method = "native" if native else "batch_space"
+
+    def _describe(self, chains: list[Chain]) -> None:
+        names = {id(layer): path for path, layer in self.layers.items()}
+        called: set[str] = set()
+        for chain in chains:
+            where = dict.fromkeys(names[id(c.layer)] for c in chain.calls if id(c.layer) in names)
+            first = chain.calls[0]
+            kind = "chain" if len(chain.calls) > 1 else "convolution"
+            rate = first.rate or first.layer.rate or dilation_of(first.layer) or ()
+            called |= {*where}
+            self.rows.append(Row(kind, tuple(where), rate, None, None, True, "asked for", tuple(chain.ends)))
+        for path, layer in self.layers.items():
+            if path not in called:
+                rate = layer.rate or dilation_of(layer) or ()
+                asked = self.method == "batch_space"
+                self.rows.append(
+                    Row("convolution", (path,), rate, None, None, asked, "not called with the example input")
+                )
+
+    def _measure(self, chains: list[Chain], call: Callable[[], Any], device: torch.device) -> None:
+        known: dict[Any, Any] = {}
+        for k, chain in enumerate(chains):
+            key = part_timing.signature(chain)
+            if key not in known and time.monotonic() < self.end:
+                calls = part_timing.calls_of(chain, device, self.training)
+                known[key] = trials.timings(calls, device, part_timing.ROUNDS)
+            times = known.get(key)
+            if times is None:
+                late = self.rows[k]._replace(replaced=self.method == "batch_space", why="the budget was spent before")
+                self.rows[k] = late
+                continue
+            row = self.rows[k]._replace(before=times["before"], after=times["after"])
+            if self.method == "auto":
+                gain = trials.gains(times["before"], times["after"])
+                row = row._replace(replaced=gain, why="faster" if gain else "not faster beyond noise")
+            self.rows[k] = row
+        replaced = {path for row in self.rows if row.replaced for path in row.where}
+        if not replaced:
+            return
+
+        def choose(native: bool) -> Callable[[], Any]:
+            def chosen() -> Any:
+                for path, layer in self.layers.items():
+                    layer.method = "batch_space" if path in replaced and not native else "native"
+                return call()
+
+            return trials.step(self.network, chosen, self.training)
+
+        times = trials.timings({"before": choose(True), "after": choose(False)}, device)
+        kept = self.method == "batch_space" or trials.gains(times["before"], times["after"])
+        if not kept:
+            whole = "the network as a whole was not faster beyond noise"
             self.rows = [row._replace(replaced=False, why=whole) if row.replaced else row for row in self.rows]
-        why = "the whole of it became slower" if lost else "the whole of it"
-        self.rows.append(Row("network", (type(model).__name__,), (), times["before"], times["after"], not lost, why))
+        where = (type(self.network).__name__,)
+        self.rows.append(Row("network", where, (), times["before"], times["after"], kept, "the whole of it"))
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path and name else path or name
+def _blocks(model: nn.Module, rate: Any) -> dict[str, tuple[int, ...] | None]:
+    """The convolutions to convert, with the blocks asked for: each once, by its first path."""
+    dilated: dict[str, Any] = {path: d for path, part in model.named_modules() if (d := dilation_of(part))}
+    if rate is None:
+        return dict.fromkeys(dilated)
+    fitting = {len(d) for d in dilated.values()}
+    given = len(rate) if isinstance(rate, (tuple, list)) and len(rate) in fitting else 0
+    dims = {given} if given else fitting or {1}
+    checked = {nd: positive("convert", "rate", rate, nd) for nd in sorted(dims)}
+    return {
+        path: tuple(block if d > 1 else 1 for block, d in zip(checked[len(dilation)], dilation, strict=True))
+        for path, dilation in dilated.items()
+        if len(dilation) in checked
+        and all(d % block == 0 or d == 1 for d, block in zip(dilation, checked[len(dilation)], strict=True))
+    }
 
 
-def _as_atrous(layer: nn.Module) -> nn.Module:
-    """The same module, weights, hooks, parametrizations and all, with its dilation through the batch."""
-    kind = type(layer)
-    for parent, ours in ATROUS.items():
-        if isinstance(layer, parent) and not isinstance(layer, ours):
-            layer.__class__ = (
-                ours if kind is parent else type(kind.__name__, (kind, ours), {"__module__": kind.__module__})
-            )
-    layer.method = "batch_space"  # type: ignore[assignment]
-    return layer
+def _felt(model: nn.Module, path: str, block: tuple[int, ...] | None) -> tuple[int, ...]:
+    return block or dilation_of(model.get_submodule(path)) or ()
+
+
+def shared_copy(model: nn.Module) -> nn.Module:
+    """The module tree anew, over the same parameters and buffers."""
+    memo: dict[int, Any] = {}
+    for part in model.modules():
+        for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
+            if isinstance(tensor, Tensor):
+                memo[id(tensor)] = tensor
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception:  # something that the model keeps cannot be copied; it is shared, then
+        return _shallow_copy(model, {})
+
+
+def _shallow_copy(module: nn.Module, memo: dict[int, nn.Module]) -> nn.Module:
+    if id(module) not in memo:
+        made = memo[id(module)] = module.__class__.__new__(module.__class__)
+        made.__dict__.update({k: copy.copy(v) if isinstance(v, (dict, set)) else v for k, v in vars(module).items()})
+        for name, child in module.named_children():
+            made._modules[name] = _shallow_copy(child, memo)
+    return memo[id(module)]

@@ -40,7 +40,7 @@ def checked(
         raise ValueError(f"{op}: input must be {nd + 2}-D, or {nd + 1}-D without a batch, got shape {tuple(x.shape)}")
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ValueError(f"{op}: bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
-    if not torch.is_autocast_enabled(x.device.type):
+    if not _autocast(x.device.type):
         for name, tensor in (("weight", weight), ("bias", bias)):
             if tensor is not None and tensor.dtype != x.dtype:
                 raise ValueError(f"{op}: {name} has dtype {tensor.dtype}, the input has {x.dtype}")
@@ -56,3 +56,11 @@ def checked(
         x = torch.nn.functional.pad(x, sides, mode=padding_mode)
         taps = taps._replace(before=(0,) * nd, after=(0,) * nd)
     return x, taps, arguments
+
+
+def _autocast(kind: str) -> bool:
+    """Whether autocast is on for a kind of device; some, like "meta", have none."""
+    try:
+        return torch.is_autocast_enabled(kind)
+    except RuntimeError:
+        return False

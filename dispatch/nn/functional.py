@@ -9,14 +9,17 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.overrides import handle_torch_function
 
 from . import dilated, method_choice
 from .convolution_arguments import checked
+from .convolution_rules import Convolution, convolved, in_cells
+from .entering import entered
 from .method_choice import METHODS, Method
 
 __all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
@@ -200,34 +203,100 @@ def explain_atrous(
     return AtrousExplanation(op, taken, why, *times, blocks, aligned)
 
 
-def _atrous(
-    nd: int,
+def _atrous(nd: int, input: Any, *arguments: Any) -> Tensor:
+    if not isinstance(input, Tensor) and hasattr(type(input), "__torch_function__"):  # what a tracer records with
+        call = (atrous_conv1d, atrous_conv2d, atrous_conv3d)[nd - 1]
+        options = {"padding_mode": arguments[-2], "method": arguments[-1]}
+        return handle_torch_function(call, (input,), input, *arguments[:-2], **options)
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups", "padding_mode", "method")
+    return convolution(input, **dict(zip(names, arguments, strict=True)), nd=nd)
+
+
+def convolution(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Ints,
-    padding: Ints | str,
-    dilation: Ints,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
     groups: int,
     padding_mode: str,
     method: Method,
+    nd: int | None = None,
+    stays: bool = False,
+    rate: tuple[int, ...] | None = None,
 ) -> Tensor:
+    """The convolution by the method that is asked for or chosen.
+
+    Args:
+        stays: whether the result may stay in batch space, where the padding allows it. rate: blocks other than the dilation.
+    """
+    nd = weight.dim() - 2 if nd is None else nd
     x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    amount: Any = taps.before
+    if taps.before != taps.after:
+        amount = "same"  # nothing else pads the sides differently
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        amount: Any = taps.before
-        if taps.before != taps.after:
-            amount = "same"  # nothing else pads the sides differently
         return dilated.CONVOLUTIONS[nd](x, weight, bias, taps.stride, amount, taps.dilation, groups)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return dilated.convolve(x, weight, bias, taps, groups)
 
     taken: str = method
-    if all(rate == 1 or size == 1 for rate, size in zip(taps.dilation, taps.kernel, strict=True)):
+    if all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
         taken = "native"
     elif method == "auto":
         calls: dict[str, Callable[..., Tensor]] = {"native": native, "batch_space": batch_space}
         taken = method_choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
-    y = native(x, weight, bias) if taken == "native" else batch_space(x, weight, bias)
+    if taken == "native":
+        y = native(x, weight, bias)
+    else:
+        blocks = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:])
+        found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, amount, taps.dilation) if stays else None
+        if found is not None and max(blocks) > 1:
+            y = convolved(entered(x, blocks), found, dilated.CONVOLUTIONS[nd], weight, bias, groups)
+        else:
+            y = batch_space(x, weight, bias)
     return y if input.dim() == nd + 2 else y.squeeze(0)
+
+
+def plan(
+    x: Tensor, weight: Tensor, bias: Tensor | None, rate: tuple[int, ...] | None, options: dict[str, Any]
+) -> tuple[tuple[int, ...], Convolution | None] | None:
+    """What `convolution` does with such an input, once that is settled: the blocks and the convolution in them, None natively.
+
+    Returns:
+        None where it is not settled, or where the input must be padded or squeezed before.
+    """
+    nd = weight.dim() - 2
+    if x.dim() != nd + 2 or options["padding_mode"] != "zeros" or x.device.type == "meta":
+        return None
+    _, taps, arguments = checked(nd, x, weight, bias, **options)
+    blocks, method = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:]), options["method"]
+    if max(blocks) == 1 or all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
+        return blocks, None
+    if method == "auto":
+        choice = method_choice.known(f"atrous_conv{nd}d", (x, weight, bias), arguments)
+        if choice is None:
+            return None
+        method = choice.method
+    if method == "native":
+        return blocks, None
+    padding = taps.before if taps.before == taps.after else "same"
+    found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, padding, taps.dilation)
+    return None if found is None else (blocks, found)
+
+
+def blocks_of(kernel: Sequence[int], dilation: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """The blocks of a dilation: along a dim with one tap any block is right, and the other dim's may lead to a longer chain.
+
+    >>> blocks_of((3, 1), (2, 1), (64, 64)), blocks_of((3, 1), (2, 1), (64, 1)), blocks_of((3, 3), (1, 2), (64, 64))
+    ((2, 2), (2, 1), (1, 2))
+    """
+    felt = [d for d, size in zip(dilation, kernel, strict=True) if size > 1]
+    common = felt[0] if felt and len(set(felt)) == 1 else 1
+    return tuple(
+        d if k > 1 else common if size >= 4 * common else 1 for d, k, size in zip(dilation, kernel, sizes, strict=True)
+    )

@@ -9,6 +9,7 @@ but the first and the last. It stands beside the kernels' tuning tables, in a fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -16,12 +17,12 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from .. import routes, tuning
+from .. import routes, trials, tuning
 from .method_table import Choice, MethodTable
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
 METHODS = ("auto", "native", "batch_space")
-ROUNDS, WARMUP = 5, 2
+ROUNDS, WARMUP = 7, 2
 
 
 @cache
@@ -56,6 +57,15 @@ def key_of(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]
 def _mode() -> str:
     """What the environment asks for; method="auto" asks for a measurement by itself."""
     return tuning.mode(unset="on")
+
+
+def settings(kind: str) -> tuple[Any, ...]:
+    """What a choice depends on beside the tensors and the arguments."""
+    return (
+        *(torch.is_grad_enabled(), torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)),
+        *(torch.are_deterministic_algorithms_enabled(), os.environ.get("SPACEBATCH_AUTOTUNE")),
+        kind == "cuda" and torch.backends.cudnn.benchmark,
+    )
 
 
 def why_not_asked(x: Tensor) -> str | None:
@@ -101,10 +111,11 @@ def measure(
             runs[name]()
         except torch.OutOfMemoryError:
             del runs[name]
-    for name, timing in interleaved(runs, device, rounds=ROUNDS, warmup=WARMUP - 1).items():
+    timings = interleaved(runs, device, rounds=ROUNDS, warmup=WARMUP - 1)
+    for name, timing in timings.items():
         seconds[name] = timing.median
     native, batch_space = seconds["native"], seconds["batch_space"]
-    better = batch_space is not None and (native is None or batch_space < native)
+    better = batch_space is not None and (native is None or trials.gains(timings["native"], timings["batch_space"]))
     return Choice("batch_space" if better else "native", native, batch_space)
 
 
@@ -114,6 +125,13 @@ def _run(
     if seed is None:
         return lambda: call(*inputs)
     return lambda: torch.autograd.grad(call(*inputs), wanted, seed)
+
+
+def known(op: str, tensors: Sequence[Tensor | None], arguments: tuple[Any, ...]) -> Choice | None:
+    """What the table holds for a call, if it may be asked."""
+    x = tensors[0]
+    assert x is not None
+    return table_of(x.device).get(key_of(op, tensors, arguments)) if why_not_asked(x) is None else None
 
 
 def choose(

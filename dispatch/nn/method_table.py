@@ -18,6 +18,12 @@ class Choice(NamedTuple):
 class MethodTable(DeviceTable[Choice]):
     """The methods measured on one device, by geometry of the convolution."""
 
+    plans: dict[Any, Any]  # what modules do with inputs that they have met
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.plans = {}
+
     FORMAT, SUFFIX, NAME = 1, ".convolutions.json", "measured convolutions"
 
     def entry(self, values: list[Any]) -> Choice:

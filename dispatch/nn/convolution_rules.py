@@ -1,0 +1,172 @@
+"""Rules for what slides a kernel: convolutions, transposed ones, and max pooling.
+
+A dilation that is a multiple of the rate is that much less in cells; padding becomes padding in cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .cells import Cells, cleaned
+from .value import Value, cells_of, value_of
+
+
+class Convolution(NamedTuple):
+    """The arguments of a convolution in cells, and what it makes of the spatial sizes."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    sizes: tuple[int, ...]
+    reads_beyond: bool  # whether it reads cells that are no positions of the image
+
+
+def in_cells(
+    sizes: tuple[int, ...], rate: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
+) -> Convolution | None:
+    """The convolution in batch space of a rate, None where it cannot be there.
+
+    >>> in_cells((9,), (2,), (3,), 1, 4, 4)
+    Convolution(stride=(1,), padding=(2,), dilation=(2,), sizes=(9,), reads_beyond=True)
+    >>> in_cells((9,), (2,), (3,), 1, 3, 3) is None
+    True
+    """
+    nd = len(rate)
+    if len(kernel) != nd:
+        return None
+    strides, dilations = _per_dim(stride, nd), _per_dim(dilation, nd)
+    if isinstance(padding, str):
+        totals = [0] * nd if padding == "valid" else [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+        if any(total % 2 for total in totals):
+            return None
+        paddings = tuple(total // 2 for total in totals)
+    else:
+        paddings = _per_dim(padding, nd)
+    new, beyond = [], False
+    for size, block, k, step, pad, d in zip(sizes, rate, kernel, strides, paddings, dilations, strict=True):
+        if (block > 1 and step != 1) or (k > 1 and d % block) or pad % block or pad < 0:
+            return None
+        left = size + 2 * pad - d * (k - 1)
+        if left <= 0:
+            return None
+        new.append((left - 1) // step + 1)
+        beyond = beyond or (k > 1 and pad > 0 and block > 1 and size % block != 0)
+    return Convolution(
+        strides,
+        tuple(pad // block for pad, block in zip(paddings, rate, strict=True)),
+        tuple(max(d // block, 1) for d, block in zip(dilations, rate, strict=True)),
+        tuple(new),
+        beyond,
+    )
+
+
+def _per_dim(value: Any, nd: int) -> tuple[int, ...]:
+    if isinstance(value, (tuple, list)):
+        return tuple(value) * (nd if len(value) == 1 else 1)
+    return (value,) * nd
+
+
+_CONVOLUTION = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+def _convolution(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    given = _CONVOLUTION | dict(zip(_CONVOLUTION, args, strict=False)) | kwargs
+    value, weight, bias = given["input"], given["weight"], given["bias"]
+    if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
+        return NotImplemented
+    rate, kernel = value._memory.rate, tuple(weight.shape[2:])
+    found = in_cells(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
+    if found is None:
+        return NotImplemented
+    cells = cells_of(value, enters=any(k > 1 and block > 1 for k, block in zip(kernel, rate, strict=True)))
+    if cells is None:
+        return NotImplemented
+    return convolved(cells, found, func, weight, bias, given["groups"], value._memory)
+
+
+def convolved(
+    cells: Cells, found: Convolution, func: Any, weight: Tensor, bias: Tensor | None, groups: int, memory: Any = None
+) -> Tensor:
+    """The value of a convolution of cells."""
+    source = cells.tensor if memory is None else None
+    if found.reads_beyond:
+        cells = cleaned(cells)
+    tensor = func(cells.tensor, weight, bias, found.stride, found.padding, found.dilation, groups)
+    clean = cells.clean and bias is None and all(k == 1 for k in weight.shape[2:]) and not any(found.padding)
+    return value_of(Cells(tensor, cells.rate, found.sizes, clean), memory, source)
+
+
+_TRANSPOSED = {
+    "input": None,
+    "weight": None,
+    "bias": None,
+    "stride": 1,
+    "padding": 0,
+    "output_padding": 0,
+    "groups": 1,
+    "dilation": 1,
+}
+
+
+def _transposed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A transposed convolution of stride 1: each phase is one of its own, and nothing but zeros may lie beyond its end."""
+    given: dict[str, Any] = _TRANSPOSED | dict(zip(_TRANSPOSED, args, strict=False)) | kwargs
+    value, weight, bias = given["input"], given["weight"], given["bias"]
+    if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
+        return NotImplemented
+    rate, kernel = value._memory.rate, tuple(weight.shape[2:])
+    nd = len(rate)
+    if (
+        len(kernel) != nd
+        or any(_per_dim(given["output_padding"], nd))
+        or any(s != 1 for s in _per_dim(given["stride"], nd))
+    ):
+        return NotImplemented
+    padding, dilation = _per_dim(given["padding"], nd), _per_dim(given["dilation"], nd)
+    sizes = tuple(s + d * (k - 1) - 2 * p for s, d, k, p in zip(value._sizes, dilation, kernel, padding, strict=True))
+    fits = all(
+        p % block == 0 and (k == 1 or d % block == 0)
+        for p, d, k, block in zip(padding, dilation, kernel, rate, strict=True)
+    )
+    cells = cells_of(value) if fits and min(sizes) > 0 else None
+    if cells is None:
+        return NotImplemented
+    pads = tuple(p // block for p, block in zip(padding, rate, strict=True))
+    rates = tuple(max(d // block, 1) for d, block in zip(dilation, rate, strict=True))
+    tensor = func(cleaned(cells).tensor, weight, bias, 1, pads, 0, given["groups"], rates)
+    return value_of(Cells(tensor, rate, sizes, False), value._memory)
+
+
+_POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+
+
+def _max_pool(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Dilated pooling of stride 1: windows of one phase."""
+    given = dict(zip(_POOL, args, strict=False)) | kwargs
+    value: Any = given.get("input")
+    if not isinstance(value, Value) or given.get("return_indices") or given.get("ceil_mode"):
+        return NotImplemented
+    nd = len(value._sizes)
+    kernel = _per_dim(given.get("kernel_size"), nd)
+    stride = given.get("stride") or kernel
+    found = in_cells(
+        value._sizes, value._memory.rate, kernel, stride, given.get("padding", 0), given.get("dilation", 1)
+    )
+    cells = None if found is None else cells_of(value)
+    if cells is None or found is None or cells.tensor.is_complex():
+        return NotImplemented
+    if found.reads_beyond:
+        cells = cleaned(cells, -math.inf)
+    tensor = func(cells.tensor, kernel, found.stride, found.padding, found.dilation)
+    return value_of(Cells(tensor, cells.rate, found.sizes, False), value._memory)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    **{f"conv{k}d": _convolution for k in (1, 2, 3)},
+    **{f"conv_transpose{k}d": _transposed for k in (1, 2, 3)},
+    **{f"max_pool{k}d": _max_pool for k in (1, 2, 3)},
+}
