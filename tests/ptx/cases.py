@@ -34,7 +34,9 @@ class Regime(NamedTuple):
     Attributes:
         blocks, counts: of a blocked dim, and how many of them it holds. last_blocks, last_counts: of the last one.
         whole: the last dim's count and borders are counted in granules of 16 bytes.
-        channels_last: how often. modes: how the source lies, anywhere or, dense and "aligned", at a multiple of 16 bytes.
+        channels_last: how often. modes: how the source lies, anywhere or, dense and "aligned", at a multiple of 16 bytes; where
+            that is the only one, the result is aligned as well.
+        width: bytes of an element, where they do not go round.
     """
 
     blocks: Sequence[int] = (1, 2, 2, 3, 4, 5, 7)
@@ -47,6 +49,7 @@ class Regime(NamedTuple):
     channels_last: float = 0.2
     contiguous: float = 0.25
     modes: Sequence[str] = ("dense", "dense", "sliced", "stepped", "expanded", "rows of 16")
+    width: int | None = None
 
 
 REGIMES = {
@@ -65,6 +68,17 @@ REGIMES = {
     "whole granules": Regime(last_blocks=(1, 2, 3, 4), last_counts=(1, 2, 3), whole=True, channels_last=0.1),
     "tiny": Regime(counts=(1, 1, 2), last_counts=(1, 1, 2, 3)),
     "long rows": Regime(blocks=(1, 2), counts=(1, 2), last_counts=(64, 100, 129, 300), dims=(1, 2), channels=(1, 2)),
+    "single bytes": Regime(
+        counts=(2, 3, 5),
+        last_blocks=(2, 4),
+        last_counts=(5, 9, 17, 40),
+        dims=(1, 2, 2),
+        channels=(8, 16),
+        channels_last=0,
+        contiguous=0,
+        modes=("aligned",),
+        width=1,
+    ),
 }
 
 
@@ -120,7 +134,7 @@ def random_case(seed: int, number: int) -> Case:
     random = np.random.default_rng([seed, number])
     name = list(REGIMES)[number % len(REGIMES)]
     regime = REGIMES[name]
-    width = list(DTYPES)[number % len(DTYPES)]
+    width = regime.width or list(DTYPES)[number % len(DTYPES)]
     dtype = _one(random, DTYPES[width])
     while True:
         lead = [_one(random, (1, 1, 2, 3)), _one(random, regime.channels)][: 1 if random.random() < 0.1 else 2]
@@ -131,7 +145,8 @@ def random_case(seed: int, number: int) -> Case:
         if math.prod(lead) * math.prod(padded) <= MOST_ELEMENTS:
             break
     dims = list(range(len(lead), len(shape)))
-    if not regime.whole and random.random() < 0.2:  # the blocked dims somewhere else, in some order
+    aligned = regime.modes == ("aligned",)
+    if not regime.whole and not aligned and random.random() < 0.2:  # the blocked dims somewhere else, in some order
         place = [0, *(1 + random.permutation(len(shape) - 1)).tolist()]
         shape, dims = [shape[place.index(d)] for d in range(len(shape))], [place[d] for d in dims]
     order = (0, *range(2, len(shape)), 1) if random.random() < regime.channels_last else tuple(range(len(shape)))
@@ -147,6 +162,7 @@ def random_case(seed: int, number: int) -> Case:
     mode = _one(random, regime.modes)
     source = mode, 0 if mode == "aligned" else _one(random, offsets)
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
+    result = ("dense", 0) if aligned else result
     return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, _pad(random, dtype))
 
 
