@@ -45,6 +45,7 @@ OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interlea
 PAD = OPTIONS.format("pad_value=0, ")
 NO_PAD = OPTIONS.format("")
 ATROUS = "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, padding_mode='zeros', method='auto')"
+TRANSPOSED = "(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, method='auto')"
 SIGNATURES = {
     "space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
     "batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
@@ -57,6 +58,9 @@ SIGNATURES = {
     "nn.functional.atrous_conv1d": ATROUS,
     "nn.functional.atrous_conv2d": ATROUS,
     "nn.functional.atrous_conv3d": ATROUS,
+    "nn.functional.atrous_conv_transpose1d": TRANSPOSED,
+    "nn.functional.atrous_conv_transpose2d": TRANSPOSED,
+    "nn.functional.atrous_conv_transpose3d": TRANSPOSED,
     "nn.BatchSpace": "(*layers, rate=None)",
     "explain": "(operation, x, block_shape, *borders, **options)",
     "Explanation": "(operation, geometry, route, backend, kernel, reasons)",

@@ -32,6 +32,7 @@ class Cells(NamedTuple):
     rate: tuple[int, ...]  # blocks, one per spatial dim
     sizes: tuple[int, ...]  # of the spatial dims in space
     clean: bool  # whether the cells that are not valid hold zeros
+    last: bool = False  # whether the channels are the last dim of the tensor, and of the image
 
     @property
     def samples(self) -> int:
@@ -49,8 +50,11 @@ class Cells(NamedTuple):
         return all(size % rate == 0 for size, rate in zip(self.sizes, self.rate, strict=True))
 
 
-def enter(x: Tensor, rate: tuple[int, ...]) -> Cells:
-    """x of shape (N, C, *spatial) in batch space."""
+def enter(x: Tensor, rate: tuple[int, ...], last: bool = False) -> Cells:
+    """x of shape (N, C, *spatial) in batch space; with `last`, of shape (N, *spatial, C)."""
+    if last:
+        cells = enter(x.movedim(-1, 1), rate)
+        return cells._replace(tensor=cells.tensor.movedim(1, -1), last=True)
     if x.dim() != len(rate) + 2:
         raise ValueError(
             f"BatchSpace: the input must be {len(rate) + 2}-D, (N, C, *spatial) for a rate of {rate}, "
@@ -63,6 +67,8 @@ def enter(x: Tensor, rate: tuple[int, ...]) -> Cells:
 
 def leave(cells: Cells) -> Tensor:
     """The tensor in space."""
+    if cells.last:
+        return leave(cells._replace(tensor=cells.tensor.movedim(-1, 1), last=False)).movedim(1, -1)
     crops = tuple((0, missing(size, rate)) for size, rate in zip(cells.sizes, cells.rate, strict=True))
     return functions.batch_to_space(cells.tensor, cells.rate, crops)
 

@@ -42,15 +42,16 @@ def _unary(name: str, keeps: bool, writes_by_name: bool) -> Callable[..., Any]:
     def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         value: Any = args[0] if args else kwargs.get("input")
         if len(args) == 1 and not kwargs and not writes_by_name:
-            cells = cells_of(value)
+            cells = cells_of(value, last=True)
             if cells is None or (name in SINGULAR and not cells.whole):
                 return NotImplemented
-            return value_of(Cells(func(cells.tensor), cells.rate, cells.sizes, cells.clean and keeps), value._memory)
+            result = Cells(func(cells.tensor), cells.rate, cells.sizes, cells.clean and keeps, cells.last)
+            return value_of(result, value._memory)
         if not isinstance(value, Value) or kwargs.get("out") is not None:
             return NotImplemented
         if any(isinstance(other, Tensor) for other in (*args[1:], *(v for k, v in kwargs.items() if k != "input"))):
             return NotImplemented
-        cells = cells_of(value)
+        cells = cells_of(value, last=True)
         if cells is None or (name in SINGULAR and not cells.whole):
             return NotImplemented
         rest = {key: option for key, option in kwargs.items() if key != "input"}
@@ -92,19 +93,23 @@ def operand(other: Any, cells: Cells, memory: Any) -> Any:
     image of the same sizes is moved.
     """
     if isinstance(other, Value):
-        found = cells_of(other)
+        found = cells_of(other, last=cells.last)
         if found is not None and found.rate == cells.rate:
             chains.met(memory, other._memory)
+        elif cells.last:
+            return None
         else:  # one of another geometry, or an image: it may have been moved for a convolution
             image = shown(other)
             found = None if image is None else entered_before(image, cells.rate)
-        if found is None or found.sizes != cells.sizes or found.samples != cells.samples:
+        if found is None or (found.sizes, found.samples, found.last) != (cells.sizes, cells.samples, cells.last):
             return None
         return found.tensor, found.clean
     if not isinstance(other, Tensor):
         return (other, False) if isinstance(other, (int, float, torch.SymInt, torch.SymFloat)) else None
     if type(other) not in (Tensor, torch.nn.Parameter, torch.nn.Buffer):
         return None
+    if cells.last:
+        return (other, False) if other.dim() <= 1 else None
     shape, dims = tuple(other.shape), len(cells.rate)
     if constant_over_space(shape, dims):
         return other, False
@@ -135,7 +140,7 @@ def _binary(name: str, in_place: bool) -> Callable[..., Any]:
             return NotImplemented
         a, b = args
         for value, beside in ((a, b),) if in_place else ((a, b), (b, a)):
-            cells = cells_of(value) if isinstance(value, Value) else None
+            cells = cells_of(value, last=True) if isinstance(value, Value) else None
             other = None if cells is None else operand(beside, cells, value._memory)
             if other is not None:
                 break

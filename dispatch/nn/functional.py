@@ -21,8 +21,18 @@ from .convolution_arguments import checked
 from .convolution_rules import Convolution, convolved, in_cells
 from .entering import entered
 from .method_choice import METHODS, Method
+from .transposed import atrous_conv_transpose1d, atrous_conv_transpose2d, atrous_conv_transpose3d
 
-__all__ = ["AtrousExplanation", "atrous_conv1d", "atrous_conv2d", "atrous_conv3d", "explain_atrous"]
+__all__ = [
+    "AtrousExplanation",
+    "atrous_conv1d",
+    "atrous_conv2d",
+    "atrous_conv3d",
+    "atrous_conv_transpose1d",
+    "atrous_conv_transpose2d",
+    "atrous_conv_transpose3d",
+    "explain_atrous",
+]
 
 Ints = int | tuple[int, ...]
 

@@ -33,11 +33,11 @@ def anchor_of(value: Any) -> tuple[Tensor, Cells | None]:
     """(the tensor whose gradient is that of the value, the value's cells if it is they)."""
     own, memory = value._own, value._memory
     if memory.image is None:
-        cells = cells_of(value)
+        cells = cells_of(value, last=True)
         assert cells is not None
         return cells.tensor, cells
     if own is not None:  # autograd knows its cells as inputs, of the image and of others
-        return own, Cells(own, memory.rate, value._sizes, False)
+        return own, Cells(own, memory.rate, value._sizes, False, value._last)
     return value._plain, None
 
 
@@ -47,11 +47,11 @@ def hooked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     anchor, cells = anchor_of(value)
     if cells is None:
         return anchor.register_hook(hook)  # type: ignore[no-untyped-call]
-    rate, sizes = cells.rate, cells.sizes
+    rate, sizes, last = cells.rate, cells.sizes, cells.last
 
     def moved(grad: Tensor) -> Tensor | None:
-        changed = hook(leave(Cells(grad, rate, sizes, False)))
-        return None if changed is None else enter(changed, rate).tensor
+        changed = hook(leave(Cells(grad, rate, sizes, False, last)))
+        return None if changed is None else enter(changed, rate, last).tensor
 
     return anchor.register_hook(moved)  # type: ignore[no-untyped-call]
 

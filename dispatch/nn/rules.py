@@ -12,7 +12,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from . import chains, convolution_rules, elementwise, gradient_rules, layer_rules, slices, statistics
+from . import (
+    chains,
+    channels_last_rules,
+    convolution_rules,
+    elementwise,
+    gradient_rules,
+    layer_rules,
+    slices,
+    statistics,
+)
 from .value import Value, _untouched, become_image, copy_of, graph, image_of, resynchronized
 
 Rule: TypeAlias = Callable[[Any, Any, dict[str, Any]], Any]
@@ -156,8 +165,8 @@ def _asked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _table() -> dict[Any, Rule]:
     table: dict[Any, Rule] = {}
-    for rules in (elementwise.RULES, slices.RULES, convolution_rules.RULES, layer_rules.RULES, statistics.RULES):
-        for name, rule in rules.items():
+    for module in (elementwise, slices, convolution_rules, layer_rules, statistics, channels_last_rules):
+        for name, rule in module.RULES.items():
             for function in functions_named(name):
                 table[function] = rule
     for name in _ASKED:

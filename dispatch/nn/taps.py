@@ -79,11 +79,11 @@ def positive(op: str, name: str, value: Any, nd: int) -> tuple[int, ...]:
     >>> positive("conv", "stride", 2, 3)
     (2, 2, 2)
     """
-    entries = _entries(op, name, value, nd)
-    for k, entry in enumerate(entries):
+    found = entries(op, name, value, nd)
+    for k, entry in enumerate(found):
         if entry < 1:
             raise ValueError(f"{op}: {name}[{k}] must be at least 1, got {entry}")
-    return entries
+    return found
 
 
 def borders(
@@ -102,19 +102,24 @@ def borders(
             raise ValueError(f'{op}: padding="same" needs a stride of 1, got {tuple(stride)}')
         totals = [rate * (size - 1) for rate, size in zip(dilation, kernel, strict=True)]
         return tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
-    entries = _entries(op, "padding", padding, len(kernel))
-    for k, entry in enumerate(entries):
+    found = entries(op, "padding", padding, len(kernel))
+    for k, entry in enumerate(found):
         if entry < 0:
             raise ValueError(f"{op}: padding[{k}] must not be negative, got {entry}")
-    return entries, entries
+    return found, found
 
 
-def _entries(op: str, name: str, value: Any, nd: int) -> tuple[int, ...]:
+def entries(op: str, name: str, value: Any, nd: int) -> tuple[int, ...]:
+    """`value`, an int or one int per dim, as a tuple.
+
+    >>> entries("conv", "padding", [1], 2)
+    (1, 1)
+    """
     if isinstance(value, int) or hasattr(value, "__index__") or type(value).__name__ == "SymInt":
         return (as_integer(value, f"{op}: {name}"),) * nd
-    entries = as_sequence(value, f"{op}: {name}")
-    if len(entries) == 1:
-        entries = entries * nd  # as PyTorch takes it
-    if len(entries) != nd:
-        raise ValueError(f"{op}: {name} has {len(entries)} entries for {nd} spatial dims: {shown(value)}")
-    return tuple(as_integer(entry, f"{op}: {name}[{k}]") for k, entry in enumerate(entries))
+    given = as_sequence(value, f"{op}: {name}")
+    if len(given) == 1:
+        given = given * nd  # as PyTorch takes it
+    if len(given) != nd:
+        raise ValueError(f"{op}: {name} has {len(given)} entries for {nd} spatial dims: {shown(value)}")
+    return tuple(as_integer(entry, f"{op}: {name}[{k}]") for k, entry in enumerate(given))

@@ -83,6 +83,7 @@ class Value(Tensor):
     _memory: Memory
     _own: Tensor | None  # its own cells: a view of the memory's
     _sizes: tuple[int, ...]
+    _last: bool  # whether its channels are its last dim
     _steps: tuple[tuple[Step, bool], ...]  # how it is a view of the memory's image, and whether autograd saw it
     _plain: Tensor | None  # its own view of the memory's image
     _copy: tuple[Tensor, int] | None  # an image of its own, and the version of the cells that it shows
@@ -131,7 +132,7 @@ def value_of(cells: Cells, like: Memory | None = None, source: Tensor | None = N
         memory.chain = like.chain
         if source is None:
             memory.source = like.source
-    return _made(memory, cells.tensor, cells.sizes, ())
+    return _made(memory, cells.tensor, cells.sizes, (), cells.last)
 
 
 def wanting(image: Tensor, rate: tuple[int, ...], chain: Any = None) -> Tensor:
@@ -141,10 +142,10 @@ def wanting(image: Tensor, rate: tuple[int, ...], chain: Any = None) -> Tensor:
     return _made(memory, image, tuple(image.shape[2:]), ())
 
 
-def view_of(value: Any, step: Step, sizes: tuple[int, ...], tensor: Tensor) -> Tensor:
+def view_of(value: Any, step: Step, sizes: tuple[int, ...], tensor: Tensor, last: bool = False) -> Tensor:
     """A value that is a view of another one: `step` of its image, `tensor` of its cells."""
     seen = not value._own.requires_grad or tensor.requires_grad
-    memory, view = value._memory, _made(value._memory, tensor, sizes, (*value._steps, (step, seen)))
+    memory, view = value._memory, _made(value._memory, tensor, sizes, (*value._steps, (step, seen)), last)
     if type(value) is BatchSpaceTensor:
         if not memory.members:
             memory.members.append(weakref.ref(value))
@@ -152,9 +153,14 @@ def view_of(value: Any, step: Step, sizes: tuple[int, ...], tensor: Tensor) -> T
     return view
 
 
-def cells_of(value: Any, enters: bool = False) -> Cells | None:
-    """The cells of a value, None where its numbers are an image; `enters`: such an image is moved."""
+def cells_of(value: Any, enters: bool = False, last: bool = False) -> Cells | None:
+    """The cells of a value, None where its numbers are an image; `enters`: such an image is moved.
+
+    `last`: the caller knows cells whose last dim are the channels; nobody else is given such.
+    """
     memory = value._memory
+    if value._last and not last:
+        return None
     if memory.image is not None:
         if not enters or not may_stay(memory.image):
             return None
@@ -164,7 +170,8 @@ def cells_of(value: Any, enters: bool = False) -> Cells | None:
     own = value._own
     if own.requires_grad and torch.is_grad_enabled():
         value._used = True
-    return Cells(own, memory.rate, value._sizes, memory.cells.clean and value._sizes == memory.cells.sizes)
+    clean = memory.cells.clean and value._sizes == memory.cells.sizes
+    return Cells(own, memory.rate, value._sizes, clean, value._last)
 
 
 def writable(value: Any) -> bool:
@@ -194,7 +201,8 @@ def _relinked(value: Any) -> None:
         return
     if behind.requires_grad and torch.is_grad_enabled():
         with _untouched():
-            _Relink.apply(value, behind, value._memory.rate if value._memory.image is None else None)  # type: ignore[no-untyped-call]
+            rate = value._memory.rate if value._memory.image is None else None
+            _Relink.apply(value, behind, rate, value._last)  # type: ignore[no-untyped-call]
             value._node = value.grad_fn
     value._linked = version(behind)
 
@@ -203,7 +211,7 @@ def copy_of(value: Any) -> Tensor:
     """An image of the value for code that neither writes into it nor keeps a view of it."""
     if value._memory.image is not None:
         return image_of(value)
-    cells = cells_of(value)
+    cells = cells_of(value, last=True)
     assert cells is not None
     now = version(cells.tensor)
     if value._copy is not None and value._copy[1] == now:
@@ -284,9 +292,10 @@ def shown(value: Any) -> Tensor | None:
     return value._copy[0] if kept else None
 
 
-def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any) -> Tensor:
+def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any, last: bool = False) -> Tensor:
     given = memory.image is not None
-    shape = (own.shape[0] if given else own.shape[0] // math.prod(memory.rate), own.shape[1], *sizes)
+    samples = own.shape[0] if given else own.shape[0] // math.prod(memory.rate)
+    shape = (samples, *sizes, own.shape[-1]) if last else (samples, own.shape[1], *sizes)
     value: Any
     if torch.compiler.is_dynamo_compiling():
         value = torch.full(shape, math.nan, dtype=own.dtype, device=own.device)
@@ -294,13 +303,13 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any) -> Te
         value._node = None
     elif own.requires_grad:
         with _untouched():
-            value = _link(own, None if given else memory.rate, shape)
+            value = _link(own, None if given else memory.rate, shape, last)
             value._node = value.grad_fn
     else:
         value = _wrapper(own, shape)
         value._node = None
     value._linked = version(own)
-    value._memory, value._own, value._sizes, value._steps = memory, own, sizes, steps
+    value._memory, value._own, value._sizes, value._steps, value._last = memory, own, sizes, steps, last
     value._plain, value._copy, value._used = None, None, False
     return value  # type: ignore[no-any-return]
 
@@ -337,11 +346,11 @@ def _rejoin(value: Any) -> None:
             return
         memory: Any = value._memory
         if memory.image is None:
-            value._own = _Rejoin.apply(value, [value._own], memory.rate, value._sizes)  # type: ignore[no-untyped-call]
+            value._own = _Rejoin.apply(value, [value._own], memory.rate, value._sizes, value._last)  # type: ignore[no-untyped-call]
             if not value._steps:
                 memory.cells = memory.cells._replace(tensor=value._own)
         else:
-            value._plain = _Rejoin.apply(value, [value._plain], None, None)  # type: ignore[no-untyped-call]
+            value._plain = _Rejoin.apply(value, [value._plain], None, None, False)  # type: ignore[no-untyped-call]
             if not value._steps:
                 memory.image = value._plain
         value._node, value._copy = value.grad_fn, None
@@ -352,13 +361,13 @@ class _Link(torch.autograd.Function):
     """The value behind its cells, for autograd."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, rate: tuple[int, ...] | None, shape: tuple[int, ...]) -> Tensor:
-        ctx.rate = rate
+    def forward(ctx: Any, own: Tensor, rate: tuple[int, ...] | None, shape: tuple[int, ...], last: bool) -> Tensor:
+        ctx.rate, ctx.last = rate, last
         return _wrapper(own, shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return (grad if ctx.rate is None else enter(grad, ctx.rate).tensor), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return (grad if ctx.rate is None else enter(grad, ctx.rate, ctx.last).tensor), None, None, None
 
 
 _link = torch_private.apply_of(_Link)
@@ -368,24 +377,25 @@ class _Relink(torch.autograd.Function):
     """The value behind the cells that a rule has written into."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, own: Tensor, rate: tuple[int, ...] | None) -> Tensor:
-        ctx.rate = rate
+    def forward(ctx: Any, value: Tensor, own: Tensor, rate: tuple[int, ...] | None, last: bool) -> Tensor:
+        ctx.rate, ctx.last = rate, last
         ctx.mark_dirty(value)
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        return None, (grad if ctx.rate is None else enter(grad, ctx.rate).tensor), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        return None, (grad if ctx.rate is None else enter(grad, ctx.rate, ctx.last).tensor), None, None
 
 
 class _Rejoin(torch.autograd.Function):
     """Cells, or an image, behind what was recorded on the value."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, own: list[Tensor], rate: Any, sizes: Any) -> Tensor:
-        ctx.rate, ctx.sizes = rate, sizes
+    def forward(ctx: Any, value: Tensor, own: list[Tensor], rate: Any, sizes: Any, last: bool) -> Tensor:
+        ctx.rate, ctx.sizes, ctx.last = rate, sizes, last
         return own[0].detach()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return (grad if ctx.rate is None else leave(Cells(grad, ctx.rate, ctx.sizes, False))), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        image = grad if ctx.rate is None else leave(Cells(grad, ctx.rate, ctx.sizes, False, ctx.last))
+        return image, None, None, None, None

@@ -126,9 +126,18 @@ one_line("split", lambda m, h: torch.cat(h.split([1, 3], 1)[::-1], 1))
 one_line("padded", lambda m, h: F.pad(h, (2, 1, 4, 0), value=1.5))
 one_line("cut", lambda m, h: h[..., :-2])
 one_line("narrow", lambda m, h: torch.cat([h.narrow(1, 0, 2), h.narrow(-3, 2, 2)], 1))
+one_line("layer_norm", lambda m, h: m.n(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), n=lambda: nn.LayerNorm(4))
 one_line("types", lambda m, h: h.float().double().to(torch.float64))
 one_line("clone", lambda m, h: h.clone().contiguous())
 one_line("dropout_evaluated", lambda m, h: F.dropout(h, 0.5, False).add_(1))
+
+
+@case(n=lambda: nn.LayerNorm(4), p=lambda: nn.Linear(4, 16), q=lambda: nn.Linear(16, 4))
+def channels_last_block(m: Any, x: Tensor) -> Any:
+    h = m.a(x)
+    t = torch.permute(h, (0, 2, -1, 1))
+    t = m.q(F.gelu(m.p(m.n(t)))) * torch.linspace(1, 2, 4).to(t) + t / 2
+    return m.b(h + t.permute(0, 3, 1, 2))
 
 
 @case()
@@ -266,6 +275,73 @@ def detached(m: Any, x: Tensor) -> Any:
     return m.b(h), m.b(h.detach())
 
 
+@case(n=lambda: nn.LayerNorm(4))
+def channels_last_written(m: Any, x: Tensor) -> Any:
+    h = m.a(x)
+    t = h.permute(0, 2, 3, 1)
+    t.neg_().mul_(0.5)
+    y = m.b(h * 1)
+    t[..., 1] = 3
+    n = m.n(t * 1)
+    h.mul_(2)
+    return y, m.b(h * 1), t * 1, n.add_(1), n
+
+
+@case(n=lambda: nn.LayerNorm(4))
+def channels_last_read(m: Any, x: Tensor) -> Any:
+    h = m.a(x)
+    t = m.n(h.permute(0, 2, 3, 1))
+    u, w = (t * 1).neg_(), t * 1
+    Tripled.apply(w)
+    seen = Swish.apply(t), Swish.apply(u), m.n(w)
+    return seen, t.sum((1, 2)), t[:, 1], t * t.mean(-1, keepdim=True), t + x.movedim(1, -1)
+
+
+@case(n=lambda: nn.LayerNorm(4))
+def channels_last_gradient(m: Any, x: Tensor) -> Any:
+    t = m.n(m.a(x).permute(0, 2, 3, 1))
+    if t.requires_grad:
+        t.register_hook(lambda grad: grad * 3)
+    y = m.b(t.permute(0, 3, 1, 2))
+    return (y, torch.autograd.grad(y.square().sum(), t, create_graph=True)[0]) if t.requires_grad else y
+
+
+@case(n=lambda: nn.LayerNorm(4))
+def channels_last_as_an_image(m: Any, x: Tensor) -> Any:
+    """Where the spatial dims pass for channels, and the channels for one of space."""
+    t, h = m.n(m.a(x[:, :, :4]).permute(0, 2, 3, 1)), m.a(x[:, :, :4, :4])
+    n = m.n(h.permute(0, 2, 3, 1))
+    return (
+        m.b(t),
+        torch.cat([t, t], 1),
+        t.chunk(2, 3),
+        h + h.permute(0, 2, 3, 1),
+        n + h,
+        n * x[:, :, :4, :4],
+        n + n[0, 0],
+    )
+
+
+@case()
+def channels_last_without_epsilon(m: Any, x: Tensor) -> Any:
+    """Cells that are no positions hold equal numbers: their variance is zero."""
+    return m.b(F.layer_norm((m.a(x) * x).permute(0, 2, 3, 1), (4,), eps=0).permute(0, 3, 1, 2))
+
+
+@case()
+def channels_last_strides(m: Any, x: Tensor) -> Any:
+    """A view, and what a layer norm makes of it, lie as PyTorch's do."""
+    t = m.a(x).permute(0, 2, 3, 1)
+    n = F.layer_norm(t, (4,))
+    for tensor in (t, n, n.permute(0, 3, 1, 2), t.permute(0, 3, 1, 2)):
+        x = (
+            x
+            + torch.tensor([*tensor.shape, *tensor.stride(), tensor.is_contiguous()]).double()
+            @ torch.arange(1.0, 10).double()
+        )
+    return x
+
+
 @case()
 def numpy_written(m: Any, x: Tensor) -> Any:
     h = m.a(x)
@@ -304,7 +380,8 @@ one_line("copied_deeply", lambda m, h: copy.deepcopy(h.detach()))
 one_line("attention", lambda m, h: (h.flatten(2) @ h.flatten(2).mT @ h.flatten(2)).view_as(h))
 one_line("a_row_added", lambda m, h: h + h[:1, :1, :, :1])
 one_line("a_mask", lambda m, h: h * (h > 0))
-one_line("layer_norm", lambda m, h: m.n(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), n=lambda: nn.LayerNorm(4))
+one_line("layer_norm_over_more", lambda m, h: F.layer_norm(h.permute(0, 2, 3, 1), (h.shape[3], 4)).permute(0, 3, 1, 2))
+one_line("permuted_otherwise", lambda m, h: h.permute(0, 1, 3, 2).permute(0, 3, 2, 1).transpose(1, 3).mT)
 one_line("reflecting", lambda m, h: m.c(h), c=lambda: dilated(padding_mode="reflect"))
 one_line("stride", lambda m, h: m.c(h), c=lambda: dilated(stride=2))
 one_line("printed", lambda m, h: h * len(f"{h}{h!r}"[:3]))
@@ -397,6 +474,36 @@ def test_two_moves(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = moves(converted, torch.randn(2, 4, 9, 11, dtype=torch.double), monkeypatch)
     assert calls.count("space_to_batch") == 1
     assert calls.count("batch_to_space") == results.get(name, 1)
+
+
+class Normed(nn.Module):
+    """Layer norms between dilated convolutions of one or three dims."""
+
+    def __init__(self, dims: int, order: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
+        self.a, self.b = (kind(4, 4, 3, padding=2, dilation=2) for _ in range(2))
+        self.n, self.order, self.back = nn.LayerNorm(4), order, back
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.back(self.n(self.order(self.a(x)))))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("size", "order", "back"),
+    [
+        ((9,), lambda t: t.permute(0, 2, 1), lambda t: t.permute((0, -1, 1))),
+        ((9,), lambda t: t.transpose(1, 2), lambda t: torch.transpose(t, -2, -1)),
+        ((5, 6, 7), lambda t: t.permute(0, 2, 3, 4, 1), lambda t: t.permute(0, 4, 1, 2, 3)),
+    ],
+    ids=["permuted", "transposed", "three dims"],
+)
+def test_layer_norms_of_one_and_three_dims(size: Any, order: Any, back: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, converted = pair(lambda: Normed(len(size), order, back), True)
+    x = torch.randn(2, 4, *size, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(all_results(converted, x), all_results(network, x), rtol=1e-9, atol=1e-9)
+    assert moves(converted, x, monkeypatch) == ["space_to_batch", "batch_to_space"]
 
 
 HOOKS: dict[str, Callable[[Any], Any]] = {
