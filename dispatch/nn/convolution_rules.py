@@ -152,12 +152,12 @@ def _max_pool(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return NotImplemented
     nd = len(value._sizes)
     kernel = _per_dim(given.get("kernel_size"), nd)
+    padding = _per_dim(given.get("padding", 0), nd)
     stride = given.get("stride") or kernel
-    found = in_cells(
-        value._sizes, value._memory.rate, kernel, stride, given.get("padding", 0), given.get("dilation", 1)
-    )
+    found = in_cells(value._sizes, value._memory.rate, kernel, stride, padding, given.get("dilation", 1))
     cells = None if found is None else cells_of(value)
-    if cells is None or found is None or cells.tensor.is_complex():
+    refused = any(2 * p > k for p, k in zip(padding, kernel, strict=True))  # by PyTorch, of the image
+    if cells is None or found is None or cells.tensor.is_complex() or refused:
         return NotImplemented
     if found.reads_beyond:
         cells = cleaned(cells, -math.inf)

@@ -71,3 +71,8 @@ def test_a_padding_is_less_than_any_number(rate: int, padding: int, dilation: in
     found = F.max_pool1d(h, 7, 1, padding, dilation)
     assert is_value(found) == (padding % rate == 0 and dilation % rate == 0)
     assert torch.equal(found.flip(-1), F.max_pool1d(x - 1, 7, 1, padding, dilation).flip(-1))
+
+
+def test_a_padding_that_pytorch_refuses() -> None:
+    with pytest.raises(RuntimeError, match="half of"):
+        F.max_pool1d(value_of(enter(torch.zeros(1, 2, 9), (2,))), 3, 1, 2, 2)
