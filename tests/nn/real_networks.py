@@ -52,7 +52,7 @@ def deeplabv3() -> nn.Module:
     from torchvision.models._utils import IntermediateLayerGetter
     from torchvision.models.resnet import Bottleneck, ResNet
     from torchvision.models.segmentation import DeepLabV3
-    from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+    from torchvision.models.segmentation.deeplabv3 import ASPP
     from torchvision.models.segmentation.fcn import FCNHead
 
     class Narrow(Bottleneck):
@@ -60,7 +60,7 @@ def deeplabv3() -> nn.Module:
 
     backbone = ResNet(Narrow, [1, 1, 1, 3], width_per_group=16, replace_stride_with_dilation=[False, True, True])
     parts = IntermediateLayerGetter(backbone, {"layer3": "aux", "layer4": "out"})
-    return DeepLabV3(parts, DeepLabHead(512, 5, (2, 3)), FCNHead(256, 5))
+    return DeepLabV3(parts, nn.Sequential(ASPP(512, (3, 4), 16), nn.Conv2d(16, 5, 1)), FCNHead(256, 5))
 
 
 def lraspp() -> nn.Module:
@@ -153,7 +153,7 @@ VITS |= {"flow_size": 16, "spectrogram_bins": 9, "upsample_initial_channel": 32,
 VITS |= {"upsample_kernel_sizes": [8, 4], "prior_encoder_num_wavenet_layers": 2, "wavenet_dilation_rate": 2}
 
 CASES: dict[str, Case] = {
-    "DeepLabV3": Case("torchvision", deeplabv3, drawn(2, 3, 17, 25), 5, 1, frozenset({GEOMETRY, "add_", "cat"})),
+    "DeepLabV3": Case("torchvision", deeplabv3, drawn(2, 3, 25, 33), 5, 1, frozenset({GEOMETRY, "add_", "cat"})),
     "LRASPP": Case("torchvision", lraspp, IMAGES, 3, 1, frozenset({"interpolate"})),
     "ResNet-10-T": Case("timm", timm("resnet10t", **NARROW), IMAGES, 3, 1, frozenset({"add_"})),
     "features of ResNet-26": Case("timm", timm("resnet26", channels=(8, 8, 8, 8), **FEATURES), IMAGES, 3, 1),
@@ -163,7 +163,7 @@ CASES: dict[str, Case] = {
     "ConvNeXt": Case("timm", timm("convnext_atto", output_stride=16), IMAGES, 2, 0, frozenset({"permute"})),
     "RegNetY": Case("timm", timm("regnety_002", output_stride=8), IMAGES, 10, 2, frozenset({GEOMETRY, "add"})),
     "ResNeSt": Case("timm", timm("resnest14d", output_stride=8), IMAGES, 1, 0, frozenset({"reshape"})),
-    "BiT": Case("timm", big_transfer, IMAGES, 4, 1, frozenset({GEOMETRY})),
+    "BiT": Case("timm", big_transfer, IMAGES, 4, 1, frozenset({GEOMETRY, "add"})),
     "DeepLabV3+": Case(SMP, smp("DeepLabV3Plus", "mobilenet_v2", **ATROUS), SQUARES, 14, 2, frozenset({"cat"})),
     "PAN": Case(SMP, smp("PAN", "tu-mobilenetv3_small_050", decoder_channels=8), drawn(2, 3, 128, 128), 2, 1),
     "HighResNet": Case("monai", monai("HighResNet", spatial_dims=3, in_channels=1, out_channels=2), VOLUME, 12, 3),
