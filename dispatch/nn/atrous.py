@@ -35,7 +35,7 @@ class _Atrous(nn.modules.conv._ConvNd):
         """The parent's forward; a leaf to `torch.fx`."""
         if isinstance(input, torch.fx.Proxy):
             result: Tensor = _leaf(self, input, *args, **kwargs)
-        elif chains.recording():
+        elif chains.recording() and not isinstance(self, _OwnForward):  # that has recorded it
             result = chains.recorded(self, super().forward, input, *args, **kwargs)
         else:
             result = super().forward(input, *args, **kwargs)
@@ -77,13 +77,15 @@ class _Atrous(nn.modules.conv._ConvNd):
         rate = value._memory.rate
         if self.padding_mode != "zeros" or len(rate) != len(self.kernel_size):
             return False
-        if self.rate is None:
-            each = zip(self.kernel_size, self.dilation, rate, strict=True)
-            same = all(d == block for k, d, block in each if k > 1)
-        else:
-            same = self.rate == rate
         arguments = self.kernel_size, self.stride, self.padding, self.dilation
-        return same and in_cells(value._sizes, rate, *arguments) is not None
+        return self._felt(rate) and in_cells(value._sizes, rate, *arguments) is not None
+
+    def _felt(self, rate: tuple[int, ...]) -> bool:
+        """Whether a rate is the one of this convolution, along dims where its kernel has several elements."""
+        if self.rate is not None:
+            return self.rate == rate
+        each = zip(self.kernel_size, self.dilation, rate, strict=True)
+        return all(d == block for k, d, block in each if k > 1)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -170,16 +172,15 @@ class _OwnForward:
         """The class's own forward."""
         if isinstance(input, torch.fx.Proxy):
             return _leaf(self, input, *args, **kwargs)
-        dilation, rank = self.dilation, len(self.kernel_size) + 2
-        if (
-            type(input) in (Tensor, nn.Parameter)
-            and input.dim() == rank
-            and self.method != "native"
-            and may_stay(input)
-        ):
-            input = wanting(
-                input, self.rate or functional.blocks_of(tuple(self.kernel_size), dilation, input.shape[2:])
-            )
+        if isinstance(input, Tensor) and input.dim() == len(self.kernel_size) + 2 and self.method != "native":
+            if isinstance(input, Value) and not self._felt(input._memory.rate):
+                chains.called("a convolution of another geometry")
+                input = copy_of(input)
+            if type(input) in (Tensor, nn.Parameter) and may_stay(input):
+                blocks = self.rate or functional.blocks_of(tuple(self.kernel_size), self.dilation, input.shape[2:])
+                input = wanting(input, blocks)
+        if chains.recording():
+            return chains.recorded(self, super().forward, input, *args, **kwargs)  # type: ignore[misc]
         return super().forward(input, *args, **kwargs)  # type: ignore[misc]
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from .. import trials
+from .value import Value
 
 # Of the largest number of a tensor: sums of many products in another order, through many layers.
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 3e-2}
@@ -44,7 +45,7 @@ def _results(network: nn.Module, call: Callable[[], Any], training: bool, seed: 
         output = call()
         leaves, structure = tree_flatten(output)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        types = [type(leaf) for leaf in leaves]
+        types = [Tensor if isinstance(leaf, Value) else type(leaf) for leaf in leaves]  # autograd may need a value
         gradients: list[Tensor | None] = []
         if training:
             with trials.gradients_kept(network):

@@ -80,6 +80,18 @@ class Doubled(nn.Conv2d):
         return super().forward(input) * 2
 
 
+class Standardized(nn.Conv2d):
+    """One that convolves by itself, with weights made of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(input, weight, self.bias, 1, self.padding, self.dilation)
+
+
+def standardized(rate: int) -> nn.Module:
+    return Standardized(3, 3, 3, padding=rate, dilation=rate)
+
+
 def inputs(*size: int) -> Tensor:
     return torch.randn(2, 3, *(size or (13, 11)), dtype=torch.double, generator=torch.Generator().manual_seed(0))
 
@@ -111,6 +123,11 @@ FOUND: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[tuple[Any, 
         {},
         [("chain", ("0", "1"), (2, 2))],
     ),
+    "classes that convolve by themselves": (
+        lambda: nn.Sequential(standardized(2), nn.ReLU(), standardized(2), standardized(3), standardized(3)),
+        {},
+        [("chain", ("0", "2"), (2, 2)), ("chain", ("3", "4"), (3, 3))],
+    ),
     "a convolution by itself": (lambda: dilated(3, 2), {}, [("convolution", ("",), (2, 2))]),
     "nothing dilated": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), {}, []),
 }
@@ -135,6 +152,23 @@ def test_without_an_example_every_convolution_is_replaced() -> None:
     converted = convert(made(Network), method="batch_space")
     assert [row.where[0] for row in converted.conversion.rows] == [*STAGES[0], *STAGES[1], "alone", "unused"]  # type: ignore[union-attr]
     assert_same(made(Network), converted, inputs())
+
+
+class AddsUp(nn.Sequential):
+    """What it returns is used once more, for a second result."""
+
+    def forward(self, x: Tensor) -> Any:
+        y = super().forward(x)
+        return y, y.square().mean((2, 3)), nn.functional.interpolate(y, scale_factor=2.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_results_from_which_others_were_computed(training: bool) -> None:
+    model = made(lambda: AddsUp(dilated(3, 2), nn.ReLU(), dilated(3, 2))).train(training)
+    converted = convert(copy.deepcopy(model), inputs(), method="batch_space")
+    report: Any = converted.conversion
+    assert (report.notes, [row.replaced for row in report.rows]) == ((), [True])
+    torch.testing.assert_close(all_results(converted, inputs()), all_results(model, inputs()), rtol=1e-9, atol=1e-9)
 
 
 def test_what_ended_each_chain() -> None:
