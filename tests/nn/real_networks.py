@@ -160,7 +160,7 @@ CASES: dict[str, Case] = {
     "Res2Net": Case("timm", timm("res2net50_26w_4s", layers=[1, 1, 1, 2], **NARROW), IMAGES, 6, 2, frozenset({"cat"})),
     "EfficientNet-B0": Case("timm", timm("tf_efficientnet_b0", output_stride=16), IMAGES, 4, 1),
     "MobileNetV3": Case("timm", timm("mobilenetv3_small_050", **FEATURES), IMAGES, 3, 1),
-    "ConvNeXt": Case("timm", timm("convnext_atto", output_stride=16), IMAGES, 2, 0, frozenset({"permute"})),
+    "ConvNeXt": Case("timm", timm("convnext_atto", output_stride=16), IMAGES, 2, 1),
     "RegNetY": Case("timm", timm("regnety_002", output_stride=8), IMAGES, 10, 2, frozenset({GEOMETRY, "add"})),
     "ResNeSt": Case("timm", timm("resnest14d", output_stride=8), IMAGES, 1, 0, frozenset({"reshape"})),
     "BiT": Case("timm", big_transfer, IMAGES, 4, 1, frozenset({GEOMETRY, "add"})),
@@ -192,6 +192,6 @@ CASES: dict[str, Case] = {
         *(9, 0, frozenset({"unfold"})),
     ),
     "VITS": Case(
-        "transformers", transformers("VitsModel", "Vits", **VITS), words, 30, 0, frozenset({"transpose"}), NOISE
+        "transformers", transformers("VitsModel", "Vits", **VITS), words, 30, 0, frozenset({"zeros_like"}), NOISE
     ),
 }
