@@ -249,8 +249,8 @@ def captured(call: Call, device: torch.device) -> Call:
 def extra_bytes(call: Call, result_bytes: int, device: torch.device) -> int | None:
     """The most memory that was in use during a call, less that before it and less its result; None where unknown.
 
-    >>> found = extra_bytes(lambda: torch.zeros(4 << 20, dtype=torch.uint8), 4 << 20, torch.device("cpu"))
-    >>> found is None or found < 1 << 20
+    >>> found = extra_bytes(lambda: torch.zeros(64 << 20, dtype=torch.uint8), 64 << 20, torch.device("cpu"))
+    >>> found is None or found < 32 << 20  # other threads may allocate meanwhile
     True
 
     On a GPU PyTorch's allocator tells. On the CPU the kernel keeps the high-water mark of the process, which only Linux
