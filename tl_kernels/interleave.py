@@ -191,11 +191,11 @@ def move_interleave(
     tl.store(pointers, value, mask=whole[:, None] & (place >= 0))
     if TAIL:
         if tl.program_id(0) == tl.num_programs(0) - 1:
-            tail = number(memory.tail, tl.int32)
+            left = tl.where(span == tl.cast(spans, NUMBER), number(memory.tail, tl.int32), 0)
             for byte in tl.static_range(SPAN):
                 there = result_pointer + first.to(OFFSET) + byte
                 part = (parts[byte // 8] >> (8 * (byte % 8))).to(tl.int8)
-                tl.store(there, part, mask=(span == tl.cast(spans, NUMBER)) & (byte < tail))
+                tl.store(there, part, mask=byte < left)
 
 
 @triton.jit
