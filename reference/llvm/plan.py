@@ -119,10 +119,12 @@ def plan_of(
             own = (size // extent, extent * space * word, outer * word, extent, 0)
             numbers = [extent, before, covered, unit * word]
         elif run:
-            row = "strided_segments"
-            segment = run * word
-            own = (extent, space * word, inner * word, 1, 0)
-            numbers = [size // extent, extent, before, covered, extent * space * word, outer * word, segment]
+            # Back to space, segments of whole lines are written one after the other: below.
+            if to_batch or run * word < CACHE_LINE:
+                row = "strided_segments"
+                segment = run * word
+                own = (extent, space * word, inner * word, 1, 0)
+                numbers = [size // extent, extent, before, covered, extent * space * word, outer * word, segment]
         elif space == outer == 1:
             positions, stretch = size // extent, 0
             if len(dims) == 1:
