@@ -94,7 +94,7 @@ def plan_of(
     numbers: list[int] = []
     own: _Loop | None = None  # a loop whose place is the row's: phases, contiguous blocks, or stretches of a long row
     block = segment = run = 0  # run: words next to each other in both tensors
-    bordered = False
+    bordered = apart = False  # apart: neighbours in space are segments of several phases
     kind, size, space, outer, inner, extent, before, covered = dims[-1]
     if kind == PLAIN and space == 1 and outer == 1:
         run = size
@@ -119,8 +119,8 @@ def plan_of(
             own = (size // extent, extent * space * word, outer * word, extent, 0)
             numbers = [extent, before, covered, unit * word]
         elif run:
-            # Back to space, segments of whole lines are written one after the other: below.
-            if to_batch or run * word < CACHE_LINE:
+            apart = CACHE_LINE <= run * word <= MOST_KNOWN_SEGMENT
+            if run * word < CACHE_LINE:
                 row = "strided_segments"
                 segment = run * word
                 own = (extent, space * word, inner * word, 1, 0)
@@ -158,13 +158,16 @@ def plan_of(
         if transposed is None:
             return "what is next to each other in one tensor is neither near nor far in the other"
         row, (bordered, numbers) = "transpose", transposed
-    # The result is written from end to end, but phases that share lines of space are done together.
+    # The result is written from end to end, but phases that share lines of space are done together, and rows of segments in the order of
+    # space: phase by phase these jump ahead of what the processor fetches, and took 1.3 to 1.6 times as long beyond its second cache.
     result = _BATCH if to_batch else _SPACE
     axis = len(borders) // 2
-    if own is None:
+    if apart:
+        nested = [*sorted(nested[:-2], key=result, reverse=True), *nested[-2:]]
+    elif own is None:
         if len(nested) > 1:
             nested.sort(key=result, reverse=True)
-    elif row == "strided_segments" and segment < CACHE_LINE:
+    elif row == "strided_segments":
         nested.sort(key=result, reverse=True)
         nested.append((*own[:4], axis))
     else:

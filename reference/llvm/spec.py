@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple, TypeAlias
 # deinterleave         an interleaved blocked dim of neighbours: vectors are loaded, deinterleaved by shuffles (or interleaved), and stored
 # tiles                the same in blocks too large for that: tiles of positions and phases are transposed
 # transpose            what is next to each other in one tensor is far apart in the other, and the other way round: transposed likewise
-# strided_segments     an interleaved blocked dim of segments, the channels of a pixel: each segment is copied
-# contiguous_segments  neighbours on both sides: contiguous blocks, whole rows: long segments are copied
+# strided_segments     an interleaved blocked dim of segments shorter than a cache line, the channels of a pixel: each segment is copied
+# contiguous_segments  neighbours on both sides: contiguous blocks, whole rows, many channels: one segment is copied
 Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments"]
 Spec: TypeAlias = "tuple[bool, int, bool, Row, int, int, bool, tuple[int, ...], int, bool]"  # fields of a `KernelSpec`
 

@@ -227,7 +227,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 STREAMED = {
     "deinterleave": ((4, 3, 8, 128), 2, None, {}),
-    "strided_segments": ((2, 32, 4, 4), 2, torch.channels_last, {}),
+    "segments_of_pixels": ((2, 32, 4, 4), 2, torch.channels_last, {}),
     "contiguous_segments": ((2, 3, 4, 64), 2, None, {"arrangement": "contiguous"}),
 }
 
