@@ -55,6 +55,11 @@ class Image:
     def read(self, tiles: Sequence[Tile], pad_value: float, device: torch.device | None = None) -> Tensor:
         """Tiles of one shape as a new tensor of (tiles, channels, *sizes); nothing else of the image is touched."""
         sizes = sizes_of(tiles[0].read)
+        inside = all(0 <= a and b <= size for (a, b), size in zip(tiles[0].read, self.sizes, strict=True))
+        if isinstance(self.data, Tensor) and inside:  # and so are the others, which have its shape
+            found = [self.data[index_of(self.leading, tile.sample, tile.read)] for tile in tiles]
+            batch = torch.stack(found).view(len(tiles), self.channels, *sizes)
+            return batch if device is None else batch.to(device)
         batch = torch.empty((len(tiles), self.channels, *sizes), dtype=self.dtype, device=self.device)
         for k, tile in enumerate(tiles):
             clipped = tuple((max(a, 0), min(b, size)) for (a, b), size in zip(tile.read, self.sizes, strict=True))
@@ -91,6 +96,13 @@ class Result:
             self.data[index].copy_(values)
         else:
             self.data[index] = values.detach().cpu().numpy()
+
+    def in_memory(self) -> Tensor | None:
+        """The result as a tensor of (samples, channels, *sizes) that shares its memory, where there is one."""
+        data = self.data
+        if type(data) is np.ndarray and not self.shared and data.dtype.isnative and min(data.strides) >= 0:
+            data = torch.from_numpy(data)
+        return data[(None,) * (2 - self.leading)] if isinstance(data, Tensor) else None
 
     def probe(self, sample: int, spans: Spans) -> int:
         """A checksum of a few elements at a corner of what was written, by which a file that was made anew is known."""

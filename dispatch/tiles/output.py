@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from .positions import Grid, edges
+from .positions import Grid, Scale, edges
 
 Finish: TypeAlias = "Callable[[Tensor], Tensor]"
 
@@ -24,7 +24,7 @@ class Output:
 
     channels: int
     dtype: torch.dtype
-    scale: tuple[Fraction, ...]
+    scale: Scale
     final_channels: int
     final_dtype: torch.dtype
 
@@ -51,7 +51,7 @@ class Output:
     def from_dict(cls, data: dict[str, Any]) -> Output:
         """The output that `as_dict` described."""
         kinds = {name: getattr(torch, data[name].removeprefix("torch.")) for name in ("dtype", "final_dtype")}
-        return cls(**{**data, **kinds, "scale": tuple(Fraction(f) for f in data["scale"])})
+        return cls(**{**data, **kinds, "scale": tuple(map(_plain, map(Fraction, data["scale"])))})
 
 
 def output_of(y: Any, tiles: int, sizes: Sequence[int], finish: Finish | None) -> Output:
@@ -66,7 +66,7 @@ def output_of(y: Any, tiles: int, sizes: Sequence[int], finish: Finish | None) -
         raise ValueError(
             f"tiled: the model made {tuple(y.shape)} of {tiles} tiles of {tuple(sizes)}; (tiles, channels, *sizes) is needed"
         )
-    scale = tuple(Fraction(after, before) for after, before in zip(y.shape[2:], sizes, strict=True))
+    scale = tuple(_plain(Fraction(after, before)) for after, before in zip(y.shape[2:], sizes, strict=True))
     final = y
     if finish is not None:
         one = y[(slice(0, 1), slice(None), *(slice(0, 1) for _ in sizes))]
@@ -77,6 +77,11 @@ def output_of(y: Any, tiles: int, sizes: Sequence[int], finish: Finish | None) -
                 f"tiled: finish must keep all dims but the channels: it made {got} of {tuple(one.shape)}; keepdim=True?"
             )
     return Output(y.shape[1], y.dtype, scale, final.shape[1], final.dtype)
+
+
+def _plain(scale: Fraction) -> int | Fraction:
+    """Whole numbers as ints, which are quick to multiply by."""
+    return int(scale) if scale.denominator == 1 else scale
 
 
 def check_scale(grid: Grid, sizes: Sequence[int], output: Output) -> tuple[int, ...]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]  # first element, and the one behind the last
 Spans: TypeAlias = tuple[Span, ...]  # one per spatial dim
+Scale: TypeAlias = "tuple[int | Fraction, ...]"  # sizes of the result over those of the image
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Grid:
     def tile(self, number: int) -> Tile:
         """The tile of a number."""
         sample, places = self.place(number)
-        read, core = (tuple(map(tuple.__getitem__, spans, places)) for spans in (self.reads, self.cores))
-        return Tile(sample, read, core)
+        read = tuple(map(tuple.__getitem__, self.reads, places))
+        return Tile(sample, read, read if self.cores is self.reads else tuple(map(tuple.__getitem__, self.cores, places)))
 
     def batches(self, size: int) -> list[list[int]]:
         """Numbers of tiles that are read in one shape, at most `size` together, each batch as early as it is full.
@@ -71,14 +73,14 @@ class Grid:
         >>> with_halo(1, (10,), (2,), (1,)).batches(2)
         [[1, 2], [0, 4], [3]]
         """
+        lengths = [sizes_of(spans) for spans in self.reads]
         waiting: dict[tuple[int, ...], list[int]] = {}
         full = []
-        for number in range(len(self)):
-            shape = sizes_of(self.tile(number).read)
-            batch = waiting.setdefault(shape, [])
+        for number, (_, *shape) in enumerate(itertools.product(range(self.samples), *lengths)):
+            batch = waiting.setdefault(tuple(shape), [])
             batch.append(number)
             if len(batch) == size:
-                full.append(waiting.pop(shape))
+                full.append(waiting.pop(tuple(shape)))
         return [*full, *waiting.values()]
 
 
@@ -87,8 +89,8 @@ def sizes_of(spans: Spans) -> tuple[int, ...]:
     return tuple(stop - start for start, stop in spans)
 
 
-def scaled(spans: Spans, scale: Sequence[Fraction]) -> Spans:
-    """The spans of the result that belong to spans of the image; `output_of` has made sure that they are whole."""
+def scaled(spans: Spans, scale: Scale) -> Spans:
+    """The spans of the result that belong to spans of the image; `check_scale` has made sure that they are whole."""
     return tuple((int(start * s), int(stop * s)) for (start, stop), s in zip(spans, scale, strict=True))
 
 
@@ -123,4 +125,5 @@ def with_overlap(samples: int, sizes: Sequence[int], tile: Sequence[int], steps:
         starts = [min(k * step, last) for k in range(-(-last // step) + 1)]
         reads.append(tuple((start, start + t) for start in starts))
     before = tuple(max(t - size, 0) // 2 for size, t in zip(sizes, tile, strict=True))
-    return Grid(samples, tuple(reads), tuple(reads), before)
+    spans = tuple(reads)
+    return Grid(samples, spans, spans, before)

@@ -62,7 +62,7 @@ class Run:
                 self._put(shared, pieces)
                 done += len(shared)
                 if done == len(batches) and self.slab is not None:
-                    self.slab.close(self._write, self.finish)
+                    self.slab.close(self._write)
                 settled = True
                 if record is not None and (self.slab is None or self._moved() or done == len(batches)):
                     self.ranks.wait()  # until all have written
@@ -147,14 +147,25 @@ class Run:
         if self.tiling.steps is not None:
             share = (self.ranks.rank, self.ranks.size) if self.result.shared else (0, 1)
             weights = self.tiling.weights()
-            self.slab = Slab(self.grid, sizes, output, weights, self.device, grad=self.grad, share=share)
+            self.slab = Slab(
+                self.grid,
+                sizes,
+                output,
+                weights,
+                self.device,
+                finish=self.finish,
+                grad=self.grad,
+                share=share,
+                result=self.result.in_memory(),
+            )
         self.output = output
 
     def _put(self, shared: Sequence[Sequence[int]], pieces: list[Tensor]) -> None:
         """Write the round's results, or add them to the slab; those of other ranks where this one needs them."""
         rank = self.ranks.rank
-        if self.slab is None and self.result.shared:
-            each: list[Sequence[Tensor]] = [pieces if r == rank else [] for r in range(len(shared))]
+        each: list[Sequence[Tensor]] = [pieces if r == rank else [] for r in range(len(shared))]
+        if self.ranks.size == 1 or (self.slab is None and self.result.shared):
+            pass  # nobody needs what others made
         else:
             output, slab = self.output, self.slab
             channels = output.final_channels if slab is None else output.channels
@@ -167,7 +178,7 @@ class Run:
         for numbers, values in zip(shared, each, strict=True):
             for number, y in zip(numbers, values, strict=False):  # none of another rank's
                 if self.slab is not None:
-                    self.slab.put(number, y, self._write, self.finish)
+                    self.slab.put(number, y, self._write)
                 else:
                     tile = self.grid.tile(number)
                     self._write(tile.sample, scaled(tile.core, self.output.scale), y)

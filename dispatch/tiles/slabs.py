@@ -1,7 +1,7 @@
 """Where tiles overlap, results are added up in a slab: as many rows of the image as a tile has, and no more.
 
 Tiles come in the order of their first dim. Rows that no later tile reaches are divided by the sum of the weights and written; the
-slab then moves on. The whole result never exists, unless it is what is written to.
+slab then moves on. Where the result is a tensor in memory that can hold the sums, the slab is a part of it, and nothing is kept twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .output import Finish, Output
-from .positions import Grid, Spans, scaled, sizes_of
+from .positions import Grid, Spans, sizes_of
 from .weights import resized
 
 Write: TypeAlias = "Callable[[int, Spans, Tensor], None]"  # sample, place in the result, values
@@ -25,7 +25,8 @@ class Slab:
 
     Attributes:
         row: (sample, position along the first dim) of the tiles that come now; None before the first and after the last.
-        sums, counts: of weighted results (channels, rows, *rest) and of the weights (1, rows, *rest).
+        sums: of weighted results, (channels, rows, *rest). base: which row of the padded result its first one is.
+        whole: the result of all samples, where the sums are parts of it.
         flushed: how many times rows were finished; of several processes with one `out`, one writes them, and the next the next.
     """
 
@@ -37,114 +38,133 @@ class Slab:
         weights: Tensor | None,
         device: torch.device,
         *,
-        grad: bool,
+        finish: Finish | None = None,
+        grad: bool = False,
         share: tuple[int, int] = (0, 1),
+        result: Tensor | None = None,
     ) -> None:
-        dtype = torch.promote_types(output.dtype, torch.float32)  # sums of half precision would lose digits
         if not (output.dtype.is_floating_point or output.dtype.is_complex):
             raise ValueError(
                 f"tiled: results that overlap are averaged, but the model's are {output.dtype}; use halo=, or no overlap"
             )
-        self.grid, self.output, self.grad = grid, output, grad
+        self.grid, self.output, self.finish, self.grad = grid, output, finish, grad
         self.share, self.shares = share
-        self.spans = [
-            scaled(spans, (scale,) * len(spans)) for spans, scale in zip(grid.reads, output.scale, strict=True)
-        ]
+        self.spans = [tuple((int(a * f), int(b * f)) for a, b in spans) for spans, f in zip(grid.reads, output.scale, strict=True)]
+        self.slices = [[slice(*span) for span in spans] for spans in self.spans[1:]]
         tile = sizes_of(tuple(spans[0] for spans in self.spans))
-        first = [int(before * scale) for before, scale in zip(grid.before, output.scale, strict=True)]
-        self.kept = tuple(zip(first, (a + size for a, size in zip(first, sizes, strict=True)), strict=True))
-        rest = tuple(spans[-1][1] for spans in self.spans[1:])
+        first = [int(before * f) for before, f in zip(grid.before, output.scale, strict=True)]
+        self.kept = tuple((a, a + size) for a, size in zip(first, sizes, strict=True))
+        self.tile_rows, rest = tile[0], tuple(spans[-1][1] for spans in self.spans[1:])
+        dtype = torch.promote_types(output.dtype, torch.float32)  # sums of half precision would lose digits
         self.weights = None if weights is None else resized(weights, tile).to(device, dtype.to_real())
-        self.sums = torch.zeros((output.channels, tile[0], *rest), dtype=dtype, device=device)
-        self.counts = torch.zeros((1, tile[0], *rest), dtype=dtype.to_real(), device=device)
-        self.row_counts = self._count_row(tile)
+        self.row_counts = self._count_row(tile, rest, dtype.to_real(), device)
+        self._counts: tuple[Any, Tensor | None] = None, None
         self.row: tuple[int, int] | None = None
-        self.flushed = 0
+        self.base = self.flushed = 0
+        fits = result is not None and (result.dtype, result.device) == (dtype, device) and not any(first)
+        self.whole = result if fits and finish is None and not grad else None
+        if self.whole is None:
+            self.sums = torch.zeros((output.channels, tile[0], *rest), dtype=dtype, device=device)
 
-    def _count_row(self, tile: tuple[int, ...]) -> Tensor:
-        """The weights of all tiles of one row together."""
-        counts = torch.zeros_like(self.counts)
-        shape = tuple(map(len, self.spans[1:]))
+    def _count_row(
+        self, tile: tuple[int, ...], rest: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """The weights of all tiles of one row together, (rows, *rest)."""
+        counts = torch.zeros((tile[0], *rest), dtype=dtype, device=device)
         ones = self.weights if self.weights is not None else counts.new_ones(tile)
-        for number in range(math.prod(shape)):
-            places = self.grid.place(number)[1][1:]
-            counts[0][(slice(None), *self._rest(places))] += ones
+        for number in range(math.prod(map(len, self.spans[1:]))):
+            counts[(slice(None), *self._rest(self.grid.place(number)[1][1:]))] += ones
         return counts
 
     def _rest(self, places: tuple[int, ...]) -> tuple[slice, ...]:
-        return tuple(slice(*spans[place]) for spans, place in zip(self.spans[1:], places, strict=True))
+        return tuple(map(list.__getitem__, self.slices, places))
 
-    def put(self, number: int, y: Tensor, write: Write, finish: Finish | None) -> None:
+    def put(self, number: int, y: Tensor, write: Write) -> None:
         """Add a tile's result (channels, *sizes); rows that it is the first not to reach are written before."""
         sample, places = self.grid.place(number)
         if (sample, places[0]) != self.row:
-            self.move(sample, places[0], write, finish)
-        target = self.sums[(slice(None), slice(None), *self._rest(places[1:]))]
+            self.move(sample, places[0], write)
+        start = self.spans[0][places[0]][0] - self.base
+        target = self.sums[(slice(None), slice(start, start + self.tile_rows), *self._rest(places[1:]))]
         if self.weights is None:
             target.add_(y)
         else:
-            target.addcmul_(y.to(self.sums.dtype), self.weights)
+            target.addcmul_(y.to(target.dtype), self.weights)
 
-    def move(self, sample: int, place: int, write: Write, finish: Finish | None) -> None:
+    def move(self, sample: int, place: int, write: Write) -> None:
         """Write what is finished when tiles of this row come next, and make room for them."""
-        rows = self.sums.shape[1]
-        done = rows
+        begin, done = self.spans[0][place][0], self.tile_rows
         if self.row is not None:
-            begin = self.spans[0][self.row[1]][0]
-            if sample == self.row[0]:
-                done = self.spans[0][place][0] - begin
-            self._flush(begin, done, write, finish)
-        if self.grad:  # what was recorded of the old slab must stay
-            self.sums, old = torch.zeros_like(self.sums), self.sums
-            self.sums[:, : rows - done] = old[:, done:]
-        elif done < rows:
-            _shift(self.sums, done)
+            before = self.spans[0][self.row[1]][0]
+            done = begin - before if sample == self.row[0] else self.tile_rows
+            self._flush(before, done, write)
+        if self.whole is not None:
+            self.sums = self.whole[sample]
+            self.sums[:, begin + self.tile_rows - done : begin + self.tile_rows].zero_()
         else:
-            self.sums.zero_()
-        if done < rows:
-            _shift(self.counts, done)
-        else:
-            self.counts.zero_()
-        self.counts += self.row_counts
+            self.base = begin
+            self._shift(done)
         self.row = sample, place
 
-    def close(self, write: Write, finish: Finish | None) -> None:
+    def _shift(self, by: int) -> None:
+        """Move the rows of the slab to the front, and set those behind to zero."""
+        if self.grad:  # what was recorded of the old slab must stay
+            old, self.sums = self.sums, torch.zeros_like(self.sums)
+            self.sums[:, : self.tile_rows - by] = old[:, by:]
+            return
+        kept = self.tile_rows - by
+        if kept:
+            rows = self.sums[:, by:]
+            self.sums[:, :kept] = rows if kept <= by else rows.clone()
+        self.sums[:, kept:].zero_()
+
+    def close(self, write: Write) -> None:
         """Write the last rows."""
         if self.row is not None:
-            self._flush(self.spans[0][self.row[1]][0], self.sums.shape[1], write, finish)
+            self._flush(self.spans[0][self.row[1]][0], self.tile_rows, write)
             self.row = None
 
-    def _flush(self, begin: int, rows: int, write: Write, finish: Finish | None) -> None:
-        """Write the first `rows` rows of the slab, whose first one is row `begin` of the padded result."""
+    def _flush(self, begin: int, rows: int, write: Write) -> None:
+        """Write `rows` rows, from row `begin` of the padded result on."""
         assert self.row is not None
         low, high = self.kept[0]
         first, last = max(begin, low), min(begin + rows, high)
         if first < last and self.flushed % self.shares == self.share:
-            inner = (slice(None), slice(first - begin, last - begin), *(slice(*span) for span in self.kept[1:]))
-            sums, counts = self.sums[inner], self.counts[inner]
-            values = sums / counts if self.grad else sums.div_(counts)
-            values = values.to(self.output.dtype)
-            if finish is not None:
-                values = finish(values[None])[0]
-            spans = ((first - low, last - low), *((0, b - a) for a, b in self.kept[1:]))
-            write(self.row[0], spans, values)
+            rest = tuple(slice(*span) for span in self.kept[1:])
+            values = self.sums[(slice(None), slice(first - self.base, last - self.base), *rest)]
+            counts = self._count(begin, rows)
+            if counts is not None:
+                counts = counts[(slice(first - begin, last - begin), *rest)]
+                values = values / counts if self.grad else values.div_(counts)
+            if self.whole is None:
+                values = values.to(self.output.dtype)
+                if self.finish is not None:
+                    values = self.finish(values[None])[0]
+                write(self.row[0], ((first - low, last - low), *((0, b - a) for a, b in self.kept[1:])), values)
         self.flushed += 1
+
+    def _count(self, begin: int, rows: int) -> Tensor | None:
+        """The weights of all tiles over some finished rows, (rows, *rest); None where they are ones. The last answer is kept."""
+        assert self.row is not None
+        starts = []  # of the rows of tiles that reach them, relative to the first of them
+        for start, stop in reversed(self.spans[0][: self.row[1] + 1]):
+            if stop <= begin:
+                break
+            starts.append(start - begin)
+        key = (rows, *starts)
+        if key != self._counts[0]:
+            counts = self.row_counts.new_zeros((rows, *self.row_counts.shape[1:]))
+            for start in reversed(starts):
+                counts[: start + self.tile_rows] += self.row_counts[-start : rows - start]
+            self._counts = key, None if bool((counts == 1).all()) else counts
+        return self._counts[1]
 
     def state(self) -> dict[str, Any]:
         """All that changes, to go on from later."""
-        return {"row": self.row, "flushed": self.flushed, "sums": self.sums, "counts": self.counts}
+        return {"row": self.row, "flushed": self.flushed, "base": self.base, "sums": self.sums}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.row = None if state["row"] is None else (state["row"][0], state["row"][1])
-        self.flushed = state["flushed"]
+        self.flushed, self.base = state["flushed"], state["base"]
         self.sums.copy_(state["sums"])
-        self.counts.copy_(state["counts"])
-
-
-def _shift(x: Tensor, by: int) -> None:
-    """Move the rows of dim 1 to the front by `by`, and set those behind to zero."""
-    kept = x.shape[1] - by
-    rows = x[:, by:]
-    x[:, :kept] = rows if kept <= by else rows.clone()
-    x[:, kept:].zero_()
