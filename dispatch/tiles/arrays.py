@@ -55,7 +55,7 @@ class Image:
     def read(self, tiles: Sequence[Tile], pad_value: float, device: torch.device | None = None) -> Tensor:
         """Tiles of one shape as a new tensor of (tiles, channels, *sizes); nothing else of the image is touched."""
         sizes = sizes_of(tiles[0].read)
-        inside = all(0 <= a and b <= size for (a, b), size in zip(tiles[0].read, self.sizes, strict=True))
+        inside = all(a >= 0 and b <= size for (a, b), size in zip(tiles[0].read, self.sizes, strict=True))
         if isinstance(self.data, Tensor) and inside:  # and so are the others, which have its shape
             found = [self.data[index_of(self.leading, tile.sample, tile.read)] for tile in tiles]
             batch = torch.stack(found).view(len(tiles), self.channels, *sizes)

@@ -65,7 +65,9 @@ class Grid:
         """The tile of a number."""
         sample, places = self.place(number)
         read = tuple(map(tuple.__getitem__, self.reads, places))
-        return Tile(sample, read, read if self.cores is self.reads else tuple(map(tuple.__getitem__, self.cores, places)))
+        return Tile(
+            sample, read, read if self.cores is self.reads else tuple(map(tuple.__getitem__, self.cores, places))
+        )
 
     def batches(self, size: int) -> list[list[int]]:
         """Numbers of tiles that are read in one shape, at most `size` together, each batch as early as it is full.

@@ -98,10 +98,12 @@ class Run:
         self.ranks.go_on(error)
         if not hasattr(self, "output"):
             self._begin(self.ranks.first(output if tiles else None), out)
+            other = None
             if tiles and output != self.output:
-                raise ValueError(
+                other = ValueError(
                     f"tiled: ranks disagree: the model's result is {output} here and {self.output} on rank 0"
                 )
+            self.ranks.go_on(other)
         if not tiles:
             return []
         y = y.detach() if not self.grad else y

@@ -49,7 +49,9 @@ class Slab:
             )
         self.grid, self.output, self.finish, self.grad = grid, output, finish, grad
         self.share, self.shares = share
-        self.spans = [tuple((int(a * f), int(b * f)) for a, b in spans) for spans, f in zip(grid.reads, output.scale, strict=True)]
+        self.spans = [
+            tuple((int(a * f), int(b * f)) for a, b in spans) for spans, f in zip(grid.reads, output.scale, strict=True)
+        ]
         self.slices = [[slice(*span) for span in spans] for spans in self.spans[1:]]
         tile = sizes_of(tuple(spans[0] for spans in self.spans))
         first = [int(before * f) for before, f in zip(grid.before, output.scale, strict=True)]
