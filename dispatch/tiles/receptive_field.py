@@ -72,7 +72,7 @@ def receptive_field(
     >>> spacebatch.receptive_field(torch.nn.Sequential(*layers), (1, 1, 64, 64)).halo
     (3, 1)
     >>> print(spacebatch.receptive_field(torch.nn.Softmax(2), (1, 1, 64, 64)))
-    spatial dim 0: global, or wider than the 32 elements that were measured; spatial dim 1: 0 before, 0 after
+    spatial dim 0: global, or wider than the 48 elements that were measured; spatial dim 1: 0 before, 0 after
 
     Args:
         model: as of `tiled`; put it in evaluation mode first: in training, batch norm sees all of the image.
