@@ -60,6 +60,7 @@ class Run:
                 pieces = self._compute(mine, out)
                 settled = False
                 self._put(shared, pieces)
+                del pieces  # before the next ones are made
                 done += len(shared)
                 if done == len(batches) and self.slab is not None:
                     self.slab.close(self._write)

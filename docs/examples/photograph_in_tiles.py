@@ -80,20 +80,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def draw(photograph: np.ndarray, drawing: np.ndarray, seams: np.ndarray, tile: int, path: Path) -> None:
     """The photograph with its tiles, the error without a halo, and the drawing."""
     figure = Figure(
-        figsize=(12, 12 / 3 * photograph.shape[1] / photograph.shape[2] + 0.5), dpi=100, layout="constrained"
+        figsize=(12, 12 / 3 * photograph.shape[1] / photograph.shape[2] + 0.4), dpi=100, layout="constrained"
     )
     left, middle, right = figure.subplots(1, 3)
     left.imshow(photograph.transpose(1, 2, 0).clip(0, 1))
     left.hlines(range(tile, photograph.shape[1], tile), -0.5, photograph.shape[2] - 0.5, "white", linewidth=1)
     left.vlines(range(tile, photograph.shape[2], tile), -0.5, photograph.shape[1] - 0.5, "white", linewidth=1)
     left.set_title("photograph, and its tiles")
-    middle.imshow(np.abs(seams[0]), cmap="magma")
+    middle.imshow(np.abs(seams[0]), cmap="magma", vmax=0.05)
     middle.set_title("error without a halo")
     right.imshow(drawing[0], cmap="gray", vmin=0, vmax=1)
     right.set_title("with the halo: the whole image's result")
     for axes in (left, middle, right):
         axes.set_axis_off()
-    figure.savefig(path)
+    figure.savefig(path, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":
