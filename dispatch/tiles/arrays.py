@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_tensor
+from ..huge_pages import advised
 from .positions import Spans, Tile, sizes_of
 
 
@@ -127,7 +128,7 @@ def result_shape(image: Image, channels: int, sizes: Sequence[int]) -> tuple[int
 def new_result(image: Image, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
     """Memory for a result, of the image's kind: a tensor beside a tensor, else a NumPy array."""
     if isinstance(image.data, Tensor):
-        return torch.empty(shape, dtype=dtype, device=image.device)
+        return advised(torch.empty(shape, dtype=dtype, device=image.device))
     return np.empty(shape, numpy_dtype(dtype))
 
 

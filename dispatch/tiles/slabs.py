@@ -20,13 +20,19 @@ from .weights import resized
 Write: TypeAlias = "Callable[[int, Spans, Tensor], None]"  # sample, place in the result, values
 
 
+_SOME_BYTES = (
+    1 << 20
+)  # that are set to zero or divided at once, at least, where the result itself holds the sums: they fit a cache
+
+
 class Slab:
     """The rows of the result that tiles are being added to.
 
     Attributes:
         row: (sample, position along the first dim) of the tiles that come now; None before the first and after the last.
         sums: of weighted results, (channels, rows, *rest). base: which row of the padded result its first one is.
-        whole: the result of all samples, where the sums are parts of it.
+        whole: the result of all samples, where the sums are parts of it; of the sample at hand, rows up to `zeroed` can be
+            added to, and rows up to `divided` are finished.
         flushed: how many times rows were finished; of several processes with one `out`, one writes them, and the next the next.
     """
 
@@ -65,6 +71,8 @@ class Slab:
         self.base = self.flushed = 0
         fits = result is not None and (result.dtype, result.device) == (dtype, device) and not any(first)
         self.whole = result if fits and finish is None and not grad else None
+        self.divided = self.zeroed = 0
+        self.some = max(_SOME_BYTES // (output.channels * math.prod(rest) * dtype.itemsize), 1)
         if self.whole is None:
             self.sums = torch.zeros((output.channels, tile[0], *rest), dtype=dtype, device=device)
 
@@ -96,17 +104,28 @@ class Slab:
     def move(self, sample: int, place: int, write: Write) -> None:
         """Write what is finished when tiles of this row come next, and make room for them."""
         begin, done = self.spans[0][place][0], self.tile_rows
-        if self.row is not None:
-            before = self.spans[0][self.row[1]][0]
-            done = begin - before if sample == self.row[0] else self.tile_rows
-            self._flush(before, done, write)
         if self.whole is not None:
-            self.sums = self.whole[sample]
-            self.sums[:, begin + self.tile_rows - done : begin + self.tile_rows].zero_()
+            self._move_inside(self.whole[sample], begin, write, new=self.row is None or sample != self.row[0])
         else:
+            if self.row is not None:
+                before = self.spans[0][self.row[1]][0]
+                done = begin - before if sample == self.row[0] else self.tile_rows
+                self._flush(before, done, write)
             self.base = begin
             self._shift(done)
         self.row = sample, place
+
+    def _move_inside(self, sums: Tensor, begin: int, write: Write, new: bool) -> None:
+        """As `move`, where nothing has to move: rows are set to zero and divided some at a time."""
+        if new:
+            self.close(write)
+            self.sums, self.divided, self.zeroed = sums, 0, 0
+        elif begin - self.divided >= self.some:
+            self._flush(self.divided, begin - self.divided, write)
+            self.divided = begin
+        if begin + self.tile_rows > self.zeroed:
+            start, self.zeroed = self.zeroed, max(begin + self.tile_rows, self.zeroed + self.some)
+            self.sums[:, start : self.zeroed].zero_()
 
     def _shift(self, by: int) -> None:
         """Move the rows of the slab to the front, and set those behind to zero."""
@@ -123,7 +142,9 @@ class Slab:
     def close(self, write: Write) -> None:
         """Write the last rows."""
         if self.row is not None:
-            self._flush(self.spans[0][self.row[1]][0], self.tile_rows, write)
+            start, stop = self.spans[0][self.row[1]]
+            first = start if self.whole is None else self.divided
+            self._flush(first, stop - first, write)
             self.row = None
 
     def _flush(self, begin: int, rows: int, write: Write) -> None:
@@ -157,7 +178,7 @@ class Slab:
         if key != self._counts[0]:
             counts = self.row_counts.new_zeros((rows, *self.row_counts.shape[1:]))
             for start in reversed(starts):
-                counts[: start + self.tile_rows] += self.row_counts[-start : rows - start]
+                counts[max(start, 0) : start + self.tile_rows] += self.row_counts[max(-start, 0) : rows - start]
             self._counts = key, None if bool((counts == 1).all()) else counts
         return self._counts[1]
 
