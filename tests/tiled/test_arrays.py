@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,18 @@ def test_with_labels_out_the_sums_never_exist_as_a_whole() -> None:
         )
     assert y.shape == (1, 1, 128, 32)
     assert largest.numel == 50 * 16 * 32
+
+
+@pytest.mark.parametrize("options", [{"halo": 2}, {"overlap": 0.5}], ids=("halo", "overlap"))
+def test_a_batch_is_let_go_before_the_next_one(options: dict[str, Any]) -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def model(t: Tensor) -> Tensor:
+        assert not any(ref() is not None for ref in made)
+        made.append(weakref.ref(t))
+        y = t * 2
+        made.append(weakref.ref(y))
+        return y
+
+    tiled(model, image(1, 1, 40, 40), 10, batch=3, **options)
+    assert len(made) > 8
