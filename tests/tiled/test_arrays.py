@@ -106,14 +106,13 @@ def test_with_labels_out_the_sums_never_exist_as_a_whole() -> None:
 
 @pytest.mark.parametrize("options", [{"halo": 2}, {"overlap": 0.5}], ids=("halo", "overlap"))
 def test_a_batch_is_let_go_before_the_next_one(options: dict[str, Any]) -> None:
-    made: list[weakref.ref[Tensor]] = []
+    made: list[weakref.ref[Any]] = []
 
     def model(t: Tensor) -> Tensor:
         assert not any(ref() is not None for ref in made)
-        made.append(weakref.ref(t))
-        y = t * 2
-        made.append(weakref.ref(y))
-        return y
+        memory = t.numpy() * 2  # which lives as long as any view of the result
+        made.append(weakref.ref(memory))
+        return torch.from_numpy(memory)
 
     tiled(model, image(1, 1, 40, 40), 10, batch=3, **options)
-    assert len(made) > 8
+    assert len(made) > 4
