@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .nn.block_choice import BlockChoice, choose_block
     from .nn.conversion_report import Conversion
     from .nn.convert_network import convert
+    from .tiles.inference import tiled
+    from .tiles.receptive_field import ReceptiveField, receptive_field
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,16 +34,19 @@ __all__ = [
     "BlockGeometry",
     "Conversion",
     "Explanation",
+    "ReceptiveField",
     "batch_to_space",
     "caffe2",
     "choose_block",
     "convert",
     "explain",
     "nn",
+    "receptive_field",
     "reference",
     "required_paddings",
     "space_to_batch",
     "tensorflow",
+    "tiled",
     "use_backend",
     "use_compiled",
     "warm_up",
@@ -52,6 +57,9 @@ _NEED_TORCH = {
     "Conversion": "nn.conversion_report",
     "choose_block": "nn.block_choice",
     "convert": "nn.convert_network",
+    "ReceptiveField": "tiles.receptive_field",
+    "receptive_field": "tiles.receptive_field",
+    "tiled": "tiles.inference",
     "use_compiled": "compiled",
     "nn": "nn",
 }

@@ -1,4 +1,4 @@
-"""Text files that are there whole or not at all, whoever else reads or writes them, with the permissions of any new file."""
+"""Files that are there whole or not at all, whoever else reads or writes them, with the permissions of any new file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: the folder cannot be written to; an earlier file is then as it was.
     """
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
+    """As `write_text_atomically`, of bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile, whose files nobody else may read: `open` leaves the permissions to the umask.
     partial = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
-        with open(partial, "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(partial, "xb") as file:
+            file.write(data)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

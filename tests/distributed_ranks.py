@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tiled_on_ranks  # beside this file, which is run as a program
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -28,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 import spacebatch
 from spacebatch import BlockGeometry, sharding
 
-CHECKS: dict[str, Callable[[int], None]] = {}
+CHECKS: dict[str, Callable[[int], None]] = {function.__name__: function for function in tiled_on_ranks.CHECKS}
 INTERLEAVED = ({"batch_order": "block_major"}, {"batch_order": "batch_major"})
 CONTIGUOUS = tuple({**options, "arrangement": "contiguous"} for options in INTERLEAVED)
 BATCH_MAJOR = (INTERLEAVED[1], CONTIGUOUS[1])

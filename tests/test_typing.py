@@ -37,6 +37,11 @@ CASES = {
     "choose_block": ("assert_type(spacebatch.choose_block(torch.nn.ReLU(), x).block, int)", None),
     "convert": ("assert_type(spacebatch.convert(torch.nn.ReLU()), torch.nn.Module)", None),
     "convert, dry": ("assert_type(spacebatch.convert(torch.nn.ReLU(), dry_run=True), spacebatch.Conversion)", None),
+    "tiled, no such blend": ('spacebatch.tiled(torch.nn.ReLU(), x, 4, blend="cubic")', r"Literal\['cubic'\]"),
+    "receptive_field": (
+        "assert_type(spacebatch.receptive_field(torch.nn.ReLU(), x.shape).halo, tuple[int, ...])",
+        None,
+    ),
     "tensorflow, array": ("assert_type(tensorflow.space_to_batch_nd(a, [2, 2], P), NDArray[np.uint8])", None),
     "tensorflow, tensor": ("assert_type(tensorflow.space_to_batch(x, P, 2), torch.Tensor)", None),
     "tensorflow, lists": ("assert_type(tensorflow.batch_to_space([[[1]]], [1, 1], P), NDArray[Any])", None),

@@ -32,10 +32,10 @@ def run(*command: str) -> str:
 
 
 def test_on_every_rank(tmp_path: Path) -> None:
-    """Sharding rules, redistribution, DDP, FSDP2 and compiled calls: no check fails on any rank."""
+    """Sharding rules, redistribution, DDP, FSDP2, compiled calls and tiles: no check fails on any rank."""
     run(str(TESTS / "distributed_ranks.py"), "4", str(tmp_path / "results.json"))
     found = json.loads((tmp_path / "results.json").read_text())
-    assert len(found) >= 9
+    assert len(found) >= 13
     assert {name: trace for name, trace in found.items() if trace} == {}
 
 
