@@ -191,8 +191,8 @@ def test_the_table_is_kept_on_disk(folder: Path) -> None:
     "text",
     [
         '{"format": 9, "device": "gpu", "entries": {}}',
-        '{"format": 1, "device": "gpu", "entries": {"a": ["fast", 1, 2]}}',
-        '{"format": 1, "device": "gpu", "entries": {"a": ["native", "x", 2]}}',
+        '{"format": 2, "device": "gpu", "entries": {"a": ["fast", 1, 2, 3]}}',
+        '{"format": 2, "device": "gpu", "entries": {"a": ["native", "x", 2, 3]}}',
     ],
 )
 def test_damaged_tables_count_as_empty_with_one_warning(folder: Path, text: str) -> None:
@@ -201,7 +201,7 @@ def test_damaged_tables_count_as_empty_with_one_warning(folder: Path, text: str)
         table = MethodTable("gpu")
         table.add("a", Choice("native", 1.0, 2.0))
     assert len(caught) == 1
-    assert json.loads((folder / "gpu.convolutions.json").read_text())["entries"] == {"a": ["native", 1.0, 2.0]}
+    assert json.loads((folder / "gpu.convolutions.json").read_text())["entries"] == {"a": ["native", 1.0, 2.0, None]}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
