@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         given = sys.argv[1:] if arguments is None else arguments
         data = {
-            "device": f"{hardware(torch.device('cpu'))}, {torch.get_num_threads()} threads",
+            "device": hardware(torch.device("cpu")),
             "software": software(),
             "command": shlex.join(["python", "-m", "tests.nn.network_table", *given]),
             "runs": options.runs,
