@@ -28,12 +28,13 @@ from torch import Tensor, nn
 from spacebatch import convert, trials
 from spacebatch.nn.atrous import dilation_of
 from spacebatch.perf import networks
+from spacebatch.perf.dilated import put_between
 from spacebatch.perf.records import write_json
 from spacebatch.perf.report import markdown
 from spacebatch.timing import compiled_first, hardware, interleaved, software
 from tests.nn.real_networks import SMP, monai, smp, timm, transformers, with_weight_norm
 
-BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
+MARKS = "<!-- networks: begin -->", "<!-- networks: end -->"
 RUNS, BUDGET, ROUNDS = 3, 5.0, 5
 
 
@@ -176,15 +177,6 @@ def table(data: dict[str, Any]) -> str:
     )
 
 
-def write_docs(data: dict[str, Any], page: Path) -> None:
-    """Put the table between the marks of a page."""
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"--write-docs: {page} has no line {BEGIN} followed by a line {END}")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    page.write_text(f"{before}{BEGIN}\n{table(data)}{after}", encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; 1 if a network failed."""
     parser = argparse.ArgumentParser("python -m tests.nn.network_table", description=__doc__.splitlines()[0])
@@ -215,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
                     write_json(data, options.json)
     print(table(data))
     if options.write_docs:
-        write_docs(data, options.write_docs)
+        put_between(MARKS, table(data), options.write_docs)
     return int(any("failed" in record for record in data["networks"]))
 
 
