@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from spacebatch.reference.arguments import check_choice
 
 from . import chains, functional, method_choice
+from .convolution_arguments import checked
 from .convolution_rules import in_cells
 from .functional import AtrousExplanation
 from .method_choice import CONVOLUTION_METHODS, ConvolutionMethod, Method
@@ -99,7 +100,11 @@ class _Atrous(nn.modules.conv._ConvNd):
 
     def explain(self, input: Tensor) -> AtrousExplanation:
         """Which method this module takes for an input, and the times behind it; see `functional.explain_atrous`."""
-        return functional.explain_atrous(input, self.weight, self.bias, **self._options())
+        options, weight = self._options(), self.weight
+        x, taps, _ = checked(len(self.kernel_size), input, weight, self.bias, **options)
+        free = self._freedom()["otherwise"]
+        options["method"] = functional.settled(self.method, x, weight, taps, self.groups, free)
+        return functional.explain_atrous(input, weight, self.bias, **options)
 
     def extra_repr(self) -> str:
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]

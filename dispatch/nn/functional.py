@@ -161,7 +161,7 @@ def convolution(
     """
     nd = weight.dim() - 2 if nd is None else nd
     x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
-    taken: str = _settled(method, x, weight, taps, groups, otherwise)
+    taken: str = settled(method, x, weight, taps, groups, otherwise)
     if taken == "auto":
         taken = method_choice.choose(f"atrous_conv{nd}d", _ways(x, weight, taps, groups), (x, weight, bias), arguments)
     y = _way(taken, x, weight, taps, groups, stays, rate)(x, weight, bias)
@@ -185,7 +185,7 @@ def plan(
     if x.dim() != nd + 2 or options["padding_mode"] != "zeros" or x.device.type == "meta":
         return None
     _, taps, arguments = checked(nd, x, weight, bias, **options)
-    taken: str = _settled(options["method"], x, weight, taps, groups, otherwise)
+    taken: str = settled(options["method"], x, weight, taps, groups, otherwise)
     if taken == "auto":
         choice = method_choice.known(f"atrous_conv{nd}d", (x, weight, bias), arguments)
         if choice is None:
@@ -194,7 +194,7 @@ def plan(
     return _way(taken, x, weight, taps, groups, True, rate)
 
 
-def _settled(method: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, otherwise: bool) -> str:
+def settled(method: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, otherwise: bool) -> str:
     """The method as far as it needs no measurement."""
     if all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
         return "native"

@@ -118,6 +118,7 @@ def test_a_converted_convolution_of_a_large_rate_is_channels_last() -> None:
     with Seen(), torch.no_grad():
         y = converted(x)
     assert layouts == [True]
+    assert converted.explain(x).method == "channels_last"  # type: ignore[operator]
     assert y.is_contiguous()
     assert torch.equal(y, conv(x))
     become_atrous(converted, "batch_space", (2, 2))  # blocks that were asked for
