@@ -94,7 +94,7 @@ ENTRIES: dict[str, Entry] = {
     "TCN, 64 channels, rates to 128": Entry("spacebatch", tcn, SOUND),
     "TCN, 64 channels, rates to 128, trained": Entry("spacebatch", tcn, SOUND, True),
     "HighResNet": Entry("monai", HIGHRES, VOLUME),
-    "HighResNet, trained": Entry("monai", HIGHRES, (1, 1, 32, 32, 32), True),
+    "HighResNet, trained": Entry("monai", HIGHRES, (1, 1, 24, 24, 24), True),
 }
 
 
