@@ -135,7 +135,7 @@ def _of_transposed(nd: int, input: Tensor, weight: Tensor, bias: Tensor | None, 
     op, method = f"atrous_conv_transpose{nd}d", arguments[-1]
     check_choice(op, "method", method, METHODS)
     x = check_tensors(op, nd, input, weight, bias)
-    per_dim = transposed_convolutions.per_dim(op, x.shape, weight.shape, bias, *arguments[:-1])
+    per_dim = transposed_convolutions._per_dim(op, x.shape, weight.shape, bias, *arguments[:-1])
     steps = [transposed_convolutions.line(*dim) for dim in per_dim]
     blocks = tuple(step.block for step in steps)
     aligned = all(step.added == 0 and step.crops[0] == 0 for step in steps)

@@ -163,13 +163,13 @@ def _called(
     op = f"atrous_conv_transpose{nd}d"
     check_choice(op, "method", method, METHODS)
     images = check_tensors(op, nd, x, weight, bias)
-    dims = per_dim(op, images.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation)
-    steps = tuple(line(*dim) for dim in dims)
-    strides = tuple(dim[2] for dim in dims)
+    per_dim = _per_dim(op, images.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation)
+    steps = tuple(line(*dim) for dim in per_dim)
+    strides = tuple(dim[2] for dim in per_dim)
     blocks = tuple(step.block for step in steps)
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        pads, more, rates = zip(*(dim[3:] for dim in dims), strict=True)
+        pads, more, rates = zip(*(dim[3:] for dim in per_dim), strict=True)
         return TRANSPOSED[nd](x, weight, bias, strides, pads, more, groups, rates)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -183,12 +183,12 @@ def _called(
         taken = "native"
     elif method == "auto":
         calls = {"native": native, "batch_space": batch_space}
-        taken = method_choice.choose(op, calls, (images, weight, bias), (*dims, groups))
+        taken = method_choice.choose(op, calls, (images, weight, bias), (*per_dim, groups))
     y = (native if taken == "native" else batch_space)(images, weight, bias)
     return y if x.dim() == nd + 2 else y.squeeze(0)
 
 
-def per_dim(
+def _per_dim(
     op: str,
     shape: Any,
     weight: Any,
@@ -213,8 +213,8 @@ def per_dim(
         raise ValueError(f"{op}: bias must have shape ({weight[1] * groups},), got {tuple(bias.shape)}")
     strides, rates = positive(op, "stride", stride, nd), positive(op, "dilation", dilation, nd)
     pads, more = entries(op, "padding", padding, nd), entries(op, "output_padding", output_padding, nd)
-    found = tuple(zip(shape[2:], weight[2:], strides, pads, more, rates, strict=True))
-    for k, (size, kernel, step, pad, extra, rate) in enumerate(found):
+    per_dim = tuple(zip(shape[2:], weight[2:], strides, pads, more, rates, strict=True))
+    for k, (size, kernel, step, pad, extra, rate) in enumerate(per_dim):
         if pad < 0:
             raise ValueError(f"{op}: padding[{k}] must not be negative, got {pad}")
         if not 0 <= extra < max(step, rate):
@@ -228,4 +228,4 @@ def per_dim(
                 f"{op}: dim {2 + k} of size {size} with a kernel of {kernel} would become one of {result}: padding {pad}, "
                 f"output_padding {extra}, stride {step}, dilation {rate}"
             )
-    return found
+    return per_dim
