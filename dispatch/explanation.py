@@ -60,12 +60,24 @@ _ROUTES = {
     "autograd": "a gradient is wanted",
     "eager": "straight to the backend",
 }
+# Operation: the names of the arguments after input and weight.
+_ATROUS = {f"atrous_conv{k}d": ("bias", "stride", "padding", "dilation", "groups") for k in (1, 2, 3)} | {
+    f"atrous_conv_transpose{k}d": ("bias", "stride", "padding", "output_padding", "groups", "dilation")
+    for k in (1, 2, 3)
+}
 _ATEN_KERNEL = "pad, roll, reshape, permute, clone, view"
 
 
 @overload
 def explain(
-    operation: Literal["atrous_conv1d", "atrous_conv2d", "atrous_conv3d"],
+    operation: Literal[
+        "atrous_conv1d",
+        "atrous_conv2d",
+        "atrous_conv3d",
+        "atrous_conv_transpose1d",
+        "atrous_conv_transpose2d",
+        "atrous_conv_transpose3d",
+    ],
     x: Any,
     block_shape: Any,
     *borders: Any,
@@ -94,7 +106,7 @@ def explain(
       ...
 
     Args:
-        operation: "space_to_batch" or "batch_to_space", or the function; or one of `nn.functional.atrous_conv*d`, whose
+        operation: "space_to_batch" or "batch_to_space", or the function; or one of `nn.functional.atrous_conv*`, whose
             arguments follow, for the method it takes and the times behind it.
         x: the tensor or array. For a meta tensor it tells what a GPU would do.
         block_shape, borders, options: as in the call; `pad_value` does not matter.
@@ -106,13 +118,14 @@ def explain(
         ValueError, TypeError: as the call itself.
     """
     name = operation if isinstance(operation, str) else getattr(operation, "__name__", repr(operation))
-    if name in ("atrous_conv1d", "atrous_conv2d", "atrous_conv3d"):
+    if name in _ATROUS:
         from .nn.functional import explain_atrous
 
-        return explain_atrous(x, block_shape, *borders, **options)
+        given = dict(zip(_ATROUS[name][: len(borders)], borders, strict=True))
+        return explain_atrous(x, block_shape, **given, **options, transposed="transpose" in name)
     if name not in ("space_to_batch", "batch_to_space"):
         raise ValueError(
-            f"explain: the operation must be space_to_batch, batch_to_space or atrous_conv1d, 2d or 3d, got {operation!r}"
+            f"explain: the operation must be space_to_batch, batch_to_space, atrous_conv1d, 2d or 3d, or atrous_conv_transpose1d, 2d or 3d, got {operation!r}"
         )
     out = options.pop("out", None)
     options.pop("pad_value", None)

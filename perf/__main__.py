@@ -17,6 +17,7 @@ COMMANDS = {
     "overhead": ("overhead", "add_arguments", "main", "the host's time per call"),
     "first-call": ("first_call", "add_arguments", "main", "what imports and first calls cost"),
     "atrous": ("dilated", "add_arguments", "main", "where a dilated convolution is faster in batch space"),
+    "atrous-split": ("dilated_split", "add_arguments", "main", "where the time of a dilated convolution goes on a CPU"),
     "tiled": ("tiled", "add_arguments", "main", "tiled inference against MONAI's: time and memory"),
     "report": ("report", "add_arguments", "main", "goals met and missed, from a file of measurements"),
     "plot": ("plots", "add_arguments", "main", "pictures of a file of measurements"),

@@ -401,8 +401,13 @@ def write_docs(data: dict[str, Any], page: Path) -> None:
     Raises:
         ValueError: the page has no marks.
     """
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"--write-docs: {page} has no line {BEGIN} followed by a line {END}")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    page.write_text(f"{before}{BEGIN}\n{tables(data)}{after}", encoding="utf-8")
+    put_between((BEGIN, END), tables(data), page)
+
+
+def put_between(marks: tuple[str, str], lines: str, page: Path) -> None:
+    """Exchange what stands between two marks of a page."""
+    text, (begin, end) = page.read_text(encoding="utf-8"), marks
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"--write-docs: {page} has no line {begin} followed by a line {end}")
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    page.write_text(f"{before}{begin}\n{lines}{after}", encoding="utf-8")

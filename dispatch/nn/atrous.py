@@ -12,22 +12,22 @@ from torch.nn.utils import parametrize
 from spacebatch.reference.arguments import check_choice
 
 from . import chains, functional, method_choice
-from .convolution_rules import convolved, in_cells
-from .dilated import CONVOLUTIONS
-from .entering import entered
+from .convolution_arguments import checked
+from .convolution_rules import in_cells
 from .functional import AtrousExplanation
-from .method_choice import METHODS, Method
+from .method_choice import CONVOLUTION_METHODS, ConvolutionMethod, Method
 from .value import Value, copy_of, may_stay, wanting
 
 
 class _Atrous(nn.modules.conv._ConvNd):
     """What the three share: they are made, loaded and saved as their parents; results may stay in batch space."""
 
-    method: Method = "auto"
+    method: ConvolutionMethod = "auto"
     rate: tuple[int, ...] | None = None  # blocks to use instead of the dilation
+    otherwise: bool = False  # whether "batch_space" may be another method where that is known to be faster
 
-    def __init__(self, *arguments: Any, method: Method = "auto", **options: Any) -> None:
-        check_choice(type(self).__name__, "method", method, METHODS)
+    def __init__(self, *arguments: Any, method: ConvolutionMethod = "auto", **options: Any) -> None:
+        check_choice(type(self).__name__, "method", method, CONVOLUTION_METHODS)
         super().__init__(*arguments, **options)
         self.method = method
 
@@ -50,27 +50,25 @@ class _Atrous(nn.modules.conv._ConvNd):
             input = copy_of(input)
         stays = may_stay(input)
         if not stays or torch.compiler.is_compiling() or input.is_meta:
-            return functional.convolution(input, weight, bias, stays=stays, rate=self.rate, **self._options())
+            return functional.convolution(input, weight, bias, stays=stays, **self._freedom(), **self._options())
         device = input.device
         table = method_choice.table_of(device)
         key = (
             *(input.shape, input.stride(), input.dtype, input.requires_grad, weight.dtype, weight.requires_grad),
             *(bias is None, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.in_channels),
-            *(self.out_channels, self.padding_mode, self.method, self.rate, *method_choice.settings(device.type)),
+            *(self.out_channels, self.padding_mode, self.method, self.rate, self.otherwise, weight.stride()),
+            *method_choice.settings(device.type),
         )
         plan = table.plans.get(key)
         if plan is None:
-            plan = functional.plan(input, weight, bias, self.rate, self._options())
+            plan = functional.plan(input, weight, bias, **self._freedom(), options=self._options())
             if plan is None:
-                return functional.convolution(input, weight, bias, stays=True, rate=self.rate, **self._options())
+                return functional.convolution(input, weight, bias, stays=True, **self._freedom(), **self._options())
             if len(table.plans) >= 4096:
                 table.plans.clear()
             table.plans[key] = plan
-        blocks, found = plan
-        if found is None:
-            return super()._conv_forward(input, weight, bias)
-        call = CONVOLUTIONS[len(blocks)]
-        return convolved(entered(input, blocks), found, call, weight, bias, self.groups)
+        result: Tensor = plan(input, weight, bias)
+        return result
 
     def _fits(self, value: Any) -> bool:
         """Whether a value is in the batch space that this convolution would enter."""
@@ -97,9 +95,16 @@ class _Atrous(nn.modules.conv._ConvNd):
             "method": self.method,
         }
 
+    def _freedom(self) -> dict[str, Any]:
+        return {"rate": self.rate, "otherwise": self.otherwise and self.rate is None}
+
     def explain(self, input: Tensor) -> AtrousExplanation:
         """Which method this module takes for an input, and the times behind it; see `functional.explain_atrous`."""
-        return functional.explain_atrous(input, self.weight, self.bias, **self._options())
+        options, weight = self._options(), self.weight
+        x, taps, _ = checked(len(self.kernel_size), input, weight, self.bias, **options)
+        free = self._freedom()["otherwise"]
+        options["method"] = functional.settled(self.method, x, weight, taps, self.groups, free)
+        return functional.explain_atrous(input, weight, self.bias, **options)
 
     def extra_repr(self) -> str:
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
@@ -125,7 +130,7 @@ class AtrousConv1d(_Atrous, nn.Conv1d):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as in
             `torch.nn.Conv1d`, whose weights and state_dict it has: one can be swapped for the other.
-        method: "auto", "native" or "batch_space"; see `spacebatch.nn.functional.atrous_conv1d`.
+        method: "auto", "native", "batch_space" or "channels_last"; see `spacebatch.nn.functional.atrous_conv1d`.
 
     Shape:
         As `torch.nn.Conv1d`: (N, C, L) or (C, L).
@@ -241,7 +246,7 @@ def become_atrous(layer: Any, method: Method, rate: tuple[int, ...] | None) -> N
     """The same module, weights, hooks, parametrizations and all, of the class whose dilation goes through the batch."""
     kind: Any = type(layer)
     layer.__class__ = _per_module(layer) if parametrize.is_parametrized(layer) else converted_class(kind)
-    layer.method, layer.rate = method, rate
+    layer.method, layer.rate, layer.otherwise = method, rate, True
 
 
 def _per_module(layer: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from spacebatch.reference.arguments import check_choice
 
 from .. import checks
-from .method_choice import METHODS
+from .method_choice import CONVOLUTION_METHODS
 from .taps import PADDING_MODES, Taps, normalize
 
 
@@ -28,7 +28,7 @@ def checked(
 ) -> tuple[Tensor, Taps, tuple[Any, ...]]:
     """(batched and, if the mode is not zeros, padded input; taps; what else the time of the call depends on)."""
     op = f"atrous_conv{nd}d"
-    check_choice(op, "method", method, METHODS)
+    check_choice(op, "method", method, CONVOLUTION_METHODS)
     check_choice(op, "padding_mode", padding_mode, PADDING_MODES)
     x = check_tensors(op, nd, x, weight, bias)
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):

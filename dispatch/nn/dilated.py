@@ -7,6 +7,8 @@ moves aligned memory; otherwise space_to_batch holds the padding.
 
 With a stride s and g = gcd(s, d), only every g-th element is ever read: those alone are kept, which leaves s / g and d / g.
 Where both of these are still above 1, all outputs of stride 1 are computed and every (s / g)-th is kept.
+
+Along a single dim of a CPU, phases may be columns of one image instead, which moves nothing; see `unmoved`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from .. import functions
 from .taps import Taps, missing
+from .unmoved import columns, columns_fit
 
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
     1: torch.nn.functional.conv1d,
@@ -81,6 +84,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, taps: Taps, groups:
     blocks = tuple(line.block for line in steps)
     paddings = tuple(line.paddings for line in steps)
     through = any(block > 1 for block in blocks)
+    if len(steps) == 1 and columns_fit(x, weight, blocks[0]):
+        line = steps[0]
+        y = columns(x, weight, bias, line.block, line.paddings, line.padding, line.crop, groups)
+        return _every(y, 2, 0, line.keep)
     if through or any(before or after for before, after in paddings):
         x = functions.space_to_batch(x, blocks, paddings)
     y = CONVOLUTIONS[len(steps)](

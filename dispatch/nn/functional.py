@@ -10,17 +10,18 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 from torch.overrides import handle_torch_function
 
-from . import dilated, method_choice
+from . import dilated, method_choice, unmoved
 from .convolution_arguments import checked
-from .convolution_rules import Convolution, convolved, in_cells
+from .convolution_rules import convolved, in_cells
 from .entering import entered
-from .method_choice import METHODS, Method
+from .explained import AtrousExplanation, explain_atrous
+from .method_choice import ConvolutionMethod
+from .taps import Taps
 from .transposed import atrous_conv_transpose1d, atrous_conv_transpose2d, atrous_conv_transpose3d
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 Ints = int | tuple[int, ...]
+Way: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of the image, the weight and the bias
 
 
 def atrous_conv1d(
@@ -47,7 +49,7 @@ def atrous_conv1d(
     groups: int = 1,
     *,
     padding_mode: str = "zeros",
-    method: Method = "auto",
+    method: ConvolutionMethod = "auto",
 ) -> Tensor:
     """`torch.nn.functional.conv1d`, with a say in how a dilation is computed.
 
@@ -63,8 +65,10 @@ def atrous_conv1d(
             stride divides the dilation or is a multiple of it, and more than that otherwise.
         padding_mode: what the padding holds: "zeros", "reflect", "replicate" or "circular", as in `torch.nn.Conv1d`.
         method: "native" is PyTorch's own convolution; "batch_space" is space_to_batch with blocks of the dilation, an
-            ordinary convolution, and batch_to_space; "auto" is the faster of them, measured at the first call of a
-            geometry and remembered (see `spacebatch.nn.method_choice`).
+            ordinary convolution, and batch_to_space, or on a CPU the same with the phases side by side where they are
+            (see `spacebatch.nn.unmoved`); "channels_last" is PyTorch's convolution of a channels-last copy, for two
+            dims; "auto" is the fastest of them, measured at the first call of a geometry and remembered (see
+            `spacebatch.nn.method_choice`).
 
     Returns:
         (N, out channels, L') or (out channels, L'), in the dtype that PyTorch's convolution gives, autocast included; equal
@@ -86,7 +90,7 @@ def atrous_conv2d(
     groups: int = 1,
     *,
     padding_mode: str = "zeros",
-    method: Method = "auto",
+    method: ConvolutionMethod = "auto",
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, with a say in how a dilation is computed.
 
@@ -110,7 +114,7 @@ def atrous_conv3d(
     groups: int = 1,
     *,
     padding_mode: str = "zeros",
-    method: Method = "auto",
+    method: ConvolutionMethod = "auto",
 ) -> Tensor:
     """`torch.nn.functional.conv3d`, with a say in how a dilation is computed.
 
@@ -122,95 +126,6 @@ def atrous_conv3d(
     Args, Returns, Raises: as `atrous_conv1d`, for (N, C, D, H, W) or (C, D, H, W).
     """
     return _atrous(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
-
-
-@dataclass(frozen=True)
-class AtrousExplanation:
-    """How a convolution would be computed; `print` it. Nothing is computed or measured to find out.
-
-    Attributes:
-        operation: "atrous_conv1d", "atrous_conv2d" or "atrous_conv3d".
-        method: what would run, "native" or "batch_space".
-        why: where that comes from.
-        native, batch_space: measured seconds of either method, None where there are none.
-        blocks: the blocks of space_to_batch, all ones where the batch has no part in it.
-        aligned: whether the convolution pads in batch space, so that whole blocks are moved.
-    """
-
-    operation: str
-    method: str
-    why: str
-    native: float | None
-    batch_space: float | None
-    blocks: tuple[int, ...]
-    aligned: bool
-
-    def __str__(self) -> str:
-        times = [f"{name} {t * 1e3:.3f} ms" for name in METHODS[1:] if (t := getattr(self, name)) is not None]
-        moved = "whole blocks are moved" if self.aligned else "space_to_batch pads"
-        return "\n".join(
-            [
-                f"{self.operation}: {self.method}",
-                f"  why     {self.why}",
-                f"  times   {', '.join(times) or 'none measured'}",
-                f"  blocks  {self.blocks}, {moved}",
-            ]
-        )
-
-
-def explain_atrous(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Ints = 1,
-    padding: Ints | str = 0,
-    dilation: Ints = 1,
-    groups: int = 1,
-    *,
-    padding_mode: str = "zeros",
-    method: Method = "auto",
-) -> AtrousExplanation:
-    """Tell which method a dilated convolution takes and the times behind it; the arguments are those of the call.
-
-    >>> import torch
-    >>> x, weight = torch.ones(1, 2, 8, 8), torch.ones(4, 2, 3, 3)
-    >>> print(explain_atrous(x, weight, padding=2, dilation=2, method="batch_space"))
-    atrous_conv2d: batch_space
-      why     asked for
-      times   none measured
-      blocks  (2, 2), whole blocks are moved
-
-    Args:
-        input, weight, bias, stride, padding, dilation, groups, padding_mode, method: as in `atrous_conv2d`; the number of
-            dims of the weight says which of the three it is.
-
-    Returns:
-        An `AtrousExplanation`; "auto" reads the table of measured times, and measures nothing.
-
-    Raises:
-        ValueError, TypeError: as the call itself.
-    """
-    nd = weight.dim() - 2
-    op = f"atrous_conv{nd}d"
-    x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
-    steps = dilated.lines(tuple(x.shape[2:]), taps)
-    blocks = tuple(line.block for line in steps)
-    taken: str = method
-    why, found = "asked for", None
-    if max(blocks) == 1:
-        taken, why = "native", "no dilation between two elements of the kernel"
-    elif method == "auto":
-        reason = method_choice.why_not_asked(x)
-        if reason is None:
-            found = method_choice.table_of(x.device).get(method_choice.key_of(op, (x, weight, bias), arguments))
-            reason = method_choice.why_not_measured(x)
-        if found is not None:
-            taken, why = found.method, f"measured on {method_choice.table_of(x.device).device}"
-        else:
-            taken, why = "native", f"not measured: {reason or 'not called yet'}"
-    times = (found.native, found.batch_space) if found else (None, None)
-    aligned = all(line.paddings == (0, 0) for line in steps)
-    return AtrousExplanation(op, taken, why, *times, blocks, aligned)
 
 
 def _atrous(nd: int, input: Any, *arguments: Any) -> Tensor:
@@ -232,71 +147,99 @@ def convolution(
     dilation: Any,
     groups: int,
     padding_mode: str,
-    method: Method,
+    method: ConvolutionMethod,
     nd: int | None = None,
     stays: bool = False,
     rate: tuple[int, ...] | None = None,
+    otherwise: bool = False,
 ) -> Tensor:
     """The convolution by the method that is asked for or chosen.
 
     Args:
         stays: whether the result may stay in batch space, where the padding allows it. rate: blocks other than the dilation.
+        otherwise: whether "batch_space" may be channels last where that is known to be the faster of the two.
     """
     nd = weight.dim() - 2 if nd is None else nd
     x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    taken: str = settled(method, x, weight, taps, groups, otherwise)
+    if taken == "auto":
+        taken = method_choice.choose(f"atrous_conv{nd}d", _ways(x, weight, taps, groups), (x, weight, bias), arguments)
+    y = _way(taken, x, weight, taps, groups, stays, rate)(x, weight, bias)
+    return y if input.dim() == nd + 2 else y.squeeze(0)
+
+
+def plan(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rate: tuple[int, ...] | None,
+    otherwise: bool,
+    options: dict[str, Any],
+) -> Way | None:
+    """What `convolution` does with such an input, once that is settled.
+
+    Returns:
+        None where it is not settled, or where the input must be padded or squeezed before.
+    """
+    nd, groups = weight.dim() - 2, options["groups"]
+    if x.dim() != nd + 2 or options["padding_mode"] != "zeros" or x.device.type == "meta":
+        return None
+    _, taps, arguments = checked(nd, x, weight, bias, **options)
+    taken: str = settled(options["method"], x, weight, taps, groups, otherwise)
+    if taken == "auto":
+        choice = method_choice.known(f"atrous_conv{nd}d", (x, weight, bias), arguments)
+        if choice is None:
+            return None
+        taken = choice.method
+    return _way(taken, x, weight, taps, groups, True, rate)
+
+
+def settled(method: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, otherwise: bool) -> str:
+    """The method as far as it needs no measurement."""
+    if all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
+        return "native"
+    if otherwise and method == "batch_space" and unmoved.channels_last_fit(x, weight, taps.before, groups):
+        return "channels_last"
+    return method
+
+
+def _ways(x: Tensor, weight: Tensor, taps: Taps, groups: int) -> dict[str, Way]:
+    """All ways worth a measurement; their results are images."""
+    names = ["native", "batch_space"]
+    if unmoved.channels_last_fit(x, weight, taps.before, groups):
+        names.append("channels_last")
+    return {name: _way(name, x, weight, taps, groups, False, None) for name in names}
+
+
+def _way(
+    name: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, stays: bool, rate: tuple[int, ...] | None
+) -> Way:
+    """The convolution by one method, for tensors such as these."""
+    call = dilated.CONVOLUTIONS[len(taps.kernel)]
     amount: Any = taps.before
     if taps.before != taps.after:
         amount = "same"  # nothing else pads the sides differently
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return dilated.CONVOLUTIONS[nd](x, weight, bias, taps.stride, amount, taps.dilation, groups)
+        return call(x, weight, bias, taps.stride, amount, taps.dilation, groups)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return dilated.convolve(x, weight, bias, taps, groups)
 
-    taken: str = method
-    if all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
-        taken = "native"
-    elif method == "auto":
-        calls: dict[str, Callable[..., Tensor]] = {"native": native, "batch_space": batch_space}
-        taken = method_choice.choose(f"atrous_conv{nd}d", calls, (x, weight, bias), arguments)
-    if taken == "native":
-        y = native(x, weight, bias)
-    else:
-        blocks = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:])
-        found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, amount, taps.dilation) if stays else None
-        if found is not None and max(blocks) > 1:
-            y = convolved(entered(x, blocks), found, dilated.CONVOLUTIONS[nd], weight, bias, groups)
-        else:
-            y = batch_space(x, weight, bias)
-    return y if input.dim() == nd + 2 else y.squeeze(0)
+    blocks = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:])
+    if name == "channels_last":
+        return unmoved.in_channels_last(native)
+    if name == "native" or max(blocks) == 1:
+        return native
+    found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, amount, taps.dilation) if stays else None
+    if found is None or (rate is None and unmoved.columns_fit(x, weight, blocks[0])):
+        return batch_space
+    kept = found
 
+    def staying(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return convolved(entered(x, blocks), kept, call, weight, bias, groups)
 
-def plan(
-    x: Tensor, weight: Tensor, bias: Tensor | None, rate: tuple[int, ...] | None, options: dict[str, Any]
-) -> tuple[tuple[int, ...], Convolution | None] | None:
-    """What `convolution` does with such an input, once that is settled: the blocks and the convolution in them, None natively.
-
-    Returns:
-        None where it is not settled, or where the input must be padded or squeezed before.
-    """
-    nd = weight.dim() - 2
-    if x.dim() != nd + 2 or options["padding_mode"] != "zeros" or x.device.type == "meta":
-        return None
-    _, taps, arguments = checked(nd, x, weight, bias, **options)
-    blocks, method = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:]), options["method"]
-    if max(blocks) == 1 or all(step == 1 or size == 1 for step, size in zip(taps.dilation, taps.kernel, strict=True)):
-        return blocks, None
-    if method == "auto":
-        choice = method_choice.known(f"atrous_conv{nd}d", (x, weight, bias), arguments)
-        if choice is None:
-            return None
-        method = choice.method
-    if method == "native":
-        return blocks, None
-    padding = taps.before if taps.before == taps.after else "same"
-    found = in_cells(tuple(x.shape[2:]), blocks, taps.kernel, taps.stride, padding, taps.dilation)
-    return None if found is None else (blocks, found)
+    return staying
 
 
 def blocks_of(kernel: Sequence[int], dilation: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""method="auto": native or through the batch, by measurement on the device at hand, remembered per geometry.
+"""method="auto": native, through the batch or channels last, by measurement on the device at hand, remembered per geometry.
 
-A geometry that the table lacks is measured at its first call: a few runs of either method, with the backward pass where a
+A geometry that the table lacks is measured at its first call: a few runs of each method, with the backward pass where a
 gradient is wanted. It is not measured where that cannot or must not be, and the native convolution runs instead: while
 compiling or transforming, while a CUDA graph is captured, under deterministic algorithms (a replay must not depend on a
 clock), and when `SPACEBATCH_AUTOTUNE` is set to "cached" or "off". What the table holds is taken in all of these cases
@@ -22,6 +22,8 @@ from .method_table import Choice, MethodTable
 
 Method: TypeAlias = Literal["auto", "native", "batch_space"]
 METHODS = ("auto", "native", "batch_space")
+ConvolutionMethod: TypeAlias = Literal["auto", "native", "batch_space", "channels_last"]  # not of transposed ones
+CONVOLUTION_METHODS = (*METHODS, "channels_last")
 ROUNDS, WARMUP = 7, 2
 
 
@@ -91,7 +93,7 @@ def why_not_measured(x: Tensor) -> str | None:
 def measure(
     calls: Mapping[str, Callable[..., Tensor]], tensors: Sequence[Tensor | None], device: torch.device
 ) -> Choice:
-    """Time both methods on detached tensors of the call, backward too where one of them asks for a gradient."""
+    """Time the methods on detached tensors of the call, backward too where one of them asks for a gradient."""
     from ..timing import interleaved
 
     training = torch.is_grad_enabled()
@@ -114,9 +116,11 @@ def measure(
     timings = interleaved(runs, device, rounds=ROUNDS, warmup=WARMUP - 1)
     for name, timing in timings.items():
         seconds[name] = timing.median
-    native, batch_space = seconds["native"], seconds["batch_space"]
-    better = batch_space is not None and (native is None or trials.gains(timings["native"], timings["batch_space"]))
-    return Choice("batch_space" if better else "native", native, batch_space)
+    others = [name for name in timings if name != "native"]
+    best = min(others, key=lambda name: timings[name].median, default="native")
+    if "native" in timings and best != "native" and not trials.gains(timings["native"], timings[best]):
+        best = "native"
+    return Choice(best, seconds["native"], seconds["batch_space"], seconds.get("channels_last"))
 
 
 def _run(

@@ -8,11 +8,12 @@ from ..device_table import DeviceTable
 
 
 class Choice(NamedTuple):
-    """What was measured for one geometry: the faster method, and seconds of either; None: it ran out of memory."""
+    """What was measured for one geometry: the fastest method, and seconds of each; None: it was none, or ran out of memory."""
 
     method: str
     native: float | None
     batch_space: float | None
+    channels_last: float | None = None
 
 
 class MethodTable(DeviceTable[Choice]):
@@ -24,14 +25,14 @@ class MethodTable(DeviceTable[Choice]):
         super().__init__(device)
         self.plans = {}
 
-    FORMAT, SUFFIX, NAME = 1, ".convolutions.json", "measured convolutions"
+    FORMAT, SUFFIX, NAME = 2, ".convolutions.json", "measured convolutions"
 
     def entry(self, values: list[Any]) -> Choice:
         """A choice."""
-        method, native, batch_space = values
-        if method not in ("native", "batch_space"):
-            raise ValueError(f"unknown method {method!r}")
-        return Choice(method, _seconds(native), _seconds(batch_space))
+        method, *seconds = values
+        if method not in ("native", "batch_space", "channels_last") or len(seconds) != 3:
+            raise ValueError(f"unknown method {method!r}, or no times of three")
+        return Choice(method, *map(_seconds, seconds))
 
 
 def _seconds(value: float | None) -> float | None:

@@ -51,6 +51,17 @@ def inputs(gradient: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(1, 2, 8, 8), torch.randn(4, 2, 3, 3, requires_grad=gradient)
 
 
+def test_channels_last_is_measured_where_it_may_gain(clock: dict[str, Any]) -> None:
+    x, weight, clock["faster"] = torch.randn(1, 64, 17, 17), torch.randn(64, 64, 3, 3), "channels_last"
+    for _ in range(2):
+        functional.atrous_conv2d(x, weight, padding=8, dilation=8)
+    assert [list(found) for found in clock["measured"]] == [["native", "batch_space", "channels_last"]]
+    told = functional.explain_atrous(x, weight, padding=8, dilation=8)
+    assert (told.method, told.native, told.channels_last) == ("channels_last", 2e-3, 1e-3)
+    functional.atrous_conv2d(x, weight, padding=4, dilation=4)
+    assert list(clock["measured"][1]) == ["native", "batch_space"]
+
+
 def test_a_geometry_is_measured_once(clock: dict[str, Any]) -> None:
     x, weight = inputs()
     for _ in range(2):
@@ -191,8 +202,8 @@ def test_the_table_is_kept_on_disk(folder: Path) -> None:
     "text",
     [
         '{"format": 9, "device": "gpu", "entries": {}}',
-        '{"format": 1, "device": "gpu", "entries": {"a": ["fast", 1, 2]}}',
-        '{"format": 1, "device": "gpu", "entries": {"a": ["native", "x", 2]}}',
+        '{"format": 2, "device": "gpu", "entries": {"a": ["fast", 1, 2, 3]}}',
+        '{"format": 2, "device": "gpu", "entries": {"a": ["native", "x", 2, 3]}}',
     ],
 )
 def test_damaged_tables_count_as_empty_with_one_warning(folder: Path, text: str) -> None:
@@ -201,7 +212,7 @@ def test_damaged_tables_count_as_empty_with_one_warning(folder: Path, text: str)
         table = MethodTable("gpu")
         table.add("a", Choice("native", 1.0, 2.0))
     assert len(caught) == 1
-    assert json.loads((folder / "gpu.convolutions.json").read_text())["entries"] == {"a": ["native", 1.0, 2.0]}
+    assert json.loads((folder / "gpu.convolutions.json").read_text())["entries"] == {"a": ["native", 1.0, 2.0, None]}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from spacebatch.perf import dilated
+from spacebatch.perf import dilated, dilated_split
+from spacebatch.perf.__main__ import main
 from spacebatch.perf.dilated import FEW_RATES, RATES, Case, default_cases, tiny_cases
 from spacebatch.perf.networks import compare_training
 
@@ -216,3 +217,19 @@ def test_bad_options() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="this PyTorch sees no CUDA"):
             run("--device", "cuda")
+
+
+def test_the_time_of_a_convolution_is_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cases = (dilated_split.Case("sound", (1, 4, 64), 4, 8), dilated_split.Case("picture", (1, 4, 9, 9), 4, 2))
+    monkeypatch.setattr(dilated_split, "CASES", cases)
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(dilated_split.MARKS))
+    assert main(["atrous-split", "--write-docs", str(page)]) == 0
+    lines = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert [len(line) for line in lines] == [len(dilated_split.HEAD)] * 3
+    assert [line[0] for line in lines[1:]] == ["| sound, 1x4x64, float32", "| picture, 1x4x9x9, float32"]
+    assert [line[12] for line in lines[1:]] == ["columns", "channels_last"]
+    assert "onednn_verbose" not in capfd.readouterr().out
+    assert dilated_split.kernel(lambda: None) == "not oneDNN"
