@@ -19,10 +19,10 @@ import triton.language as tl
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
 from .family import Arguments, Config, fitted, power_of_two, table_size
-from .granules import granule_loops, walk
 from .integers import Divisor, divide, divisor, encoded, few, number, part
-from .phases import WARP_FIRST
+from .planes import WARP_FIRST
 from .steps import Step, Steps, steps_of
+from .walk import step_loops, walk
 
 MOST_PHASES = 32
 MOST_ROW = 1024  # words of a row of windows, which a tile must hold
@@ -141,6 +141,7 @@ class RunsPlan:
         )
         flags = {
             "SPLITS": tuple(s.extent > 0 for s in self.loops),
+            "AXES": tuple(s.axis for s in self.loops),
             "ND": len(self.loops),
             "WINDOWS": self.windows,
             "PHASES": power_of_two(self.phases),
@@ -152,7 +153,7 @@ class RunsPlan:
             "WIDE": self.wide,
             "LONG": self.long,
         }
-        return Arguments(granules, granule_loops(self.loops), encoded(weave), flags)
+        return Arguments(granules, step_loops(self.loops), encoded(weave), flags)
 
     def __str__(self) -> str:
         kind = "windows" if self.windows else "interleaved"
@@ -207,11 +208,12 @@ def move_runs(
     source_pointer,
     result_pointer,
     granules: tl.int64,  # whole ones
-    loops,  # of `GranuleLoop`, innermost first
+    loops,  # of `StepLoop`, innermost first
     inner,  # `Weave`
     pad_low: tl.int64,  # not read
     pad_high: tl.int64,
     SPLITS: tl.constexpr,
+    AXES: tl.constexpr,  # none
     ND: tl.constexpr,
     WINDOWS: tl.constexpr,
     PHASES: tl.constexpr,  # up to the next power of two
@@ -252,13 +254,14 @@ def move_runs(
     # words in the order of the runs
     position = tl.minimum(tl.arange(0, POSITIONS) + skip, end - 1)
     rows = number(inner.rows, NUMBER) - 1
+    base = number(inner.base, OFFSET)
     if ROWS == 2:
-        place = walk(row, loops, inner, SPLITS, ND, WIDE, LONG)
-        following = walk(tl.minimum(row + 1, rows), loops, inner, SPLITS, ND, WIDE, LONG)
+        place, _ = walk(row, base, (), loops, SPLITS, AXES, 1, ND, WIDE, LONG)
+        following, _ = walk(tl.minimum(row + 1, rows), base, (), loops, SPLITS, AXES, 1, ND, WIDE, LONG)
         offset = tl.where(position < run, place, following - run) + position
     else:
         nth = tl.arange(0, ROWS)
-        table = walk(tl.minimum(row + nth, rows), loops, inner, SPLITS, ND, WIDE, LONG)
+        table, _ = walk(tl.minimum(row + nth, rows), base, (), loops, SPLITS, AXES, 1, ND, WIDE, LONG)
         offset = tl.gather(table - (nth * run).to(OFFSET), few(position, run, inner.run_part, ROWS), 0) + position
     phase = tl.arange(0, PHASES)
     pointer = source_pointer + phase.to(OFFSET) * number(inner.phase_stride, OFFSET)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
-
-import triton
-import triton.language as tl
 
 from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, LoopDim, Nest
 
-from .integers import encoded, number
+from .axes import MAX_AXES, Axis
 
 MAX_STEPS = 8
-MAX_AXES = 3
-
-
-class Axis(NamedTuple):
-    """A bordered dim of space: a place u of it is there where 0 <= u - before < covered."""
-
-    before: int
-    covered: int
-
-
-Borders: TypeAlias = "tuple[Axis, ...]"  # MAX_AXES of them, encoded
 
 
 @dataclass(frozen=True)
@@ -154,28 +138,3 @@ def _merged(steps: list[Step]) -> list[Step]:
         else:
             result.append(step)
     return result
-
-
-def borders(axes: Sequence[Axis]) -> Borders:
-    """The bordered dims as kernels are given them: as many as there may be, the last ones not used."""
-    return tuple(encoded(axis) for axis in [*axes, *(Axis(0, 0),) * (MAX_AXES - len(axes))])
-
-
-@triton.jit
-def covers(u, covered, LONG: tl.constexpr):
-    """Whether 0 <= u < covered, which is encoded."""
-    if LONG:
-        inside = (u >= 0) & (u < number(covered, tl.int64))
-    else:
-        inside = u.to(tl.uint32) < number(covered, tl.uint32)
-    return inside
-
-
-@triton.jit
-def chosen(u0, u1, u2, AXIS: tl.constexpr):
-    """How far along the bordered dim AXIS."""
-    if AXIS == 0:
-        return u0
-    if AXIS == 1:
-        return u1
-    return u2
