@@ -86,10 +86,13 @@ class DeinterleavePlan(PhasesPlan):
 
 
 def plan_deinterleave(direction: Direction, nest: Nest) -> DeinterleavePlan | None:
-    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source."""
+    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source.
+
+    Nor with a cyclic shift, with which the words around those that are needed would lie in two places: others serve.
+    """
     found = plan_phases(direction, nest) if nest.words == 1 and nest.space_aligned else None
     size = nest.space_words
-    if found is None or size is None:
+    if found is None or size is None or any(found.steps.turns):
         return None
     shared, row = found.shared, found.plane[0]
     side_by_side = shared.source_stride == 1 and row.source_stride == shared.size and row.axis == shared.axis

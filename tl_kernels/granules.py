@@ -15,11 +15,11 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .axes import Borders, borders, covers, starts, within
+from .axes import Borders, borders, covers, starts, turned, turned_along, within
 from .family import Arguments, Config, fitted
 from .integers import divide, encoded, number
 from .steps import Steps, steps_of
-from .walk import step_loops, stretch_offset, walk
+from .walk import step_loops, stretch_offset, walk, ways
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
@@ -65,9 +65,8 @@ class GranulesPlan:
         steps = self.steps.steps
         first = steps[0]
         row = f"{min(first.extent or first.source_stride, 32)} {first.axis >= 0:d}"
-        kinds = "/".join("s" if s.extent else "b" if s.axis >= 0 else "p" for s in steps)
         size = min(self.payload.bit_length(), 30)
-        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {kinds}"
+        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {self.steps.kinds_of(steps)}"
 
     @property
     def rule(self) -> Config:
@@ -84,10 +83,11 @@ class GranulesPlan:
         granules, tail = divmod(self.steps.total, self.lanes)
         memory = Memory(self.steps.base, tail, self.steps.total // steps[0].size, borders(self.steps.axes))
         flags = {
-            "SPLITS": tuple(s.extent > 0 for s in steps),
+            "WAYS": ways(steps),
             "AXES": tuple(s.axis for s in steps),
             "ND": len(steps),
-            "BORDERS": len(self.steps.axes),
+            "BORDERS": self.steps.borders,
+            "TURNS": self.steps.turns,
             "LANES": self.lanes,
             "BREAKS": self.breaks,
             "TAIL": tail > 0,
@@ -122,7 +122,7 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
         breaks,
         # where a row ends inside a granule, the next one is addressed from before its first word
         wide=nest.reach + (lanes * steps.steps[0].source_stride if breaks == ONE else 0) > INT32_MAX,
-        long=max(steps.total, *(s.before + max(s.size, s.extent) for s in steps.steps)) > INT32_MAX - 2**16,
+        long=max(steps.total, *(s.before + max(s.size, s.extent, s.turn) for s in steps.steps)) > INT32_MAX - 2**16,
         pair=nest.pair,
         words=nest.words,
     )
@@ -137,10 +137,11 @@ def move_granules(
     inner,  # `Memory`
     pad_low: tl.int64,
     pad_high: tl.int64,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
     AXES: tl.constexpr,
     ND: tl.constexpr,
     BORDERS: tl.constexpr,
+    TURNS: tl.constexpr,  # of each dim of `axes`: has a cyclic shift
     LANES: tl.constexpr,
     BREAKS: tl.constexpr,
     TAIL: tl.constexpr,  # words are left after the last whole granule
@@ -172,7 +173,8 @@ def move_granules(
 
     if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
-        offset, along = walk(word, base, beginning, loops, SPLITS, AXES, 0, ND, WIDE, LONG)
+        offset, along = walk(word, base, beginning, loops, WAYS, AXES, 0, ND, WIDE, LONG)
+        offset, along = turned(offset, along, inner.borders, TURNS, -1, LONG, OFFSET)
         if BORDERS > 0:
             valid = within(word >= 0, along, inner.borders, BORDERS, -1, LONG)
             value = tl.load(source_pointer + offset, mask=valid, other=pad)
@@ -184,12 +186,14 @@ def move_granules(
             row = divide(first, loops[0].size, LONG)
         start = first - row * length  # of the granule in its row
         stop = length - start  # the lane at which the row ends
-        offset, along = walk(row, base, beginning, loops, SPLITS, AXES, 1, ND, WIDE, LONG)
+        offset, along = walk(row, base, beginning, loops, WAYS, AXES, 1, ND, WIDE, LONG)
+        offset, along = turned(offset, along, inner.borders, TURNS, ROW_AXIS, LONG, OFFSET)
         ends = lane < stop[:, None]
         if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
-            next_offset, next_along = walk(following, base, beginning, loops, SPLITS, AXES, 1, ND, WIDE, LONG)
-        if SPLITS[0]:
+            next_offset, next_along = walk(following, base, beginning, loops, WAYS, AXES, 1, ND, WIDE, LONG)
+            next_offset, next_along = turned(next_offset, next_along, inner.borders, TURNS, ROW_AXIS, LONG, OFFSET)
+        if WAYS[0] > 0:
             before = number(loops[0].before, NUMBER)
             if BREAKS == _ONE:
                 place = tl.where(ends, (start + before)[:, None], (before - stop)[:, None]) + lane
@@ -197,7 +201,7 @@ def move_granules(
             else:
                 place = (start + before)[:, None] + lane
                 begin = offset[:, None]
-            value = tl.load(source_pointer + (begin + stretch_offset(place, loops[0], WIDE, LONG)))
+            value = tl.load(source_pointer + (begin + stretch_offset(place, loops[0], WAYS[0], WIDE, LONG)))
         else:
             stride = number(loops[0].source_stride, OFFSET)
             pace = number(loops[0].pace, NUMBER)
@@ -211,7 +215,10 @@ def move_granules(
                 valid = valid & inside[:, None]
             if ROW_AXIS >= 0:
                 place = (along[ROW_AXIS] + start * pace)[:, None] + lane * pace
-                valid = valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
+                if TURNS[ROW_AXIS]:
+                    pointers, place = turned_along(pointers, place, inner.borders[ROW_AXIS].turn, LONG, OFFSET)
+                if ROW_AXIS < BORDERS:
+                    valid = valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
             if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
             elif BORDERS == 0:
@@ -226,7 +233,10 @@ def move_granules(
                     next_valid = next_valid & inside[:, None]
                 if ROW_AXIS >= 0:
                     place = (next_along[ROW_AXIS] - stop * pace)[:, None] + lane * pace
-                    next_valid = next_valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
+                    if TURNS[ROW_AXIS]:
+                        pointers, place = turned_along(pointers, place, inner.borders[ROW_AXIS].turn, LONG, OFFSET)
+                    if ROW_AXIS < BORDERS:
+                        next_valid = next_valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
                 if BORDERS == 0:
                     value = tl.where(ends, value, tl.load(pointers, mask=next_valid))
                 else:

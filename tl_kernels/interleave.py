@@ -78,7 +78,7 @@ class InterleavePlan(GranulesPlan):
         memory = encoded(Memory(self.steps.base, tail, self.steps.total // row.size, borders(())))
         flags = {
             "ND": found.flags["ND"],
-            "SPLITS": found.flags["SPLITS"],
+            "WAYS": found.flags["WAYS"],
             "AXES": found.flags["AXES"],
             "BLOCK": row.extent,
             "SPAN": self.span,
@@ -93,7 +93,10 @@ class InterleavePlan(GranulesPlan):
 
 
 def plan_interleave(direction: Direction, nest: Nest) -> InterleavePlan | None:
-    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source."""
+    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source.
+
+    Nor where rows have a cyclic shift, with which the words around those that are needed would lie in two places: others serve.
+    """
     size = nest.batch_words
     aligned = nest.space_aligned and nest.batch_aligned
     if direction != "batch_to_space" or nest.words != 1 or not aligned or size is None:
@@ -102,7 +105,7 @@ def plan_interleave(direction: Direction, nest: Nest) -> InterleavePlan | None:
     if found is None:
         return None
     row = found.steps.steps[0]
-    if row.extent not in (2, 4) or row.source_stride != 1:
+    if row.extent not in (2, 4) or row.source_stride != 1 or row.turn:
         return None
     for span in SPANS:
         # the rest of a span, after a row's end, fits the next row
@@ -124,7 +127,7 @@ def move_interleave(
     pad_low: tl.int64,  # not read
     pad_high: tl.int64,  # not read
     ND: tl.constexpr,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
     AXES: tl.constexpr,  # none
     BLOCK: tl.constexpr,
     SPAN: tl.constexpr,
@@ -156,14 +159,14 @@ def move_interleave(
     stop = tl.minimum(length - begin, SPAN).to(tl.int32)  # the byte at which the row ends
     before = number(loops[0].before, NUMBER)
     base = number(memory.base, OFFSET)
-    offset, _ = walk(row, base, (), loops, SPLITS, AXES, 1, ND, WIDE, LONG)
+    offset, _ = walk(row, base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
     starts = starts_of(offset, begin + before, loops[0], BLOCK, OFFSET)
     next_starts = starts
     if NEXT:
         rows = number(memory.rows, NUMBER)
         ends = (stop < SPAN) & (row + 1 < rows)
         following = tl.minimum(row + 1, rows - 1)
-        next_offset, _ = walk(following, base, (), loops, SPLITS, AXES, 1, ND, WIDE, LONG)
+        next_offset, _ = walk(following, base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
         next_starts = starts_of(next_offset, before - stop, loops[0], BLOCK, OFFSET)
 
     size = number(inner.size, OFFSET)

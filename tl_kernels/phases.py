@@ -16,12 +16,12 @@ import triton.language as tl
 
 from spacebatch.reference.loops import Direction, Nest
 
-from .axes import advanced, covers, placed, within
+from .axes import advanced, covers, placed, turned, turned_along, within
 from .family import Arguments, Config, power_of_two, table_size
 from .integers import divide, few, number
 from .planes import LONGEST, WARP_FIRST, Planes, planes_of, stretch_of_program
 from .steps import steps_of
-from .walk import walk
+from .walk import walk, ways
 
 NOWHERE = tl.constexpr(-1)  # offsets of rows are never negative
 
@@ -49,7 +49,7 @@ class PhasesPlan(Planes):
     @property
     def bucket(self) -> str:
         """What is alike for the tuning."""
-        kinds = "/".join("b" if s.axis >= 0 else "p" for s in self.plane)
+        kinds = self.steps.kinds_of(self.plane)
         size = min(self.payload.bit_length(), 30)
         step = min(self.plane[0].source_stride, 32)
         return f"phases {self.words}x{self.lanes}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}"
@@ -68,7 +68,7 @@ class PhasesPlan(Planes):
     def rows(self) -> bool:
         """Whether the plane is of rows, in whose border no word or every word of a row is but for the phases' own dim."""
         first, *rest = self.plane
-        still = len(self.steps.axes) - (first.axis >= 0)  # borders that do not change along a row
+        still = len(self.steps.axes) - (first.axis >= 0)  # borders and turns that do not change along a row
         if first.size == 2 or len(rest) + still < 2:  # then a table costs more than it spares
             return False
         return (
@@ -89,7 +89,9 @@ class PhasesPlan(Planes):
         stretch = self._stretch(tile)
         row = self.plane[0].size
         flags = self.flags(stretch) | {
-            "SPLITS": tuple(s.extent > 0 for s in self.plane),
+            "TURNS": self.steps.turns,
+            "STILL": self.steps.borders - (0 <= self.plane[0].axis < self.steps.borders),
+            "WAYS": ways(self.plane),
             "SHARED_AXIS": self.shared.axis,
             "SIDE_BY_SIDE": self.shared.source_stride == 1,
             "ROWS": table_size((stretch + row - 2) // row + 1) if self.rows else 0,
@@ -119,15 +121,18 @@ def _row(
     along,
     loops,
     borders,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
     AXES: tl.constexpr,
     NP: tl.constexpr,
     BORDERS: tl.constexpr,
+    TURNS: tl.constexpr,
+    STILL: tl.constexpr,
     WIDE: tl.constexpr,
 ):
     """Source offset of a plane's row; NOWHERE, where a border that does not change along a row is all of it."""
-    offset, along = walk(row, 0, along, loops, SPLITS, AXES, 1, NP, WIDE, False)
-    if BORDERS > 1 or (BORDERS > 0 and AXES[0] < 0):
+    offset, along = walk(row, 0, along, loops, WAYS, AXES, 1, NP, WIDE, False)
+    offset, along = turned(offset, along, borders, TURNS, AXES[0], False, tl.int64 if WIDE else tl.int32)
+    if STILL > 0:
         offset = tl.where(within(row >= 0, along, borders, BORDERS, AXES[0], False), offset, NOWHERE)
     return offset
 
@@ -147,7 +152,9 @@ def move_phases(
     ND: tl.constexpr,
     CHUNK_AT: tl.constexpr,  # the loop over the stretches of a plane
     BORDERS: tl.constexpr,
-    SPLITS: tl.constexpr,  # none
+    TURNS: tl.constexpr,  # of each dim of `axes`: has a cyclic shift
+    STILL: tl.constexpr,  # borders that do not change along a row
+    WAYS: tl.constexpr,  # even ones
     PHASES: tl.constexpr,
     SHARED_AXIS: tl.constexpr,
     SIDE_BY_SIDE: tl.constexpr,  # phases are one word apart in space
@@ -184,29 +191,34 @@ def move_phases(
             column = tl.minimum(column, left - 1 + begin)
         nth = few(column, length, inner.row_part, ROWS)
         if ROWS == 2:
-            here = _row(row, along, loops, inner.borders, SPLITS, AXES, NP, BORDERS, WIDE)
-            following = _row(row + 1, along, loops, inner.borders, SPLITS, AXES, NP, BORDERS, WIDE)
+            here = _row(row, along, loops, inner.borders, WAYS, AXES, NP, BORDERS, TURNS, STILL, WIDE)
+            following = _row(row + 1, along, loops, inner.borders, WAYS, AXES, NP, BORDERS, TURNS, STILL, WIDE)
             offset = tl.where(nth == 0, here, following)
         else:
-            table = _row(row + tl.arange(0, ROWS), along, loops, inner.borders, SPLITS, AXES, NP, BORDERS, WIDE)
+            table = _row(
+                row + tl.arange(0, ROWS), along, loops, inner.borders, WAYS, AXES, NP, BORDERS, TURNS, STILL, WIDE
+            )
             if WARP_FIRST:
                 nth = tl.trans(nth)
             offset = tl.reshape(tl.gather(table, tl.reshape(nth, [STRETCH]), 0), nth.shape)
             if WARP_FIRST:
                 nth, offset = tl.trans(nth), tl.trans(offset)
-        if BORDERS > 1 or (BORDERS > 0 and AXES[0] < 0):
+        if STILL > 0:
             valid = valid & (offset != NOWHERE)
         column -= nth * length
         offset += column.to(OFFSET) * number(loops[0].source_stride, OFFSET)
         if AXES[0] >= 0:
-            # one comparison is left for each phase: what is not valid is far outside of the border
             column = column * number(loops[0].pace, tl.int32) + along[AXES[0]]
-            column = tl.where(valid, column, -(2**31))
+            if TURNS[AXES[0]] and SHARED_AXIS < 0:
+                offset, column = turned_along(offset, column, inner.borders[AXES[0]].turn, False, OFFSET)
+            if AXES[0] < BORDERS:
+                # one comparison is left for each phase: what is not valid is far outside of the border
+                column = tl.where(valid, column, -(2**31))
+                if SHARED_AXIS >= 0:
+                    valid = k >= 0
+                else:
+                    valid = covers(column, inner.borders[AXES[0]].covered, False)
             along = placed(along, AXES[0], column)
-            if SHARED_AXIS >= 0:
-                valid = k >= 0
-            else:
-                valid = covers(column, inner.borders[AXES[0]].covered, False)
     else:
         carry = k
         offset = (k * 0).to(OFFSET)
@@ -225,6 +237,7 @@ def move_phases(
                 if d < NP - 1:
                     index -= carry * number(loops[d].size.value, tl.int32)
                 along = advanced(along, AXES[d], index * number(loops[d].pace, tl.int32))
+        offset, along = turned(offset, along, inner.borders, TURNS, SHARED_AXIS, False, OFFSET)
         valid = within(valid, along, inner.borders, BORDERS, SHARED_AXIS, False)
 
     pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
@@ -236,14 +249,18 @@ def move_phases(
     pointer = result_pointer + result + tl.cast(first, OFFSET)
     for phase in tl.static_range(PHASES):
         inside = valid
+        there = offset
         if SHARED_AXIS >= 0:
             column = along[SHARED_AXIS] + k * 0 + phase * number(inner.phase_pace, tl.int32)
-            inside = inside & covers(column, inner.borders[SHARED_AXIS].covered, False)
+            if TURNS[SHARED_AXIS]:
+                there, column = turned_along(there, column, inner.borders[SHARED_AXIS].turn, False, OFFSET)
+            if SHARED_AXIS < BORDERS:
+                inside = inside & covers(column, inner.borders[SHARED_AXIS].covered, False)
         if SIDE_BY_SIDE:
-            value = tl.load(source_pointer + source + (offset + phase), mask=inside, other=pad)
+            value = tl.load(source_pointer + source + (there + phase), mask=inside, other=pad)
         else:
-            shift = phase * number(inner.phase_source_stride, OFFSET)
-            value = tl.load(source_pointer + (source + shift) + offset, mask=inside, other=pad)
+            step = phase * number(inner.phase_source_stride, OFFSET)
+            value = tl.load(source_pointer + (source + step) + there, mask=inside, other=pad)
         if WARP_FIRST:
             value = tl.trans(value)
         target = pointer + phase * (number(inner.phase_result_stride, OFFSET) * LANES) + word

@@ -105,7 +105,7 @@ class Planes:
             "NP": len(self.plane),
             "ND": len(loops),
             "CHUNK_AT": len(self.plane) + len(self.near),
-            "BORDERS": len(self.steps.axes),
+            "BORDERS": self.steps.borders,
             "PHASES": self.shared.size,
             "LANES": self.lanes,
             "STRETCH": stretch,

@@ -26,6 +26,7 @@ DTYPES = {
     16: (torch.complex128,),
 }
 MOST_ELEMENTS = 4000
+SHIFTED = 0.35  # how many cases have a cyclic shift
 
 
 class Regime(NamedTuple):
@@ -150,20 +151,25 @@ def random_case(seed: int, number: int) -> Case:
         place = [0, *(1 + random.permutation(len(shape) - 1)).tolist()]
         shape, dims = [shape[place.index(d)] for d in range(len(shape))], [place[d] for d in dims]
     order = (0, *range(2, len(shape)), 1) if random.random() < regime.channels_last else tuple(range(len(shape)))
-    geometry = BlockGeometry(
-        shape,
-        blocks,
-        paddings,
-        spatial_dims=dims,
-        batch_order=_one(random, ("block_major", "batch_major")),
-        arrangement="contiguous" if random.random() < regime.contiguous else "interleaved",
-    )
+    batch_order = _one(random, ("block_major", "batch_major"))
+    arrangement = "contiguous" if random.random() < regime.contiguous else "interleaved"
     offsets = (0, 0, 0, max(16 // width, 1), 1, 3)
     mode = _one(random, regime.modes)
     source = mode, 0 if mode == "aligned" else _one(random, offsets)
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
     result = ("dense", 0) if aligned else result
-    return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, _pad(random, dtype))
+    pad = _pad(random, dtype)
+    shifts = [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < SHIFTED else 0
+    geometry = BlockGeometry(
+        shape,
+        blocks,
+        paddings,
+        spatial_dims=dims,
+        batch_order=batch_order,
+        arrangement=arrangement,
+        shifts=shifts,
+    )
+    return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, pad)
 
 
 def _dim(random: np.random.Generator, regime: Regime, last: bool, width: int) -> tuple[int, int, tuple[int, int]]:

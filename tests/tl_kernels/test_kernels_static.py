@@ -29,6 +29,8 @@ WIDE = (
     "pixels, channels_last",
     "windows of 16",
     "windows, channels_last",
+    "windows of 16, shifted",
+    "windows, channels_last, shifted",
     "1-D, rate 512",
     "3-D",
 )
@@ -44,7 +46,7 @@ FEW = (
     "odd planes",
     "channels_last",
     "three channels last",
-    "windows of 7",
+    "windows of 7, shifted",
     "3-D",
 )
 
