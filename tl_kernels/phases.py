@@ -16,7 +16,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import Direction, Nest
 
-from .axes import advanced, covers, placed, turned, turned_along, within
+from .axes import advanced, covers, gone_round, placed, turned, turned_along, within
 from .family import Arguments, Config, power_of_two, table_size
 from .integers import divide, few, number
 from .planes import LONGEST, WARP_FIRST, Planes, planes_of, stretch_of_program
@@ -247,15 +247,22 @@ def move_phases(
     else:
         stored = word >= 0
     pointer = result_pointer + result + tl.cast(first, OFFSET)
+    if SHARED_AXIS >= 0 and TURNS[SHARED_AXIS]:
+        farther = offset + number(inner.borders[SHARED_AXIS].turn.words, OFFSET)
     for phase in tl.static_range(PHASES):
         inside = valid
         there = offset
         if SHARED_AXIS >= 0:
-            column = along[SHARED_AXIS] + k * 0 + phase * number(inner.phase_pace, tl.int32)
+            border = inner.borders[SHARED_AXIS]
+            moved = phase * number(inner.phase_pace, tl.int32)
+            column = along[SHARED_AXIS] + k * 0
             if TURNS[SHARED_AXIS]:
-                there, column = turned_along(there, column, inner.borders[SHARED_AXIS].turn, False, OFFSET)
+                there = tl.where(column < -moved, farther, offset)
+            column += moved
             if SHARED_AXIS < BORDERS:
-                inside = inside & covers(column, inner.borders[SHARED_AXIS].covered, False)
+                if TURNS[SHARED_AXIS]:
+                    column = gone_round(column, border.turn.size, False)
+                inside = inside & covers(column, border.covered, False)
         if SIDE_BY_SIDE:
             value = tl.load(source_pointer + source + (there + phase), mask=inside, other=pad)
         else:
