@@ -33,7 +33,7 @@ class Row(NamedTuple):
     block: tuple[int, ...]
     paddings: tuple[tuple[int, int], ...]
     order: tuple[int, ...] | None = None
-    options: dict[str, str] = {}  # noqa: RUF012 - never written to
+    options: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
 
 CONTIGUOUS = {"arrangement": "contiguous", "batch_order": "batch_major"}
@@ -70,6 +70,28 @@ ROWS = {
     "rows_untouched": Row((2, 4, 37), (2,), ((0, 0),)),  # see `dims`
     "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4))),
     "ones": Row((2, 3, 4), (1,), ((0, 0),)),
+    # after a cyclic shift: the row's own dim is cut in two, others jump; whole, and in a border
+    "deinterleave_shifted": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0)), None, {"shifts": (1, -85)}),
+    "deinterleave_shifted_in_a_border": Row(
+        (2, 3, 5, 3 * 67 - 5), (2, 3), ((1, 2), (2, 3)), None, {"shifts": (-2, 100)}
+    ),
+    "deinterleave_shifted_by_blocks": Row((1, 40_000), (2,), ((0, 0),), None, {"shifts": 33_002}),
+    "tiles_shifted": Row((1, 2, 64 * 3 - 5), (64,), ((3, 2),), None, {"shifts": -70}),
+    "transpose_shifted": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1)), None, {"shifts": (2, 4)}),
+    "strided_segments_shifted": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), {"shifts": (3, -1)}),
+    "strided_segments_shifted_in_a_border": Row(
+        (2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), {"shifts": (0, 4)}
+    ),
+    "contiguous_segments_shifted": Row(
+        (2, 24, 6, 9), (2, 3), ((0, 0),) * 2, (0, 2, 3, 1), {**CONTIGUOUS, "shifts": -1}
+    ),
+    "contiguous_segments_shifted_short": Row(
+        (2, 2, 6, 14), (2, 2), ((0, 0),) * 2, None, {**CONTIGUOUS, "shifts": (1, 3)}
+    ),
+    "contiguous_segments_shifted_in_a_border": Row(
+        (1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, {**CONTIGUOUS, "shifts": (2, 120)}
+    ),
+    "rows_shifted_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4)), None, {"shifts": (1, 6)}),
 }
 DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64, torch.complex128)
 
