@@ -133,7 +133,8 @@ def _row(
     offset, along = walk(row, 0, along, loops, WAYS, AXES, 1, NP, WIDE, False)
     offset, along = turned(offset, along, borders, TURNS, AXES[0], False, tl.int64 if WIDE else tl.int32)
     if STILL > 0:
-        offset = tl.where(within(row >= 0, along, borders, BORDERS, AXES[0], False), offset, NOWHERE)
+        # of all rows: a comparison that is folded away
+        offset = tl.where(within(row == row, along, borders, BORDERS, AXES[0], False), offset, NOWHERE)
     return offset
 
 

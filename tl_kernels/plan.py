@@ -7,6 +7,8 @@ interleave    single bytes in interleaved blocks of 2 and 4, back to space
 phases        interleaved blocks, windows and pixels of any size, to batch
 runs          the same, back to space
 granules      any dense result
+
+All take cyclic shifts, but for `deinterleave`, and for `interleave` where rows are shifted: there others serve.
 """
 
 from __future__ import annotations

@@ -345,21 +345,15 @@ def _store(
     lane = tl.arange(0, LANES)[None, :]
     nth = few((within + start)[:, None] + lane, length, inner.length_part, ROWS)
     if WINDOWS:
-        # rows are thought of as whole windows, and windows counted through
-        ahead = short
-        if ROUND:  # a row's words are ahead by a whole one until they go round
-            whole = number(inner.turn[1], tl.int32)
-            ahead += whole
-            since_turn = (within + (start + length - number(inner.turn[0], tl.int32)))[:, None] + lane
-            turns = tl.umulhi(since_turn.to(tl.uint32), number(inner.length_part, tl.uint32)).to(tl.int32)
-        place = ((within + (start + before))[:, None] + lane) + nth * ahead
-        if ROUND:
-            place -= turns * whole
+        # rows are thought of as whole windows, and windows counted through; what has gone round is a row of windows too far
+        place = ((within + (start + before))[:, None] + lane) + nth * short
         window = tl.umulhi(place.to(tl.uint32), number(inner.run_part, tl.uint32)).to(tl.int32)
         at = (within + (start + before))[:, None] * PHASES + lane * PHASES
-        at += nth * ((run + ahead) * PHASES - phases) + window * (1 - run * PHASES)
+        at += nth * ((run + short) * PHASES - phases) + window * (1 - run * PHASES)
         if ROUND:
-            at -= turns * (whole * PHASES)
+            since_turn = (within + (start + length - number(inner.turn[0], tl.int32)))[:, None] + lane
+            turns = tl.umulhi(since_turn.to(tl.uint32), number(inner.length_part, tl.uint32)).to(tl.int32)
+            at += (nth - turns) * phases
     else:
         at = ((within + (start + before - skip * COUNT))[:, None] + lane) + nth * short
         if COUNT < PHASES:

@@ -26,7 +26,6 @@ DTYPES = {
     16: (torch.complex128,),
 }
 MOST_ELEMENTS = 4000
-SHIFTED = 0.35  # how many cases have a cyclic shift
 
 
 class Regime(NamedTuple):
@@ -37,7 +36,7 @@ class Regime(NamedTuple):
         whole: the last dim's count and borders are counted in granules of 16 bytes.
         channels_last: how often. modes: how the source lies, anywhere or, dense and "aligned", at a multiple of 16 bytes; where
             that is the only one, the result is aligned as well.
-        width: bytes of an element, where they do not go round.
+        width: bytes of an element, where they do not go round. shifted: how often there is a cyclic shift.
     """
 
     blocks: Sequence[int] = (1, 2, 2, 3, 4, 5, 7)
@@ -51,6 +50,7 @@ class Regime(NamedTuple):
     contiguous: float = 0.25
     modes: Sequence[str] = ("dense", "dense", "sliced", "stepped", "expanded", "rows of 16")
     width: int | None = None
+    shifted: float = 0.35
 
 
 REGIMES = {
@@ -62,6 +62,7 @@ REGIMES = {
         channels_last=0,
         contiguous=0,
         modes=("aligned", "aligned", "dense"),
+        shifted=1,
     ),
     "channels": Regime(channels=(1, 2, 3, 6, 8, 12, 16, 40), channels_last=0.9),
     "odd rows": Regime(counts=(8, 16), last_blocks=(2, 3, 4, 5), last_counts=(3, 5, 9), channels_last=0, contiguous=0),
@@ -79,6 +80,7 @@ REGIMES = {
         contiguous=0,
         modes=("aligned",),
         width=1,
+        shifted=0.1,  # which few of their families take
     ),
 }
 
@@ -159,7 +161,7 @@ def random_case(seed: int, number: int) -> Case:
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
     result = ("dense", 0) if aligned else result
     pad = _pad(random, dtype)
-    shifts = [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < SHIFTED else 0
+    shifts = [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < regime.shifted else 0
     geometry = BlockGeometry(
         shape,
         blocks,
