@@ -87,6 +87,7 @@ def plan_of(
     to_batch = direction == "space_to_batch"
     base = 0
     wrapped = geometry.shifted
+    gaps = geometry.padded or not wrapped  # if there is border at all
     if wrapped:
         dims = [_in_two_runs(dim) for dim in dims]
     if wrapped or geometry.padded:
@@ -118,7 +119,7 @@ def plan_of(
         unit = run or 1
         if space == inner == unit:
             row = "contiguous_segments"
-            segment = 0 if bordered and (geometry.padded or not wrapped) else extent * unit * word
+            segment = 0 if bordered and gaps else extent * unit * word
             own = (size // extent, extent * space * word, outer * word, extent, 0)
             numbers = [extent, before, covered, unit * word]
         elif run:
@@ -137,6 +138,7 @@ def plan_of(
             dims.pop()
     elif kind == SHIFTED and space == outer == (run or 1):
         row, bordered = "contiguous_segments", True
+        segment = 0 if gaps else size * (run or 1) * word
         numbers = [size, before, covered, (run or 1) * word]
         dims.pop()
     if row is None and run:
@@ -190,7 +192,6 @@ def plan_of(
     flat += numbers
     if segment > MOST_KNOWN_SEGMENT:
         segment = 0
-    gaps = geometry.padded or not wrapped
     spec = to_batch, word, itemsize == 16, row, block, segment, bordered, tuple(axes), axis, False, wrapped, gaps
     return spec, flat, steps, whole
 

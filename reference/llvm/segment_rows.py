@@ -16,6 +16,10 @@ class Row(NamedTuple):
     fill: Callable[[Value], None]
 
 
+# Of a row that a cyclic shift cuts, which is then moved word by word without a branch. Where every eighth row is cut, 7 float32 each,
+# two copies of unknown length were mispredicted: batch_to_space of 96 x 56 x 56 took 218 us instead of 104.
+MOST_CUT_WORDS = 32
+
 Numbers = Callable[[int], "list[Value]"]  # the next so many of a call's numbers
 
 
@@ -41,6 +45,14 @@ def contiguous_segments(segments: Segments, numbers: Numbers) -> Row:
         def reached(place: Value) -> Value:
             return code.mul(code.clamp(code.sub(place, start), extent), unit)
 
+        if 0 < spec.segment <= MOST_CUT_WORDS * spec.word:
+            split = reached(head)
+            for offset in range(0, spec.segment, spec.word):
+                moved = code.select(code.less(const(offset), split), jump, const(0))
+                pair = code.at(space, code.add(moved, const(offset))), code.at(batch, const(offset))
+                source, target = pair if spec.to_batch else pair[::-1]
+                code.store(code.load(source, segments.word), target)
+            return
         low, high = reached(before), reached(code.add(before, covered))
         split = reached(head) if spec.wrapped else const(0)
         if filled:

@@ -22,28 +22,38 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
     if spec.bordered:
         whole = code.ceil_div(before, block)
         past = code.most(code.div(code.add(before, covered), block), whole)
-    early = (
-        code.div(head, block) if spec.wrapped and spec.bordered else None
-    )  # and before this one they are in the second run
+    # of the second run: positions before this one, all of whose phases are in it
+    early = code.div(head, block) if spec.wrapped and spec.bordered else None
 
     def edge(space: Value, batch: Value, start: Value, stop: Value) -> None:
-        with code.loop(start, stop) as i, code.loop(const(0), block) as p:
-            u = code.add(code.mul(i, block), p)
-            target = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, word))
-            inside = code.inside(code.sub(u, before), covered)
-            source = code.at(space, code.mul(u, word))
-            if early is not None:
-                second = code.less(u, head)
-                inside, source = code.any(inside, second), code.at(source, code.select(second, jump, const(0)))
-            if spec.to_batch:
-                with code.either(inside) as (then, otherwise):
-                    with then:
-                        code.store(code.load(source, segments.word), target)
-                    with otherwise:
-                        code.store(segments.pad_word, target)
+        with code.loop(start, stop) as i:
+            if spec.block and not spec.gaps:
+                for phase in range(spec.block):
+                    element(space, batch, i, const(phase))
             else:
-                with code.when(inside):
-                    code.store(code.load(target, segments.word), source)
+                with code.loop(const(0), block) as p:
+                    element(space, batch, i, p)
+
+    def element(space: Value, batch: Value, i: Value, p: Value) -> None:
+        u = code.add(code.mul(i, block), p)
+        near = code.at(space, code.mul(u, word))
+        far = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, word))
+        inside = code.inside(code.sub(u, before), covered)
+        if early is not None:
+            second = code.less(u, head)
+            inside, near = code.any(inside, second), code.at(near, code.select(second, jump, const(0)))
+        source, target = (near, far) if spec.to_batch else (far, near)
+        if not spec.gaps:
+            code.store(code.load(source, segments.word), target)
+        elif spec.to_batch:
+            with code.either(inside) as (then, otherwise):
+                with then:
+                    code.store(code.load(source, segments.word), target)
+                with otherwise:
+                    code.store(segments.pad_word, target)
+        else:
+            with code.when(inside):
+                code.store(code.load(source, segments.word), target)
 
     def copy(space: Value, batch: Value, start: Value) -> None:
         low, high, first, last = whole, past, const(0), outers
