@@ -54,8 +54,8 @@ SHAPES = (
     Shape("NHWC windows of 7", (1, 96, 56, 56), 8, 0, True, True, 0, False, WIDE),
     Shape("NHWC windows of 7, shifted", (1, 96, 56, 56), 8, 0, True, True, -3, False, WIDE),
     Shape("windows of 7, shifted", (2, 8, 112, 112), 16, 0, False, True, -3, False, WIDE),
-    Shape("grid of 7", (2, 8, 112, 112), 16, 0, False, False, 0, True, WIDE),
-    Shape("grid of 7, shifted", (2, 8, 112, 112), 16, 0, False, False, -3, True, WIDE),
+    Shape("NHWC grid of 7", (1, 64, 56, 56), 8, 0, True, False, 0, True, WIDE),
+    Shape("NHWC grid of 7, shifted", (1, 64, 56, 56), 8, 0, True, False, -3, True, WIDE),
     Shape("aligned, shifted", (2, 8, 128, 128), 2, 0, False, False, -1, False, WIDE),
 )
 
