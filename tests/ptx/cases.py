@@ -161,7 +161,9 @@ def random_case(seed: int, number: int) -> Case:
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
     result = ("dense", 0) if aligned else result
     pad = _pad(random, dtype)
-    shifts = [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < regime.shifted else 0
+    shifts = (
+        [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < regime.shifted else 0
+    )
     geometry = BlockGeometry(
         shape,
         blocks,
