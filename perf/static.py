@@ -56,6 +56,13 @@ class KernelCase(NamedTuple):
 
 
 WINDOWS = (("batch_order", "batch_major"), ("arrangement", "contiguous"))
+
+
+def shifted(by: int) -> tuple[tuple[str, Any], ...]:
+    """Options of windows with a cyclic shift."""
+    return (*WINDOWS, ("shifts", by))
+
+
 CASES = (
     KernelCase("aligned", (8, 64, 128, 128), 2),
     KernelCase("aligned, block 8", (8, 64, 128, 128), 8),
@@ -74,6 +81,9 @@ CASES = (
     KernelCase("windows of 16", (8, 96, 128, 128), 8, 0, False, WINDOWS),
     KernelCase("windows of 7", (8, 96, 56, 56), 8, 0, False, WINDOWS),
     KernelCase("windows, channels_last", (8, 96, 56, 56), 8, 0, True, WINDOWS),
+    KernelCase("windows of 16, shifted", (8, 96, 128, 128), 8, 0, False, shifted(-8)),
+    KernelCase("windows of 7, shifted", (8, 96, 56, 56), 8, 0, False, shifted(-3)),
+    KernelCase("windows, channels_last, shifted", (8, 96, 56, 56), 8, 0, True, shifted(-3)),
     KernelCase("1-D, rate 512", (4, 64, 16384), 512),
     KernelCase("1-D, rate 12", (4, 64, 16001), 12, "auto"),
     KernelCase("3-D", (8, 32, 16, 64, 64), 2),

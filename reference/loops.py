@@ -53,6 +53,21 @@ class LoopDim(NamedTuple):
         """Whether some steps lie in the border."""
         return self.kind != PLAIN and (self.before > 0 or self.covered < self.size)
 
+    @property
+    def settled(self) -> LoopDim:
+        """The same loop with either a border before, or a cyclic shift that goes round within what is covered.
+
+        >>> LoopDim(SHIFTED, 10, 1, 1, before=2, covered=5, wrap=3).settled[-3:]
+        (5, 5, 0)
+        >>> LoopDim(SHIFTED, 10, 1, 1, before=2, covered=5, wrap=4).settled[-3:]
+        (0, 5, 6)
+        """
+        if not self.wrap:
+            return self
+        start = (self.before + self.wrap) % self.size
+        round_ = start + self.covered > self.size
+        return self._replace(before=0 if round_ else start, wrap=start if round_ else 0)
+
 
 @dataclass(frozen=True)
 class Nest:
@@ -299,7 +314,7 @@ def common_unit(values: Sequence[int], most: int) -> int:
 
 def _space_reach(dims: Sequence[LoopDim]) -> int:
     """An upper bound of the offsets, padding included, that the space tensor is addressed with."""
-    return sum((d.size - 1 + d.before) * d.space_stride for d in dims)
+    return sum((d.size - 1 + d.before + (d.size if d.wrap else 0)) * d.space_stride for d in dims)
 
 
 def _batch_reach(dims: Sequence[LoopDim]) -> int:

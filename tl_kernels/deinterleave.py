@@ -9,18 +9,19 @@ registers. Where the row ends among them, the others come from the next row in t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
+from .axes import advanced, within
 from .family import LEAST_SPANS, Arguments, Config, spanning
 from .funnel import PERMUTES, chosen, joined, permuted, reached, spread, window
 from .integers import divide, encoded, number
-from .phases import PhasesPlan, Place, plan_phases, program_place
-from .steps import covers
+from .phases import PhasesPlan, plan_phases
+from .planes import Place, stretch_of_program
 
 SPANS = (32, 16)  # bytes in space that a thread takes apart at once
 NARROWEST = 8  # bytes of a phase that it stores at once, at least
@@ -64,7 +65,6 @@ class DeinterleavePlan(PhasesPlan):
 
     def arguments(self, tile: int) -> Arguments:
         """What the kernel takes, with tiles of so many words."""
-        found = super().arguments(tile)
         count = self._stretch(tile)
         below, above = 0, count * self.shared.size + 2 * self.span
         moved = self.plane[0].size * self.plane[0].source_stride
@@ -73,8 +73,8 @@ class DeinterleavePlan(PhasesPlan):
             below += count * max(moved - step.source_stride, 0)
             above += count * max(step.source_stride - moved, 0)
             moved = step.size * step.source_stride
-        flags = {name: found.flags[name] for name in found.flags if name not in ("SHARED_AXIS", "SIDE_BY_SIDE", "ROWS")}
-        window = encoded(Window(cast(Place, found.inner), self.size, below, above))
+        flags = self.flags(self._stretch(tile)) | {"WIDE": self.wide}
+        window = encoded(Window(self.place(), self.size, below, above))
         row = self.plane[0]
         flags |= {
             "SPAN": self.span,
@@ -82,19 +82,22 @@ class DeinterleavePlan(PhasesPlan):
             "AHEAD": row.axis >= 0 and self.steps.axes[row.axis].before > 0,
             "PERMUTES": PERMUTES,
         }
-        return Arguments(found.items, found.loops, window, flags)
+        return Arguments(self.programs(tile), self.loops(self._stretch(tile)), window, flags)
 
 
 def plan_deinterleave(direction: Direction, nest: Nest) -> DeinterleavePlan | None:
-    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source."""
+    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source.
+
+    Nor with a cyclic shift, with which the words around those that are needed would lie in two places: others serve.
+    """
     found = plan_phases(direction, nest) if nest.words == 1 and nest.space_aligned else None
     size = nest.space_words
-    if found is None or size is None:
+    if found is None or size is None or any(found.steps.turns):
         return None
     shared, row = found.shared, found.plane[0]
     side_by_side = shared.source_stride == 1 and row.source_stride == shared.size and row.axis == shared.axis
     reach = row.size * shared.size
-    if shared.size not in (2, 4) or not side_by_side or found.long or reach > INT32_MAX - 2**16:
+    if shared.size not in (2, 4) or not side_by_side or reach > INT32_MAX - 2**16:
         return None
     if row.axis >= 0:
         border = found.steps.axes[row.axis]
@@ -113,7 +116,7 @@ def move_deinterleave(
     source_pointer,
     result_pointer,
     programs: tl.int64,  # not read
-    loops,  # of `PhaseLoop`: of the plane, innermost first, then the others
+    loops,  # of `PlaneLoop`: of the plane, innermost first, then the others
     inner,  # `Window`
     pad_low: tl.int64,
     pad_high: tl.int64,
@@ -126,7 +129,6 @@ def move_deinterleave(
     PHASES: tl.constexpr,
     LANES: tl.constexpr,
     WIDE: tl.constexpr,
-    LONG: tl.constexpr,
     STRETCH: tl.constexpr,
     RAGGED: tl.constexpr,  # the last stretch of a plane is shorter
     SPAN: tl.constexpr,
@@ -137,14 +139,12 @@ def move_deinterleave(
 ):
     """Take phases apart; see the module."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     OUT: tl.constexpr = SPAN // PHASES
     ROW_AXIS: tl.constexpr = AXES[0]
-    source, result, chunk, u0, u1, u2 = program_place(loops, inner.place, AXES, MOVING, NP, ND, CHUNK_AT, WIDE)
+    source, result, first, left, along = stretch_of_program(
+        loops, inner.place, AXES, MOVING, NP, ND, CHUNK_AT, LANES, STRETCH, WIDE
+    )
     borders = inner.place.borders
-    first = tl.cast(chunk, NUMBER) * STRETCH
-    granules = number(inner.place.granules, NUMBER)
-    left = tl.minimum(granules - tl.cast(chunk, NUMBER) * (STRETCH // LANES), STRETCH // LANES).to(tl.int32) * LANES
 
     # what a thread makes of each phase, from k on, and the place of its first byte; `next_` is of the row after
     k = tl.arange(0, STRETCH // OUT) * OUT
@@ -152,19 +152,21 @@ def move_deinterleave(
     offset = (k * 0).to(OFFSET)
     further = offset
     stop = k * 0 + SPAN
-    before = -_of_axis(u0, u1, u2, ROW_AXIS)
+    before = 0
+    if ROW_AXIS >= 0:
+        before = -along[ROW_AXIS]
     x = k * 0 - before
-    n0, n1, n2 = u0, u1, u2
+    next_along = along
     wraps = k >= 0
     rest = first
     for d in tl.static_range(NP):
         begin = rest
         if d < NP - 1:
-            rest = divide(begin, loops[d].size, LONG)
-            begin -= rest * number(loops[d].size.value, NUMBER)
+            rest = divide(begin, loops[d].size, False)
+            begin -= rest * number(loops[d].size.value, tl.int32)
         source += tl.cast(begin, OFFSET) * number(loops[d].source_stride, OFFSET)
         offset += carry.to(OFFSET) * number(loops[d].delta, OFFSET)
-        index = carry + begin.to(tl.int32)
+        index = carry + begin
         if d < NP - 1:
             size = number(loops[d].size.value, tl.int32)
             carry = divide(index, loops[d].size, False)
@@ -180,29 +182,14 @@ def move_deinterleave(
             if d < NP - 1:
                 wraps = following == size
                 following = tl.where(wraps, 0, following)
-            pace = number(loops[d].pace, tl.int32)
-            if AXES[d] == 0:
-                u0 = u0 + index * pace
-                n0 = n0 + following * pace
-            if AXES[d] == 1:
-                u1 = u1 + index * pace
-                n1 = n1 + following * pace
-            if AXES[d] == 2:
-                u2 = u2 + index * pace
-                n2 = n2 + following * pace
+            if AXES[d] >= 0:
+                pace = number(loops[d].pace, tl.int32)
+                along = advanced(along, AXES[d], index * pace)
+                next_along = advanced(next_along, AXES[d], following * pace)
 
     stored = k < left
-    valid = stored
-    next_valid = stored & (stop + before < SPAN)
-    if BORDERS > 0 and ROW_AXIS != 0:
-        valid = valid & covers(u0 + k * 0, borders[0].covered, False)
-        next_valid = next_valid & covers(n0 + k * 0, borders[0].covered, False)
-    if BORDERS > 1 and ROW_AXIS != 1:
-        valid = valid & covers(u1 + k * 0, borders[1].covered, False)
-        next_valid = next_valid & covers(n1 + k * 0, borders[1].covered, False)
-    if BORDERS > 2 and ROW_AXIS != 2:
-        valid = valid & covers(u2 + k * 0, borders[2].covered, False)
-        next_valid = next_valid & covers(n2 + k * 0, borders[2].covered, False)
+    valid = within(stored, along, borders, BORDERS, ROW_AXIS, False)
+    next_valid = within(stored & (stop + before < SPAN), next_along, borders, BORDERS, ROW_AXIS, False)
 
     here = source + offset
     size = number(inner.size, OFFSET)
@@ -238,7 +225,7 @@ def move_deinterleave(
             word = chosen(reached(following, n, PERMUTES), others[n], word)
         mixed = mixed + (word,)
 
-    target = result_pointer + result * LANES + tl.cast(first, OFFSET) + k
+    target = result_pointer + result + tl.cast(first, OFFSET) + k
     stride = number(inner.place.phase_result_stride, OFFSET) * LANES
     for phase in tl.static_range(PHASES):
         parts = ()
@@ -258,14 +245,3 @@ def move_deinterleave(
             both = tl.join(joined(parts[0], parts[1]), joined(parts[2], parts[3]))
             pointers = there.to(tl.pointer_type(tl.int64), bitcast=True)[:, None] + pair
             tl.store(pointers, both, mask=stored[:, None] & (pair >= 0))
-
-
-@triton.jit
-def _of_axis(u0, u1, u2, AXIS: tl.constexpr):
-    if AXIS == 0:
-        return u0
-    if AXIS == 1:
-        return u1
-    if AXIS == 2:
-        return u2
-    return 0

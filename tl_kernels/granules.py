@@ -7,7 +7,6 @@ its lane. So stores are wide whatever the width of the rows is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,34 +15,14 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
+from .axes import Borders, borders, covers, starts, turned, turned_along, within
 from .family import Arguments, Config, fitted
-from .integers import Divisor, divide, divisor, encoded, number
-from .steps import Borders, Step, Steps, borders, chosen, covers, steps_of
+from .integers import divide, encoded, number
+from .steps import Steps, steps_of
+from .walk import step_loops, stretch_offset, walk, ways
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
-
-
-class GranuleLoop(NamedTuple):
-    """One loop of the result; see `steps.Step`."""
-
-    size: Divisor
-    source_stride: int
-    extent: Divisor
-    inner_stride: int
-    skip: int
-    before: int
-    pace: int
-
-
-def granule_loops(steps: Sequence[Step]) -> tuple[GranuleLoop, ...]:
-    """Loops of a result, encoded."""
-    return tuple(
-        encoded(
-            GranuleLoop(divisor(s.size), s.source_stride, divisor(s.extent), s.inner_stride, s.skip, s.before, s.pace)
-        )
-        for s in steps
-    )
 
 
 class Memory(NamedTuple):
@@ -86,9 +65,8 @@ class GranulesPlan:
         steps = self.steps.steps
         first = steps[0]
         row = f"{min(first.extent or first.source_stride, 32)} {first.axis >= 0:d}"
-        kinds = "/".join("s" if s.extent else "b" if s.axis >= 0 else "p" for s in steps)
         size = min(self.payload.bit_length(), 30)
-        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {kinds}"
+        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {self.steps.kinds_of(steps)}"
 
     @property
     def rule(self) -> Config:
@@ -105,10 +83,11 @@ class GranulesPlan:
         granules, tail = divmod(self.steps.total, self.lanes)
         memory = Memory(self.steps.base, tail, self.steps.total // steps[0].size, borders(self.steps.axes))
         flags = {
-            "SPLITS": tuple(s.extent > 0 for s in steps),
+            "WAYS": ways(steps),
             "AXES": tuple(s.axis for s in steps),
             "ND": len(steps),
-            "BORDERS": len(self.steps.axes),
+            "BORDERS": self.steps.borders,
+            "TURNS": self.steps.turns,
             "LANES": self.lanes,
             "BREAKS": self.breaks,
             "TAIL": tail > 0,
@@ -117,7 +96,7 @@ class GranulesPlan:
             "LONG": self.long,
             "PAIR": self.pair,
         }
-        return Arguments(granules, granule_loops(steps), encoded(memory), flags)
+        return Arguments(granules, step_loops(steps), encoded(memory), flags)
 
     def __str__(self) -> str:
         row = self.steps.steps[0].size
@@ -143,88 +122,10 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
         breaks,
         # where a row ends inside a granule, the next one is addressed from before its first word
         wide=nest.reach + (lanes * steps.steps[0].source_stride if breaks == ONE else 0) > INT32_MAX,
-        long=max(steps.total, *(s.before + max(s.size, s.extent) for s in steps.steps)) > INT32_MAX - 2**16,
+        long=max(steps.total, *(s.before + max(s.size, s.extent, s.turn) for s in steps.steps)) > INT32_MAX - 2**16,
         pair=nest.pair,
         words=nest.words,
     )
-
-
-@triton.jit
-def _walk(
-    rest,
-    loops,
-    inner,
-    SPLITS: tl.constexpr,
-    AXES: tl.constexpr,
-    FIRST: tl.constexpr,
-    ND: tl.constexpr,
-    WIDE: tl.constexpr,
-    LONG: tl.constexpr,
-):
-    """Source offset of an index over the loops from FIRST on, and how far it is along each bordered dim."""
-    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
-    zero = rest * 0
-    offset = zero.to(OFFSET) + number(inner.base, OFFSET)
-    u0 = zero - number(inner.borders[0].before, NUMBER)
-    u1 = zero - number(inner.borders[1].before, NUMBER)
-    u2 = zero - number(inner.borders[2].before, NUMBER)
-    for d in tl.static_range(FIRST, ND):
-        index = rest
-        if d < ND - 1:
-            rest = divide(index, loops[d].size, LONG)
-            index -= rest * number(loops[d].size.value, NUMBER)
-        if SPLITS[d]:
-            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
-        else:
-            offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
-        moved = index * number(loops[d].pace, NUMBER)
-        if AXES[d] == 0:
-            u0 += moved
-        if AXES[d] == 1:
-            u1 += moved
-        if AXES[d] == 2:
-            u2 += moved
-    return offset, u0, u1, u2
-
-
-@triton.jit
-def walk(row, loops, inner, SPLITS: tl.constexpr, ND: tl.constexpr, WIDE: tl.constexpr, LONG: tl.constexpr):
-    """Source offset of a row, without borders."""
-    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
-    rest = row
-    offset = (row * 0).to(OFFSET) + number(inner.base, OFFSET)
-    for d in tl.static_range(1, ND):
-        index = rest
-        if d < ND - 1:
-            rest = divide(index, loops[d].size, LONG)
-            index -= rest * number(loops[d].size.value, NUMBER)
-        if SPLITS[d]:
-            offset += _stretch_offset(index + number(loops[d].before, NUMBER), loops[d], WIDE, LONG)
-        else:
-            offset += index.to(OFFSET) * number(loops[d].source_stride, OFFSET)
-    return offset
-
-
-@triton.jit
-def _stretch_offset(place, loop, WIDE: tl.constexpr, LONG: tl.constexpr):
-    """Source offset of a place over a loop of stretches."""
-    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
-    outer = divide(place, loop.extent, LONG)
-    return place.to(OFFSET) * number(loop.inner_stride, OFFSET) + outer.to(OFFSET) * number(loop.skip, OFFSET)
-
-
-@triton.jit
-def _row_inside(inside, u0, u1, u2, inner, ROW_AXIS: tl.constexpr, BORDERS: tl.constexpr, LONG: tl.constexpr):
-    """`inside`, and in no border of the loops that do not change along a row."""
-    if BORDERS > 0 and ROW_AXIS != 0:
-        inside = inside & covers(u0, inner.borders[0].covered, LONG)
-    if BORDERS > 1 and ROW_AXIS != 1:
-        inside = inside & covers(u1, inner.borders[1].covered, LONG)
-    if BORDERS > 2 and ROW_AXIS != 2:
-        inside = inside & covers(u2, inner.borders[2].covered, LONG)
-    return inside
 
 
 @triton.jit(do_not_specialize=["granules", "pad_low", "pad_high"])
@@ -232,14 +133,15 @@ def move_granules(
     source_pointer,
     result_pointer,
     granules: tl.int64,  # whole ones
-    loops,  # of `GranuleLoop`, innermost first
+    loops,  # of `StepLoop`, innermost first
     inner,  # `Memory`
     pad_low: tl.int64,
     pad_high: tl.int64,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
     AXES: tl.constexpr,
     ND: tl.constexpr,
     BORDERS: tl.constexpr,
+    TURNS: tl.constexpr,  # of each dim of `axes`: has a cyclic shift
     LANES: tl.constexpr,
     BREAKS: tl.constexpr,
     TAIL: tl.constexpr,  # words are left after the last whole granule
@@ -260,6 +162,8 @@ def move_granules(
     tail = number(inner.tail, NUMBER)
     rows = number(inner.rows, NUMBER)
     length = number(loops[0].size.value, NUMBER)
+    base = number(inner.base, OFFSET)
+    beginning = starts(inner.borders, NUMBER)
     pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
     # granules past the end repeat the last one, whose loads are in bounds, and store nothing
     if TAIL:
@@ -269,9 +173,10 @@ def move_granules(
 
     if BREAKS == _ANY:
         word = tl.minimum(first[:, None] + lane, rows * length - 1)  # [G, LANES]
-        offset, u0, u1, u2 = _walk(word, loops, inner, SPLITS, AXES, 0, ND, WIDE, LONG)
+        offset, along = walk(word, base, beginning, loops, WAYS, AXES, 0, ND, WIDE, LONG)
+        offset, along = turned(offset, along, inner.borders, TURNS, -1, LONG, OFFSET)
         if BORDERS > 0:
-            valid = _row_inside(word >= 0, u0, u1, u2, inner, -1, BORDERS, LONG)
+            valid = within(word >= 0, along, inner.borders, BORDERS, -1, LONG)
             value = tl.load(source_pointer + offset, mask=valid, other=pad)
         else:
             value = tl.load(source_pointer + offset)
@@ -281,12 +186,14 @@ def move_granules(
             row = divide(first, loops[0].size, LONG)
         start = first - row * length  # of the granule in its row
         stop = length - start  # the lane at which the row ends
-        offset, u0, u1, u2 = _walk(row, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
+        offset, along = walk(row, base, beginning, loops, WAYS, AXES, 1, ND, WIDE, LONG)
+        offset, along = turned(offset, along, inner.borders, TURNS, ROW_AXIS, LONG, OFFSET)
         ends = lane < stop[:, None]
         if BREAKS == _ONE:
             following = tl.minimum(row + 1, rows - 1)
-            next_offset, n0, n1, n2 = _walk(following, loops, inner, SPLITS, AXES, 1, ND, WIDE, LONG)
-        if SPLITS[0]:
+            next_offset, next_along = walk(following, base, beginning, loops, WAYS, AXES, 1, ND, WIDE, LONG)
+            next_offset, next_along = turned(next_offset, next_along, inner.borders, TURNS, ROW_AXIS, LONG, OFFSET)
+        if WAYS[0] > 0:
             before = number(loops[0].before, NUMBER)
             if BREAKS == _ONE:
                 place = tl.where(ends, (start + before)[:, None], (before - stop)[:, None]) + lane
@@ -294,7 +201,7 @@ def move_granules(
             else:
                 place = (start + before)[:, None] + lane
                 begin = offset[:, None]
-            value = tl.load(source_pointer + (begin + _stretch_offset(place, loops[0], WIDE, LONG)))
+            value = tl.load(source_pointer + (begin + stretch_offset(place, loops[0], WAYS[0], WIDE, LONG)))
         else:
             stride = number(loops[0].source_stride, OFFSET)
             pace = number(loops[0].pace, NUMBER)
@@ -304,11 +211,14 @@ def move_granules(
             pointers = (source_pointer + (offset + start.to(OFFSET) * stride))[:, None] + steps
             valid = ends
             if BORDERS > 0:
-                inside = _row_inside(start >= 0, u0, u1, u2, inner, ROW_AXIS, BORDERS, LONG)
+                inside = within(start >= 0, along, inner.borders, BORDERS, ROW_AXIS, LONG)
                 valid = valid & inside[:, None]
             if ROW_AXIS >= 0:
-                along = (chosen(u0, u1, u2, ROW_AXIS) + start * pace)[:, None] + lane * pace
-                valid = valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
+                place = (along[ROW_AXIS] + start * pace)[:, None] + lane * pace
+                if TURNS[ROW_AXIS]:
+                    pointers, place = turned_along(pointers, place, inner.borders[ROW_AXIS].turn, LONG, OFFSET)
+                if ROW_AXIS < BORDERS:
+                    valid = valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
             if BREAKS == _WITHIN and BORDERS == 0:
                 value = tl.load(pointers)
             elif BORDERS == 0:
@@ -319,11 +229,14 @@ def move_granules(
                 pointers = (source_pointer + (next_offset - stop.to(OFFSET) * stride))[:, None] + steps
                 next_valid = lane >= stop[:, None]
                 if BORDERS > 0:
-                    inside = _row_inside(start >= 0, n0, n1, n2, inner, ROW_AXIS, BORDERS, LONG)
+                    inside = within(start >= 0, next_along, inner.borders, BORDERS, ROW_AXIS, LONG)
                     next_valid = next_valid & inside[:, None]
                 if ROW_AXIS >= 0:
-                    along = (chosen(n0, n1, n2, ROW_AXIS) - stop * pace)[:, None] + lane * pace
-                    next_valid = next_valid & covers(along, inner.borders[ROW_AXIS].covered, LONG)
+                    place = (next_along[ROW_AXIS] - stop * pace)[:, None] + lane * pace
+                    if TURNS[ROW_AXIS]:
+                        pointers, place = turned_along(pointers, place, inner.borders[ROW_AXIS].turn, LONG, OFFSET)
+                    if ROW_AXIS < BORDERS:
+                        next_valid = next_valid & covers(place, inner.borders[ROW_AXIS].covered, LONG)
                 if BORDERS == 0:
                     value = tl.where(ends, value, tl.load(pointers, mask=next_valid))
                 else:

@@ -15,11 +15,12 @@ import triton.language as tl
 
 from spacebatch.reference.loops import Direction, Nest
 
+from .axes import borders
 from .family import LEAST_SPANS, Arguments, Config, spanning
 from .funnel import PERMUTES, chosen, joined, permuted, reached, spread, stream
-from .granules import GranulesPlan, Memory, plan_granules, walk
+from .granules import GranulesPlan, Memory, plan_granules
 from .integers import divide, encoded, number
-from .steps import borders
+from .walk import walk
 
 SPANS = (32, 16)  # bytes of the result that a thread makes at once
 NARROWEST = 8  # bytes of a phase that it reads at once, at least
@@ -77,7 +78,8 @@ class InterleavePlan(GranulesPlan):
         memory = encoded(Memory(self.steps.base, tail, self.steps.total // row.size, borders(())))
         flags = {
             "ND": found.flags["ND"],
-            "SPLITS": found.flags["SPLITS"],
+            "WAYS": found.flags["WAYS"],
+            "AXES": found.flags["AXES"],
             "BLOCK": row.extent,
             "SPAN": self.span,
             "SPANS": self._spans(tile),
@@ -91,7 +93,10 @@ class InterleavePlan(GranulesPlan):
 
 
 def plan_interleave(direction: Direction, nest: Nest) -> InterleavePlan | None:
-    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source."""
+    """The plan of a nest, or None where it is not of single bytes in small blocks side by side, in a dense, aligned source.
+
+    Nor where rows have a cyclic shift, with which the words around those that are needed would lie in two places: others serve.
+    """
     size = nest.batch_words
     aligned = nest.space_aligned and nest.batch_aligned
     if direction != "batch_to_space" or nest.words != 1 or not aligned or size is None:
@@ -100,7 +105,7 @@ def plan_interleave(direction: Direction, nest: Nest) -> InterleavePlan | None:
     if found is None:
         return None
     row = found.steps.steps[0]
-    if row.extent not in (2, 4) or row.source_stride != 1:
+    if row.extent not in (2, 4) or row.source_stride != 1 or row.turn:
         return None
     for span in SPANS:
         # the rest of a span, after a row's end, fits the next row
@@ -117,12 +122,13 @@ def move_interleave(
     source_pointer,
     result_pointer,
     spans: tl.int64,  # whole ones
-    loops,  # of `GranuleLoop`, innermost first
+    loops,  # of `StepLoop`, innermost first
     inner,  # `Run`
     pad_low: tl.int64,  # not read
     pad_high: tl.int64,  # not read
     ND: tl.constexpr,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
+    AXES: tl.constexpr,  # none
     BLOCK: tl.constexpr,
     SPAN: tl.constexpr,
     SPANS: tl.constexpr,  # of a program
@@ -152,14 +158,15 @@ def move_interleave(
     begin = first - row * length  # of the span in its row
     stop = tl.minimum(length - begin, SPAN).to(tl.int32)  # the byte at which the row ends
     before = number(loops[0].before, NUMBER)
-    offset = walk(row, loops, memory, SPLITS, ND, WIDE, LONG)
+    base = number(memory.base, OFFSET)
+    offset, _ = walk(row, base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
     starts = starts_of(offset, begin + before, loops[0], BLOCK, OFFSET)
     next_starts = starts
     if NEXT:
         rows = number(memory.rows, NUMBER)
         ends = (stop < SPAN) & (row + 1 < rows)
         following = tl.minimum(row + 1, rows - 1)
-        next_offset = walk(following, loops, memory, SPLITS, ND, WIDE, LONG)
+        next_offset, _ = walk(following, base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
         next_starts = starts_of(next_offset, before - stop, loops[0], BLOCK, OFFSET)
 
     size = number(inner.size, OFFSET)

@@ -7,11 +7,14 @@ interleave    single bytes in interleaved blocks of 2 and 4, back to space
 phases        interleaved blocks, windows and pixels of any size, to batch
 runs          the same, back to space
 granules      any dense result
+
+All take cyclic shifts, but for `deinterleave`, and for `interleave` where rows are shifted: there others serve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, Nest, nest
@@ -55,11 +58,11 @@ def make_plans(
         space_aligned, batch_aligned: whether the first element stands at a multiple of 16 bytes.
 
     Returns:
-        Empty where the loops, or the programs of a launch, are more than there may be, and for cyclic shifts.
+        Empty where the loops, or the programs of a launch, are more than there may be.
     """
-    if geometry.shifted:
-        return ()
     loops = nest(geometry, space_strides, batch_strides, element_bytes, space_aligned, batch_aligned)
+    if geometry.shifted:
+        loops = replace(loops, dims=tuple([dim.settled for dim in loops.dims]))
     made = [plan for planner in PLANNERS.values() if (plan := planner(direction, loops)) is not None]
     return tuple(sorted((plan for plan in made if fits(plan, plan.rule)), key=_rank))
 

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import PLAIN, SPLIT, LoopDim
 
+from .axes import gone_round
 from .integers import Divisor, divide, divisor, encoded, number
 
 MAX_LOOPS = 8
@@ -24,7 +25,7 @@ class RowLoop(NamedTuple):
     outer_stride: int
     inner_stride: int
     extent: Divisor
-    before: int
+    before: int  # or of a cyclic shift
     covered: int
 
 
@@ -38,12 +39,17 @@ def row_loops(dims: Sequence[LoopDim], space_unit: int, batch_unit: int) -> tupl
                 dim.outer_stride // batch_unit,
                 dim.inner_stride // batch_unit,
                 divisor(dim.extent),
-                dim.before,
+                dim.before + dim.wrap,
                 dim.covered,
             )
         )
         for dim in dims
     )
+
+
+def kinds_of(dims: Sequence[LoopDim]) -> str:
+    """What loops are like, for the tuning."""
+    return "/".join(str(dim.kind + (4 if dim.masked else 0) + (8 if dim.wrap else 0)) for dim in dims)
 
 
 def offsets_of(dims: Sequence[LoopDim]) -> tuple[list[int], list[int]]:
@@ -58,6 +64,7 @@ def locate_rows(
     loops,  # of `RowLoop`
     KINDS: tl.constexpr,
     MASKED: tl.constexpr,
+    TURNS: tl.constexpr,
     ND: tl.constexpr,
     WIDE: tl.constexpr,
     LONG: tl.constexpr,
@@ -76,6 +83,8 @@ def locate_rows(
         coordinate = index
         if KINDS[d] != _PLAIN:
             coordinate = index - number(loops[d].before, NUMBER)
+            if TURNS[d]:
+                coordinate = gone_round(coordinate, loops[d].size.value, LONG)
             if MASKED[d]:
                 covered = covered & (coordinate >= 0) & (coordinate < number(loops[d].covered, NUMBER))
         space += coordinate.to(OFFSET) * number(loops[d].space_stride, OFFSET)

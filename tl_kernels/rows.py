@@ -20,8 +20,8 @@ import triton.language as tl
 from spacebatch.reference.loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, common_unit
 
 from .family import Arguments, Config, fitted, power_of_two
-from .integers import Divisor, divide, divisor, encoded, number
-from .row_loops import MAX_LOOPS, locate_rows, offsets_of, row_loops
+from .integers import Divisor, divide, divisor, encode, encoded, number
+from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
 
 RUN, HALF, WHOLE = 0, 1, 2  # what the elements of a row are
 _HALF, _WHOLE = tl.constexpr(HALF), tl.constexpr(WHOLE)  # as kernels may read them
@@ -41,6 +41,7 @@ class Row(NamedTuple):
     covered: int
     extent: Divisor
     space_stride: int
+    turn: tuple[int, ...]  # the dim's size, where it has a cyclic shift, whose part `before` is then
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class RowsPlan:
     @property
     def bucket(self) -> str:
         """What is alike for the tuning: kind of access, and magnitudes of the row and of the whole."""
-        kinds = "/".join(str(d.kind + (4 if d.masked else 0)) for d in self.dims)
+        kinds = kinds_of(self.dims) + " round" * (self.inner.wrap > 0)
         units = f"{self.words}x{self.space_unit}x{self.batch_unit}"
         sizes = f"{self.length.bit_length()}x{min((self.rows * self.length).bit_length(), 28)}"
         dense = f"{int(self.space_step == 1)}{int(self.batch_step == 1)}{int(self.inner.masked)}"
@@ -120,18 +121,21 @@ class RowsPlan:
             step=self.step,
             space_step=self.space_step,
             batch_step=inner.outer_stride if whole else self.batch_step,
-            before=inner.before // s if half else inner.before,
+            before=(inner.before + inner.wrap) // (s if half else 1),
             covered=inner.covered // s,
             extent=divisor(inner.extent),
             space_stride=inner.space_stride,
+            turn=(encode(inner.size // (s if half else 1)),) if inner.wrap else (),
         )
         flags = {
             "KINDS": tuple(dim.kind for dim in self.dims),
             "MASKED": tuple(dim.masked for dim in self.dims),
+            "TURNS": tuple(dim.wrap > 0 for dim in self.dims),
             "ND": len(self.dims),
             "MODE": self.mode,
             "HALVES": self.halves > 1,
             "INNER_MASKED": half and inner.masked,
+            "INNER_TURNS": inner.wrap > 0,
             "SPACE_UNIT": s,
             "BATCH_UNIT": b,
             "LENGTH_UNIT": self.length_unit,
@@ -186,6 +190,8 @@ def plan_rows(direction: Direction, nest: Nest) -> RowsPlan | None:
     space_values += [half_step * inner.space_stride, inner.before * inner.space_stride] if mode == HALF else []
     if mode == HALF and inner.masked:
         space_values.append(inner.covered)
+    if mode == HALF and inner.wrap:
+        space_values += [inner.wrap, inner.size]
     length_unit = common_unit([length], nest.full)
     space_unit = common_unit(space_values, length_unit) if space_step == 1 and nest.space_aligned else 1
     dense = batch_step == 1 and nest.batch_aligned and mode != WHOLE
@@ -224,10 +230,12 @@ def move_rows(
     pad_high: tl.int64,
     KINDS: tl.constexpr,  # of each dim
     MASKED: tl.constexpr,  # of each dim: has a border
+    TURNS: tl.constexpr,  # of each dim: has a cyclic shift
     ND: tl.constexpr,
     MODE: tl.constexpr,
     HALVES: tl.constexpr,  # the other half takes more than one value
     INNER_MASKED: tl.constexpr,
+    INNER_TURNS: tl.constexpr,  # has a cyclic shift
     SPACE_UNIT: tl.constexpr,
     BATCH_UNIT: tl.constexpr,
     LENGTH_UNIT: tl.constexpr,
@@ -259,7 +267,7 @@ def move_rows(
     if HALVES:
         rest = divide(row, inner.halves, LONG)
         half = row - rest * number(inner.halves.value, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, ND, WIDE, LONG)  # in units
+    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG)  # in units
     if HALVES:
         batch += half.to(OFFSET) * number(inner.half_stride, OFFSET)
 
@@ -268,26 +276,36 @@ def move_rows(
     if MODE == _HALF:
         start = half * number(inner.half_step, NUMBER) - number(inner.before, NUMBER)  # [R], in units
         if SPACE_DENSE:
+            coordinate = (start * SPACE_UNIT)[:, None] + k[None, :]
+        else:
+            coordinate = start[:, None] + (k * number(inner.step, NUMBER))[None, :]
+        if INNER_TURNS:  # elements have places of their own
+            size = number(inner.turn[0], NUMBER) * SPACE_UNIT
+            coordinate = tl.where(coordinate < 0, coordinate + size, coordinate)
+        elif SPACE_DENSE:
             space += start.to(OFFSET)
         else:
             space += start.to(OFFSET) * number(inner.space_stride, OFFSET)
         if INNER_MASKED:
-            if SPACE_DENSE:
-                coordinate = (start * SPACE_UNIT)[:, None] + k[None, :]
-                limit = number(inner.covered, NUMBER) * SPACE_UNIT
-            else:
-                coordinate = start[:, None] + (k * number(inner.step, NUMBER))[None, :]
-                limit = number(inner.covered, NUMBER)
+            limit = number(inner.covered, NUMBER) * SPACE_UNIT  # one, where elements lie apart
             if LONG:
                 valid = valid & (coordinate >= 0) & (coordinate < limit)
             else:
                 valid = valid & (coordinate.to(tl.uint32) < limit.to(tl.uint32))
-    if SPACE_DENSE:
+    if MODE == _HALF and INNER_TURNS:
+        if SPACE_DENSE:
+            space_2d = (space * SPACE_UNIT)[:, None] + coordinate.to(OFFSET)
+        else:
+            space_2d = space[:, None] + coordinate.to(OFFSET) * number(inner.space_stride, OFFSET)
+    elif SPACE_DENSE:
         space_2d = (space * SPACE_UNIT)[:, None] + k[None, :]
     else:
         space_2d = space[:, None] + (k.to(OFFSET) * number(inner.space_step, OFFSET))[None, :]
     if MODE == _WHOLE:
         padded = k + number(inner.before, NUMBER)
+        if INNER_TURNS:
+            size = number(inner.turn[0], NUMBER)
+            padded = tl.where(padded >= size, padded - size, padded)
         outer = divide(padded, inner.extent, LONG)
         within = padded - outer * number(inner.extent.value, NUMBER)
         element = outer.to(OFFSET) * number(inner.batch_step, OFFSET)

@@ -19,10 +19,10 @@ import triton.language as tl
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
 from .family import Arguments, Config, fitted, power_of_two, table_size
-from .granules import granule_loops, walk
-from .integers import Divisor, divide, divisor, encoded, few, number, part
-from .phases import WARP_FIRST
+from .integers import Divisor, divide, divisor, encode, encoded, few, number, part
+from .planes import WARP_FIRST
 from .steps import Step, Steps, steps_of
+from .walk import step_loops, walk, ways
 
 MOST_PHASES = 32
 MOST_ROW = 1024  # words of a row of windows, which a tile must hold
@@ -44,6 +44,7 @@ class Weave(NamedTuple):
     length_part: int  # see `integers.part`
     run_part: int
     phases_part: int
+    turn: tuple[int, ...]  # see `RunsPlan.turn`; no argument of a kernel where rows have no cyclic shift
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class RunsPlan:
     run: int
     phases: int
     phase_stride: int
+    count: int  # where rows have a cyclic shift, the words that a run, or a row of windows, goes round by; else 0
+    turn: int  # and the word of a run, or of a row, from which on it has gone round
     lanes: int
     wide: bool
     long: bool
@@ -81,7 +84,9 @@ class RunsPlan:
     def bucket(self) -> str:
         """What is alike for the tuning."""
         size, row = min(self.payload.bit_length(), 30), min(self.length.bit_length(), 13)
-        return f"runs {self.words}x{power_of_two(self.phases)} {self.windows:d} {row} {size}"
+        return f"runs {self.words}x{power_of_two(self.phases)} {self.windows:d} {row} {size}" + " round" * (
+            self.count > 0
+        )
 
     @property
     def rule(self) -> Config:
@@ -138,9 +143,12 @@ class RunsPlan:
             length_part=part(self.length),
             run_part=part(self.run),
             phases_part=part(self.phases),
+            turn=(encode(self.turn), encode(self.count)) if self.count else (),
         )
         flags = {
-            "SPLITS": tuple(s.extent > 0 for s in self.loops),
+            "WAYS": ways(self.loops),
+            "ROUND": self.count > 0,
+            "AXES": tuple(s.axis for s in self.loops),
             "ND": len(self.loops),
             "WINDOWS": self.windows,
             "PHASES": power_of_two(self.phases),
@@ -152,10 +160,10 @@ class RunsPlan:
             "WIDE": self.wide,
             "LONG": self.long,
         }
-        return Arguments(granules, granule_loops(self.loops), encoded(weave), flags)
+        return Arguments(granules, step_loops(self.loops), encoded(weave), flags)
 
     def __str__(self) -> str:
-        kind = "windows" if self.windows else "interleaved"
+        kind = ("windows" if self.windows else "interleaved") + ", round" * (self.count > 0)
         return f"rows of {self.length} words of {self.words} bytes, woven of {self.phases} runs of {self.run} ({kind})"
 
 
@@ -165,17 +173,24 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
     if steps is None:
         return None
     first, *outer = steps.steps
-    base, before = steps.base, 0
+    base, before, count, turn = steps.base, 0, 0, 0
     if first.extent and first.source_stride == 1:  # interleaved
         windows, length, phases, phase_stride = False, first.size, first.extent, first.inner_stride
         skipped, before = divmod(first.before, phases)
         base += skipped
         run = (before + length - 1) // phases + 1
+        if first.turn:
+            count = first.turn // phases
+            turn = count - skipped
     elif first.extent and first.inner_stride == 1:  # windows, some of them cropped
         windows, length, run, phase_stride = True, first.size, first.extent, first.source_stride
-        skipped, before = divmod(first.before, run)
-        base += skipped * phase_stride
-        phases = (before + length - 1) // run + 1
+        if first.turn:  # every window is read, and thought of as whole
+            before, phases = first.before, first.turn // run
+            count, turn = first.turn, first.turn - before
+        else:
+            skipped, before = divmod(first.before, run)
+            base += skipped * phase_stride
+            phases = (before + length - 1) // run + 1
     elif not first.extent and first.source_stride == 1 and outer and not outer[0].extent:
         windows, run, phases, phase_stride = True, first.size, outer[0].size, outer[0].source_stride
         length = run * phases
@@ -195,9 +210,11 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
         run,
         phases,
         phase_stride,
+        count,
+        turn,
         nest.full,
         wide=nest.wide,
-        long=max(steps.total, *(s.before + max(s.size, s.extent) for s in steps.steps)) > INT32_MAX - 2**16,
+        long=max(steps.total, *(s.before + max(s.size, s.extent, s.turn) for s in steps.steps)) > INT32_MAX - 2**16,
         words=nest.words,
     )
 
@@ -207,12 +224,14 @@ def move_runs(
     source_pointer,
     result_pointer,
     granules: tl.int64,  # whole ones
-    loops,  # of `GranuleLoop`, innermost first
+    loops,  # of `StepLoop`, innermost first
     inner,  # `Weave`
     pad_low: tl.int64,  # not read
     pad_high: tl.int64,
-    SPLITS: tl.constexpr,
+    WAYS: tl.constexpr,
+    AXES: tl.constexpr,  # none
     ND: tl.constexpr,
+    ROUND: tl.constexpr,  # rows have a cyclic shift
     WINDOWS: tl.constexpr,
     PHASES: tl.constexpr,  # up to the next power of two
     COUNT: tl.constexpr,  # of them; 0: known at run time alone
@@ -252,14 +271,18 @@ def move_runs(
     # words in the order of the runs
     position = tl.minimum(tl.arange(0, POSITIONS) + skip, end - 1)
     rows = number(inner.rows, NUMBER) - 1
+    base = number(inner.base, OFFSET)
     if ROWS == 2:
-        place = walk(row, loops, inner, SPLITS, ND, WIDE, LONG)
-        following = walk(tl.minimum(row + 1, rows), loops, inner, SPLITS, ND, WIDE, LONG)
+        place, _ = walk(row, base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
+        following, _ = walk(tl.minimum(row + 1, rows), base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
         offset = tl.where(position < run, place, following - run) + position
     else:
         nth = tl.arange(0, ROWS)
-        table = walk(tl.minimum(row + nth, rows), loops, inner, SPLITS, ND, WIDE, LONG)
+        table, _ = walk(tl.minimum(row + nth, rows), base, (), loops, WAYS, AXES, 1, ND, WIDE, LONG)
         offset = tl.gather(table - (nth * run).to(OFFSET), few(position, run, inner.run_part, ROWS), 0) + position
+    if ROUND and not WINDOWS:
+        word_of_run = position - few(position, run, inner.run_part, ROWS) * run
+        offset -= tl.where(word_of_run >= number(inner.turn[0], tl.int32), number(inner.turn[1], OFFSET), 0)
     phase = tl.arange(0, PHASES)
     pointer = source_pointer + phase.to(OFFSET) * number(inner.phase_stride, OFFSET)
     present = phase < (COUNT if COUNT > 0 else phases)
@@ -282,6 +305,7 @@ def move_runs(
                 start,
                 skip,
                 inner,
+                ROUND,
                 WINDOWS,
                 COUNT,
                 PHASES,
@@ -300,6 +324,7 @@ def _store(
     start,
     skip,
     inner,
+    ROUND: tl.constexpr,
     WINDOWS: tl.constexpr,
     COUNT: tl.constexpr,
     PHASES: tl.constexpr,
@@ -320,11 +345,15 @@ def _store(
     lane = tl.arange(0, LANES)[None, :]
     nth = few((within + start)[:, None] + lane, length, inner.length_part, ROWS)
     if WINDOWS:
-        # rows are thought of as whole windows, and windows counted through
+        # rows are thought of as whole windows, and windows counted through; what has gone round is a row of windows too far
         place = ((within + (start + before))[:, None] + lane) + nth * short
         window = tl.umulhi(place.to(tl.uint32), number(inner.run_part, tl.uint32)).to(tl.int32)
         at = (within + (start + before))[:, None] * PHASES + lane * PHASES
         at += nth * ((run + short) * PHASES - phases) + window * (1 - run * PHASES)
+        if ROUND:
+            since_turn = (within + (start + length - number(inner.turn[0], tl.int32)))[:, None] + lane
+            turns = tl.umulhi(since_turn.to(tl.uint32), number(inner.length_part, tl.uint32)).to(tl.int32)
+            at += (nth - turns) * phases
     else:
         at = ((within + (start + before - skip * COUNT))[:, None] + lane) + nth * short
         if COUNT < PHASES:

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
-
-import triton
-import triton.language as tl
 
 from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, LoopDim, Nest
 
-from .integers import encoded, number
+from .axes import MAX_AXES, Axis, Turn
 
 MAX_STEPS = 8
-MAX_AXES = 3
-
-
-class Axis(NamedTuple):
-    """A bordered dim of space: a place u of it is there where 0 <= u - before < covered."""
-
-    before: int
-    covered: int
-
-
-Borders: TypeAlias = "tuple[Axis, ...]"  # MAX_AXES of them, encoded
 
 
 @dataclass(frozen=True)
@@ -32,7 +17,8 @@ class Step:
     """One loop of the result, with the words it moves by in source and result.
 
     Where `extent` is set the source moves by `inner_stride` within stretches of `extent` (counted from `before` on) and by
-    `source_stride` from one stretch to the next. `axis` is the bordered dim along which an index moves by `pace`, or -1.
+    `source_stride` from one stretch to the next; where `turn` is set too, places from it on count from the begin again.
+    `axis` is the dim with a border or a cyclic shift along which an index moves by `pace`, or -1.
     """
 
     size: int
@@ -43,6 +29,7 @@ class Step:
     extent: int = 0
     inner_stride: int = 0
     before: int = 0
+    turn: int = 0
 
     @property
     def start(self) -> int:
@@ -60,7 +47,7 @@ class Steps:
     """All loops of a result, innermost first: each one's stride is the product of the sizes of those before it."""
 
     steps: tuple[Step, ...]
-    axes: tuple[Axis, ...]
+    axes: tuple[Axis, ...]  # those with a border first
     base: int  # the source's offset of the first word
 
     @property
@@ -68,6 +55,25 @@ class Steps:
         """Words of the result."""
         last = self.steps[-1]
         return last.size * last.result_stride
+
+    @property
+    def borders(self) -> int:
+        """How many axes have a border."""
+        return sum(axis.masked for axis in self.axes)
+
+    @property
+    def turns(self) -> tuple[bool, ...]:
+        """Of as many axes as there may be: goes round."""
+        found = tuple(axis.turn != () for axis in self.axes)
+        return (*found, *(False,) * (MAX_AXES - len(found)))
+
+    def kinds_of(self, steps: Sequence[Step]) -> str:
+        """What loops are like, for the tuning: along stretches, a bordered dim or neither, and perhaps round."""
+        return "/".join(
+            ("s" if s.extent else "b" if 0 <= s.axis < self.borders else "p")
+            + "r" * (s.turn > 0 or (s.axis >= 0 and self.turns[s.axis]))
+            for s in steps
+        )
 
 
 def steps_of(direction: Direction, nest: Nest) -> Steps | None:
@@ -77,14 +83,16 @@ def steps_of(direction: Direction, nest: Nest) -> Steps | None:
     steps: list[Step] = []
     axes: list[Axis] = []
     base = 0
-    for dim in nest.dims:
-        if direction == "space_to_batch":
+    to_batch = direction == "space_to_batch"
+    for dim in sorted(nest.dims, key=lambda dim: not dim.masked):
+        if to_batch:
             axis = -1
-            if dim.masked:
+            if dim.masked or dim.wrap:
                 axis = len(axes)
-                axes.append(Axis(dim.before, dim.covered))
+                turn = Turn(dim.size, dim.size * dim.space_stride) if dim.wrap else ()
+                axes.append(Axis(dim.before + dim.wrap, dim.covered, turn))
             steps += _to_batch(dim, axis)
-            base -= dim.before * dim.space_stride
+            base -= (dim.before + dim.wrap) * dim.space_stride
         else:
             steps += _to_space(dim)
             base += dim.before * dim.outer_stride if dim.kind == SHIFTED else 0
@@ -115,9 +123,13 @@ def _to_batch(dim: LoopDim, axis: int) -> list[Step]:
 def _to_space(dim: LoopDim) -> list[Step]:
     if dim.kind == PLAIN:
         return [Step(dim.size, dim.space_stride, dim.outer_stride)]
+    if dim.kind == SHIFTED and dim.wrap:
+        # one stretch, met twice
+        stride = dim.outer_stride
+        return [Step(dim.covered, dim.space_stride, 0, extent=dim.size, inner_stride=stride, before=dim.wrap)]
     if dim.kind == SHIFTED:
         return [Step(dim.covered, dim.space_stride, dim.outer_stride)]
-    if not dim.masked and not (dim.space_stride == 1 and dim.outer_stride < dim.inner_stride):
+    if not dim.wrap and not dim.masked and not (dim.space_stride == 1 and dim.outer_stride < dim.inner_stride):
         # whole stretches are loops of their own; interleaved along the rows, those would be too short
         outers = dim.size // dim.extent
         return [
@@ -131,7 +143,8 @@ def _to_space(dim: LoopDim) -> list[Step]:
             dim.outer_stride,
             extent=dim.extent,
             inner_stride=dim.inner_stride,
-            before=dim.before,
+            before=dim.before + dim.wrap,
+            turn=dim.size if dim.wrap else 0,
         )
     ]
 
@@ -154,28 +167,3 @@ def _merged(steps: list[Step]) -> list[Step]:
         else:
             result.append(step)
     return result
-
-
-def borders(axes: Sequence[Axis]) -> Borders:
-    """The bordered dims as kernels are given them: as many as there may be, the last ones not used."""
-    return tuple(encoded(axis) for axis in [*axes, *(Axis(0, 0),) * (MAX_AXES - len(axes))])
-
-
-@triton.jit
-def covers(u, covered, LONG: tl.constexpr):
-    """Whether 0 <= u < covered, which is encoded."""
-    if LONG:
-        inside = (u >= 0) & (u < number(covered, tl.int64))
-    else:
-        inside = u.to(tl.uint32) < number(covered, tl.uint32)
-    return inside
-
-
-@triton.jit
-def chosen(u0, u1, u2, AXIS: tl.constexpr):
-    """How far along the bordered dim AXIS."""
-    if AXIS == 0:
-        return u0
-    if AXIS == 1:
-        return u1
-    return u2

@@ -18,8 +18,8 @@ import triton.language as tl
 from spacebatch.reference.loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, common_unit
 
 from .family import Arguments, Config, fitted
-from .integers import Divisor, divide, divisor, encoded, number
-from .row_loops import MAX_LOOPS, locate_rows, offsets_of, row_loops
+from .integers import Divisor, divide, divisor, encode, encoded, number
+from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
 
 MOST_PHASE_BYTES, MOST_PHASES = 64, 32  # of a run in space: whole sectors, and a tile still holds many rows
 
@@ -32,6 +32,7 @@ class Positions(NamedTuple):
     phase_stride: int  # in granules
     before: int  # in units of alignment
     covered: int
+    turn: tuple[int, ...]  # its size, where it has a cyclic shift, whose part `before` is then
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class VectorsPlan:
     @property
     def bucket(self) -> str:
         """What is alike for the tuning."""
-        kinds = "/".join(str(d.kind + (4 if d.masked else 0)) for d in self.dims)
+        kinds = kinds_of(self.dims) + " round" * (self.inner.wrap > 0)
         size = min(self.payload.bit_length(), 30)
         shape = f"{self.words}x{self.space_unit} {self.inner.extent}x{self.phases} {int(self.inner.masked)}"
         return f"vectors {self.direction} {shape} {size} {kinds}"
@@ -88,16 +89,19 @@ class VectorsPlan:
             granules=divisor(self.granules),
             chunks=divisor(self.chunks),
             phase_stride=inner.inner_stride // self.lanes,
-            before=inner.before // s,
+            before=(inner.before + inner.wrap) // s,
             covered=inner.covered // s,
+            turn=(encode(inner.size // s),) if inner.wrap else (),
         )
         flags = {
             "KINDS": tuple(dim.kind for dim in self.dims),
             "MASKED": tuple(dim.masked for dim in self.dims),
+            "TURNS": tuple(dim.wrap > 0 for dim in self.dims),
             "ND": len(self.dims),
             "GRANULES": self.granules > 1,
             "CHUNKS": self.chunks > 1,
             "INNER_MASKED": inner.masked,
+            "INNER_TURNS": inner.wrap > 0,
             "BLOCK": inner.extent,
             "PHASES": self.phases,
             "LANES": self.lanes,
@@ -139,6 +143,7 @@ def plan_vectors(direction: Direction, nest: Nest) -> VectorsPlan | None:
     for dim in dims:
         rows *= dim.size
     space_values += [inner.before, inner.covered] if inner.masked else []
+    space_values += [inner.wrap, inner.size] if inner.wrap else []
     run = lanes * block if chunks == 1 else phases
     space_unit = common_unit([run, *space_values], lanes) if nest.space_aligned else 1
     return VectorsPlan(
@@ -168,10 +173,12 @@ def move_vectors(
     pad_high: tl.int64,
     KINDS: tl.constexpr,
     MASKED: tl.constexpr,
+    TURNS: tl.constexpr,
     ND: tl.constexpr,
     GRANULES: tl.constexpr,  # more than one in a row of positions
     CHUNKS: tl.constexpr,  # a block is more phases than PHASES
     INNER_MASKED: tl.constexpr,
+    INNER_TURNS: tl.constexpr,
     BLOCK: tl.constexpr,
     PHASES: tl.constexpr,
     LANES: tl.constexpr,
@@ -198,14 +205,15 @@ def move_vectors(
         within = rest
         rest = divide(within, inner.granules, LONG)
         granule = within - rest * number(inner.granules.value, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, ND, WIDE, LONG)  # in units
+    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG)  # in units
     start = granule * (LANES * BLOCK // SPACE_UNIT)
     if CHUNKS:
         start += chunk * (PHASES // SPACE_UNIT)
         batch += chunk.to(OFFSET) * number(inner.phase_stride, OFFSET) * PHASES
-    if INNER_MASKED:
+    if INNER_MASKED or INNER_TURNS:
         start -= number(inner.before, NUMBER)
-    space += start.to(OFFSET)
+    if not INNER_TURNS:
+        space += start.to(OFFSET)
     batch += granule.to(OFFSET)
 
     k = tl.arange(0, K)  # within a row, as it lies in space
@@ -216,8 +224,13 @@ def move_vectors(
     lane = tl.arange(0, LANES)
     batch_3d = phase[:, None, None] + ((batch * LANES)[:, None] + lane[None, :])[None, :, :]  # [PHASES, R, LANES]
     valid = covered[:, None] & (k >= 0)[None, :]
-    if INNER_MASKED:
+    if INNER_MASKED or INNER_TURNS:
         coordinate = (start * SPACE_UNIT)[:, None] + k[None, :]
+    if INNER_TURNS:
+        size = number(inner.turn[0], NUMBER) * SPACE_UNIT
+        coordinate = tl.where(coordinate < 0, coordinate + size, coordinate)
+        space_2d = (space * SPACE_UNIT)[:, None] + coordinate.to(OFFSET)
+    if INNER_MASKED:
         limit = number(inner.covered, NUMBER) * SPACE_UNIT
         if LONG:
             valid = valid & (coordinate >= 0) & (coordinate < limit)

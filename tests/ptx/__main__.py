@@ -59,7 +59,7 @@ def large(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
 def figures(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     from tests.ptx.figures import figures, table
 
-    rows = list(figures(device, options.bytes or (1, 2, 4), not options.taken))
+    rows = list(figures(device, options.bytes or (1, 2, 4), not options.taken, options.name))
     print(table(rows))
     return {"figures": [asdict(row) for row in rows], "failures": []}
 
@@ -109,6 +109,7 @@ def main(words: list[str]) -> int:
     command.add_argument("name", nargs="*", help="which; default: all")
     command.set_defaults(run=large)
     command = commands.add_parser("figures", help="sectors and instructions of typical shapes")
+    command.add_argument("name", nargs="*", help="which; default: all")
     command.add_argument("--taken", action="store_true", help="only of the families that are taken")
     command.add_argument("--bytes", type=int, action="append", choices=[1, 2, 4], help="default: all; repeatable")
     command.set_defaults(run=figures)

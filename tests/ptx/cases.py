@@ -36,7 +36,7 @@ class Regime(NamedTuple):
         whole: the last dim's count and borders are counted in granules of 16 bytes.
         channels_last: how often. modes: how the source lies, anywhere or, dense and "aligned", at a multiple of 16 bytes; where
             that is the only one, the result is aligned as well.
-        width: bytes of an element, where they do not go round.
+        width: bytes of an element, where they do not go round. shifted: how often there is a cyclic shift.
     """
 
     blocks: Sequence[int] = (1, 2, 2, 3, 4, 5, 7)
@@ -50,6 +50,7 @@ class Regime(NamedTuple):
     contiguous: float = 0.25
     modes: Sequence[str] = ("dense", "dense", "sliced", "stepped", "expanded", "rows of 16")
     width: int | None = None
+    shifted: float = 0.35
 
 
 REGIMES = {
@@ -61,6 +62,7 @@ REGIMES = {
         channels_last=0,
         contiguous=0,
         modes=("aligned", "aligned", "dense"),
+        shifted=1,
     ),
     "channels": Regime(channels=(1, 2, 3, 6, 8, 12, 16, 40), channels_last=0.9),
     "odd rows": Regime(counts=(8, 16), last_blocks=(2, 3, 4, 5), last_counts=(3, 5, 9), channels_last=0, contiguous=0),
@@ -78,6 +80,7 @@ REGIMES = {
         contiguous=0,
         modes=("aligned",),
         width=1,
+        shifted=0.1,  # which few of their families take
     ),
 }
 
@@ -150,20 +153,27 @@ def random_case(seed: int, number: int) -> Case:
         place = [0, *(1 + random.permutation(len(shape) - 1)).tolist()]
         shape, dims = [shape[place.index(d)] for d in range(len(shape))], [place[d] for d in dims]
     order = (0, *range(2, len(shape)), 1) if random.random() < regime.channels_last else tuple(range(len(shape)))
-    geometry = BlockGeometry(
-        shape,
-        blocks,
-        paddings,
-        spatial_dims=dims,
-        batch_order=_one(random, ("block_major", "batch_major")),
-        arrangement="contiguous" if random.random() < regime.contiguous else "interleaved",
-    )
+    batch_order = _one(random, ("block_major", "batch_major"))
+    arrangement = "contiguous" if random.random() < regime.contiguous else "interleaved"
     offsets = (0, 0, 0, max(16 // width, 1), 1, 3)
     mode = _one(random, regime.modes)
     source = mode, 0 if mode == "aligned" else _one(random, offsets)
     result = _one(random, ("dense",) * 8 + ("sliced", "stepped")), _one(random, (0,) * 12 + offsets)
     result = ("dense", 0) if aligned else result
-    return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, _pad(random, dtype))
+    pad = _pad(random, dtype)
+    shifts = (
+        [_one(random, (0, 1, -(b // 2), 16 // width, -5)) for b in blocks] if random.random() < regime.shifted else 0
+    )
+    geometry = BlockGeometry(
+        shape,
+        blocks,
+        paddings,
+        spatial_dims=dims,
+        batch_order=batch_order,
+        arrangement=arrangement,
+        shifts=shifts,
+    )
+    return Case(f"{seed}/{number} {name}", geometry, dtype, order, source, result, pad)
 
 
 def _dim(random: np.random.Generator, regime: Regime, last: bool, width: int) -> tuple[int, int, tuple[int, int]]:

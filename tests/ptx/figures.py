@@ -32,8 +32,12 @@ class Shape(NamedTuple):
     paddings: Any = 0
     channels_last: bool = False
     windows: bool = False
+    shifts: int = 0
+    grid: bool = False
+    sizes: Sequence[int] = tuple(DTYPES)  # bytes of an element
 
 
+WIDE = (2, 4)
 SHAPES = (
     Shape("aligned", (2, 8, 128, 128), 2),
     Shape("padded by 1", (2, 8, 126, 126), 2, 1),
@@ -46,6 +50,13 @@ SHAPES = (
     Shape("windows of 7", (2, 8, 112, 112), 16, 0, False, True),
     Shape("windows of 5", (2, 8, 80, 80), 16, 0, False, True),
     Shape("one small image", (1, 4, 64, 64), 2, 1),
+    # cyclic shifts beside the same without; Swin's windows first
+    Shape("NHWC windows of 7", (1, 96, 56, 56), 8, 0, True, True, 0, False, WIDE),
+    Shape("NHWC windows of 7, shifted", (1, 96, 56, 56), 8, 0, True, True, -3, False, WIDE),
+    Shape("windows of 7, shifted", (2, 8, 112, 112), 16, 0, False, True, -3, False, WIDE),
+    Shape("NHWC grid of 7", (1, 64, 56, 56), 8, 0, True, False, 0, True, WIDE),
+    Shape("NHWC grid of 7, shifted", (1, 64, 56, 56), 8, 0, True, False, -3, True, WIDE),
+    Shape("aligned, shifted", (2, 8, 128, 128), 2, 0, False, False, -1, False, WIDE),
 )
 
 
@@ -71,15 +82,19 @@ class Figure:
     instructions: float
 
 
-def figures(device: StandIn, sizes: Sequence[int] = tuple(DTYPES), every: bool = True) -> Iterator[Figure]:
-    """Of all shapes: the family that is taken, or every family that applies.
+def figures(
+    device: StandIn, sizes: Sequence[int] = tuple(DTYPES), every: bool = True, names: Sequence[str] = ()
+) -> Iterator[Figure]:
+    """Of all shapes, or those named: the family that is taken, or every family that applies.
 
     Raises:
         KernelError, AssertionError: a result is wrong.
     """
     for shape in SHAPES:
+        if names and shape.name not in names:
+            continue
         for direction in DIRECTIONS:
-            for element_bytes in sizes:
+            for element_bytes in sorted({*sizes} & {*shape.sizes}):
                 yield from _figures(device, shape, direction, element_bytes, every)
 
 
@@ -88,8 +103,9 @@ def _figures(device: StandIn, shape: Shape, direction: Direction, element_bytes:
         shape.shape,
         shape.block,
         shape.paddings,
-        batch_order="batch_major" if shape.windows else "block_major",
+        batch_order="batch_major" if shape.windows or shape.grid else "block_major",
         arrangement="contiguous" if shape.windows else "interleaved",
+        shifts=shape.shifts,
     )
     order = (0, *range(2, len(shape.shape)), 1) if shape.channels_last else tuple(range(len(shape.shape)))
     dtype = DTYPES[element_bytes]

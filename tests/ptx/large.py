@@ -33,6 +33,7 @@ class Large(NamedTuple):
     dtype: torch.dtype
     windows: bool = False
     channels_last: bool = False
+    shifts: int = 0
 
 
 LARGE = (
@@ -46,6 +47,12 @@ LARGE = (
     Large("3-D", (2, 64, 256, 256, 258), 2, "auto", torch.float16),
     Large("channels_last", (16, 128, 1024, 1026), 2, 0, torch.float16, channels_last=True),
     Large("windows", (16, 129, 1029, 1029), 7, 0, torch.uint8, windows=True),
+    Large("windows, shifted", (16, 129, 1029, 1029), 7, 0, torch.uint8, windows=True, shifts=-3),
+    Large("odd, shifted", (3, 64, 4095, 4093), 3, "auto", torch.uint8, shifts=1001),
+    Large("rows of more than 2**31, shifted", (1, 1, 4_500_000_001), 2, "auto", torch.float16, shifts=-(2**31) - 5),
+    Large(
+        "windows of more than 2**31, shifted", (1, 1, 9_000_000_000), 2, 0, torch.uint8, windows=True, shifts=-(2**32)
+    ),
     Large("1-D, rate 512", (4, 1, 1 << 30), 512, 0, torch.uint8),
     Large("rows of more than 2**31", (1, 1, 9_000_000_000), 3, 0, torch.uint8),
     Large("rows of more than 2**31, padded", (1, 1, 4_500_000_001), 2, "auto", torch.float16),
@@ -60,7 +67,7 @@ BY_NAME = {large.name: large for large in LARGE}
 def check_large(device: StandIn, large: Large) -> tuple[list[str], list[str]]:
     """All families in both directions: those that ran, and what went wrong."""
     arrangement: Arrangement = "contiguous" if large.windows else "interleaved"
-    geometry = BlockGeometry(large.shape, large.block, large.paddings, arrangement=arrangement)
+    geometry = BlockGeometry(large.shape, large.block, large.paddings, arrangement=arrangement, shifts=large.shifts)
     order = (0, *range(2, len(large.shape)), 1) if large.channels_last else None
     ran, wrong = [], []
     for direction in DIRECTIONS:
@@ -149,19 +156,20 @@ def wanted_bytes(call: Call, places: Array, pad: bytes) -> Array:
         if result.shape[d] > 1:
             index[d], element = np.divmod(element, result.stride(d))
     samples, phases = geometry.space_shape[0], math.prod(geometry.block_shape)
-    blocked = list(zip(geometry.spatial_dims, geometry.block_shape, geometry.paddings, strict=True))
+    blocked = list(zip(geometry.spatial_dims, geometry.block_shape, geometry.paddings, geometry.shifts, strict=True))
     interleaved, block_major = geometry.arrangement == "interleaved", geometry.batch_order == "block_major"
     inside, there = np.ones(places.shape, bool), list(index)
     if call.direction == "space_to_batch":
         phase, there[0] = np.divmod(index[0], samples) if block_major else np.divmod(index[0], phases)[::-1]
-        for d, block, (before, _) in reversed(blocked):
+        for d, block, (before, _), shift in reversed(blocked):
             phase, p = np.divmod(phase, block)
-            there[d] = (index[d] * block + p if interleaved else p * geometry.batch_shape[d] + index[d]) - before
+            u = index[d] * block + p if interleaved else p * geometry.batch_shape[d] + index[d]
+            there[d] = (u - shift) % (block * geometry.batch_shape[d]) - before
             inside &= (there[d] >= 0) & (there[d] < geometry.space_shape[d])
     else:
         phase = np.zeros_like(element)
-        for d, block, (before, _) in blocked:
-            at = index[d] + before
+        for d, block, (before, _), shift in blocked:
+            at = (index[d] + before + shift) % (block * geometry.batch_shape[d])
             there[d], p = np.divmod(at, block) if interleaved else np.divmod(at, geometry.batch_shape[d])[::-1]
             phase = phase * block + p
         there[0] = phase * samples + index[0] if block_major else index[0] * phases + phase

@@ -24,7 +24,7 @@ DTYPES = ["bool", "uint8", "float8_e4m3fn", "int16", "bfloat16", "float32", "int
 
 
 @each_option
-@each_of(*(case.id for case in CASES if 0 not in case.shape and not case.shifts))  # nothing to read, or not taken
+@each_of(*(case.id for case in CASES if 0 not in case.shape))  # where there is nothing to read no kernel is asked
 def test_every_case(case: Case, options: dict[str, str]) -> None:
     check_both_ways(random_bits(case.shape, torch.float32), case.geometry(**options), 1.5)
 
@@ -126,8 +126,13 @@ def test_single_bytes_at_any_address(shape: tuple[int, ...], block: Any, pads: A
     # the families that read whole words, with and without the flags that tensors of 2**31 elements set
     geometry = BlockGeometry(shape, block, pads, **options)
     x = random_bits(shape, torch.uint8)
-    for change in (None, lambda plan: replace(plan, wide=True, long=True)):
+    for change in (None, of_large_tensors):
         assert "interleave" in check_both_ways(x, geometry, 77, tile=4096, change=change)
+
+
+def of_large_tensors(plan: Any) -> Any:
+    """The plan with the flags that tensors of 2**31 elements set; some families decline numbers that are `long`."""
+    return replace(plan, **{name: True for name in ("wide", "long") if hasattr(plan, name)})
 
 
 def test_rows_longer_than_a_tile() -> None:
@@ -162,6 +167,32 @@ def test_runs_of_every_kind(
     assert "runs" in check_both_ways(random_bits(shape, dtype), geometry, 1, tile=tile)
 
 
+SHIFTED = [  # a geometry's arguments, the elements, and the families besides rows and granules
+    # windows: cut through by the end of a row, and of whole granules, which stay wide
+    (((1, 4, 14, 28), (2, 4), 0), "contiguous", (-3, -3), torch.float16, {"phases", "runs"}),
+    (((1, 1, 2, 64), (1, 2), ((0, 0), (0, 0))), "contiguous", (0, -8), torch.float16, {"runs"}),
+    (((1, 2, 11, 26), (3, 4), ((1, 0), (3, 3))), "contiguous", (4, 11), torch.float32, {"phases", "runs"}),
+    # interleaved: rows that end within a granule, and vectors
+    (((1, 2, 11, 29), (3, 2), ((1, 0), (3, 2))), "interleaved", (-1, 5), torch.float32, {"phases", "runs"}),
+    (((1, 2, 3, 48), (1, 2), ((0, 0), (8, 8))), "interleaved", (1, 16), torch.int16, {"vectors", "runs"}),
+    # a copy that goes round
+    (((2, 3, 9), (1,), ((0, 2),)), "interleaved", (4,), torch.float64, {"runs"}),
+    # single bytes, put together where only rows move, and else one by one
+    (((1, 8, 6, 64), 2, 0), "interleaved", (1, 0), torch.uint8, {"interleave"}),
+    (((1, 8, 4, 66), 2, 0), "interleaved", 1, torch.uint8, {"phases", "runs"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "arrangement", "shifts", "dtype", "families"), SHIFTED, ids=str)
+def test_cyclic_shifts(arguments: Any, arrangement: Any, shifts: Any, dtype: torch.dtype, families: set[str]) -> None:
+    geometry = BlockGeometry(*arguments, arrangement=arrangement, shifts=shifts)
+    x = random_bits(geometry.space_shape, dtype)
+    for change in (None, of_large_tensors) if dtype is torch.float32 else (None,):
+        ran = check_both_ways(x, geometry, 1, change=change, tile=1024)
+        assert ran >= families
+        assert not (ran - families) & {"deinterleave", "interleave"}  # which decline
+
+
 def test_rate_512() -> None:
     check_both_ways(random_bits((1, 2, 1500), torch.float32), BlockGeometry((1, 2, 1500), (512,), "auto"))
 
@@ -183,7 +214,7 @@ def test_64_bit_offsets_and_row_numbers() -> None:
         for shape, block in (((2, 3, 5, 7), (2, 3)), ((2, 3, 6, 32), 2)):
             geometry = BlockGeometry(shape, block, "auto", **options)
             x = random_bits(shape, torch.float32)
-            ran |= check_both_ways(x, geometry, 1, change=lambda plan: replace(plan, wide=True, long=True))
+            ran |= check_both_ways(x, geometry, 1, change=of_large_tensors)
     assert ran == {"rows", "vectors", "phases", "runs", "granules"}
 
 

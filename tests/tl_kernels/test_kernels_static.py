@@ -29,11 +29,13 @@ WIDE = (
     "pixels, channels_last",
     "windows of 16",
     "windows, channels_last",
+    "windows of 16, shifted",
+    "windows, channels_last, shifted",
     "1-D, rate 512",
     "3-D",
 )
-# Rows of three channels, and planes that are no whole granules: more divisions per word than others.
-HARD = ("odd planes", "three channels last")
+# Rows of three channels, planes that are no whole granules, rows of windows that go round: more divisions per word than others.
+HARD = ("odd planes", "three channels last", "windows of 7, shifted")
 # Single bytes whose place is any: whole words are read all the same.
 BYTES = ("padded by 1", "odd planes")
 # One of each family and of each way to reach the border: what is compiled for other widths and other targets.
@@ -44,7 +46,7 @@ FEW = (
     "odd planes",
     "channels_last",
     "three channels last",
-    "windows of 7",
+    "windows of 7, shifted",
     "3-D",
 )
 

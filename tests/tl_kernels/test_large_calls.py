@@ -100,6 +100,7 @@ def test_programs_of_random_calls(seed: int) -> None:
         "order": (0, *rng.sample(range(1, rank), rank - 1)),
         "arrangement": rng.choice(["interleaved", "contiguous"]),
         "batch_order": rng.choice(["batch_major", "block_major"]),
+        "shifts": [rng.choice([0, 1, -(2**31) - 7]) * (seed % 2) for _ in dims],
     }
     for direction in DIRECTIONS:
         check(direction, tuple(shape), blocks, pads, rng.choice([1, 1, 2, 4, 8, 16]), options, seed)

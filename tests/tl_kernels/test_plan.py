@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,7 @@ def test_numbers_that_cannot_be_encoded_are_refused() -> None:
             encode(value)
 
 
-def _pairs(nest: list[loops.LoopDim]) -> set[tuple[int, int]]:
+def _pairs(nest: Sequence[loops.LoopDim]) -> set[tuple[int, int]]:
     """Every (space offset, batch offset) that the loops meet inside the border."""
     found = set()
     for index in itertools.product(*(range(loop.size) for loop in nest)):
@@ -105,8 +107,10 @@ def test_loops_meet_the_pairs_of_the_geometry(seed: int) -> None:
     assert _pairs(dims) == wanted
     assert _pairs(loops.merged(dims)) == wanted
     whole = nest(geometry, space, batch, 4)
-    for direction in () if geometry.shifted else DIRECTIONS:
-        steps = steps_of(direction, whole)
+    settled = tuple(dim.settled for dim in whole.dims)
+    assert _pairs(settled) == _pairs(whole.dims)
+    for direction in DIRECTIONS:
+        steps = steps_of(direction, replace(whole, dims=settled))
         if steps is not None:  # more than three borders are not taken
             assert _gathered(steps, whole.words // 4, direction) == wanted
 
@@ -120,12 +124,17 @@ def _gathered(steps: Steps, factor: int, direction: str) -> set[tuple[int, int]]
         for step in steps.steps:
             rest, index = divmod(rest, step.size)
             if step.extent:
-                outer, inner = divmod(index + step.before, step.extent)
+                place = index + step.before
+                outer, inner = divmod(place - step.turn * (0 < step.turn <= place), step.extent)
                 source += outer * step.source_stride + inner * step.inner_stride
             else:
                 source += index * step.source_stride
             if step.axis >= 0:
                 along[step.axis] += index * step.pace
+        for n, axis in enumerate(steps.axes):
+            if axis.turn and along[n] < 0:
+                along[n] += axis.turn.size
+                source += axis.turn.words
         inside = all(0 <= u < axis.covered for u, axis in zip(along, steps.axes, strict=True))
         if inside:
             pair = (source, word) if direction == "space_to_batch" else (word, source)
