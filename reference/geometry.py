@@ -21,6 +21,7 @@ from .arguments import (
     BlockShape,
     Borders,
     Pair,
+    SpatialDims,
     as_integer,
     as_sequence,
     check_int64,
@@ -90,7 +91,8 @@ class BlockGeometry:
             dim (by default the trailing ones).
         paddings: elements added around each blocked dim: an int, one int per dim, one (before, after) pair per dim, or
             "auto" to pad the end up to the next multiple of the block.
-        spatial_dims: which dims are blocked, in the order of `block_shape`.
+        spatial_dims: which dims are blocked, in the order of `block_shape`; or a layout such as "NHWC" or "NC...", whose
+            letters but N and C are.
         batch_order: "block_major" (Caffe2, TensorFlow): phase * N + n; "batch_major": n * P + phase.
         arrangement: "interleaved": the coordinate is i * block + phase; "contiguous": phase * blocks + i (windows).
 
@@ -118,7 +120,7 @@ class BlockGeometry:
         block_shape: BlockShape,
         paddings: Borders | str = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
         op: str = "space_to_batch",
@@ -134,7 +136,7 @@ class BlockGeometry:
         block_shape: BlockShape,
         crops: Borders = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
         op: str = "batch_to_space",
