@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import ne
 from typing import Any, ClassVar, TypeVar
 
 from ..reference.arguments import BatchOrder, shown
