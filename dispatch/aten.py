@@ -1,6 +1,6 @@
 """Both operators spelled in PyTorch's own operators, for every device, every transform and every graph.
 
-`pad → reshape → permute → clone → view`: one strided copy, which Inductor fuses with the pad and with pointwise
+`pad → roll → reshape → permute → clone → view`: one strided copy (where nothing is shifted, there is no roll), which Inductor fuses with the pad and with pointwise
 neighbours into a single kernel, and which vmap, forward-mode AD, export and ONNX take apart without help from here.
 All sizes may be symbols. Whether sizes divide is the only question asked of them, and none where padding is "auto".
 """
@@ -84,7 +84,7 @@ def space_to_batch(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> T
     if _recording() and 0 not in geometry.batch_shape:
         steps.space[0] = merged[order.index(0)] = -1  # what was recorded serves other batches
     y = (
-        padded(x, geometry, pad_value)
+        rolled(padded(x, geometry, pad_value), geometry, 1)
         .reshape(steps.space)
         .permute([p for d in order for p in groups[d]])
         .clone(memory_format=torch.contiguous_format)
@@ -110,9 +110,13 @@ def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
     if _recording() and 0 not in geometry.batch_shape:
         steps.batch[steps.permutation.index(0)] = merged[order.index(0)] = -1
     whole = y.reshape(steps.batch).permute([p for d in order for p in groups[d]])
-    if not _bordered(geometry):
+    if not _bordered(geometry) and not _shifted(geometry):
         return _no_view(_in_order(whole.clone(memory_format=torch.contiguous_format).view(merged), order))
     x = whole.reshape(merged)
+    if _shifted(geometry):
+        x = rolled(x, geometry, -1, order).contiguous()
+        if not _bordered(geometry):
+            return _no_view(_in_order(x, order))
     crops = {order.index(d): pair for d, pair in zip(geometry.spatial_dims, geometry.paddings, strict=True)}
     if torch.compiler.is_exporting() and not all(_known(side >= 0) for pair in crops.values() for side in pair):
         # a view would ask whether a crop of open size is zero; what pads by less than nothing does not
@@ -126,8 +130,8 @@ def batch_to_space(y: Tensor, geometry: BlockGeometry) -> Tensor:
 def operator_arguments(geometry: BlockGeometry, *pad_value: PadValue) -> tuple[object, ...]:
     """What `torch.ops.spacebatch.*` takes after the tensor; borders travel as a flat list."""
     borders = [side for pair in geometry.paddings for side in pair]
-    order, arrangement = geometry.batch_order, geometry.arrangement
-    return geometry.block_shape, borders, geometry.spatial_dims, *pad_value, order, arrangement
+    words = geometry.batch_order, geometry.arrangement
+    return geometry.block_shape, borders, geometry.spatial_dims, *pad_value, *words, geometry.shifts
 
 
 def sizes(x: Tensor) -> Sequence[int]:
@@ -155,6 +159,23 @@ def padded_shape(geometry: BlockGeometry) -> list[int]:
 def _bordered(geometry: BlockGeometry) -> bool:
     """Whether there may be any padding. An amount that is a symbol is not asked: the graph would serve no other."""
     return not all(_zero(side) for pair in geometry.paddings for side in pair)
+
+
+def _shifted(geometry: BlockGeometry) -> bool:
+    """Whether there may be any cyclic shift."""
+    return not all(_zero(shift) for shift in geometry.shifts)
+
+
+def rolled(x: Tensor, geometry: BlockGeometry, sign: int, order: Sequence[int] | None = None) -> Tensor:
+    """The padded space tensor shifted, or back by a sign of -1; x itself where there is no shift.
+
+    Args:
+        order: the dims of x, where they are in another order.
+    """
+    shifts = {d: s for d, s in zip(geometry.spatial_dims, geometry.shifts, strict=True) if not _zero(s)}
+    if not shifts:
+        return x
+    return torch.roll(x, [sign * s for s in shifts.values()], [d if order is None else order.index(d) for d in shifts])
 
 
 def _zero(number: int) -> bool:

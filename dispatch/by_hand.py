@@ -1,7 +1,7 @@
 """Both operators as PyTorch users write them by hand: what every figure is compared with, and what checks large results.
 
 By hand the sizes stand in the code; so they are worked out once, by `by_hand`, and a call costs PyTorch's operators alone: a
-pass that pads, if there is padding, a pass that permutes and, if there are crops, one that crops.
+pass that pads, if there is padding, a roll, if there is a shift, a pass that permutes and, if there are crops, one that crops.
 
 >>> x, geometry = torch.arange(6.0).view(1, 1, 2, 3), BlockGeometry((1, 1, 2, 3), 2, ((0, 0), (1, 0)))
 >>> y = by_hand("space_to_batch", geometry)(x)
@@ -38,9 +38,10 @@ def by_hand(direction: str, geometry: BlockGeometry, channels_last: bool = False
         channels_last: the input is, and the result is to be; the result is contiguous otherwise.
     """
     rank = len(geometry.space_shape)
-    amounts, split, permutation, sizes, window = steps(
-        direction, geometry, [0, *range(2, rank), 1] if channels_last else None
-    )
+    order = [0, *range(2, rank), 1] if channels_last else [*range(rank)]
+    amounts, split, permutation, sizes, window = found = steps(direction, geometry, order)
+    if geometry.shifted:
+        return _shifted(direction, geometry, found, order)
     if channels_last:
         undo = (0, rank - 1, *range(1, rank - 1))
         if amounts:
@@ -55,6 +56,25 @@ def by_hand(direction: str, geometry: BlockGeometry, channels_last: bool = False
     if window:
         return lambda x: x.view(split).permute(permutation).contiguous().view(sizes)[window].contiguous()
     return lambda x: x.view(split).permute(permutation).contiguous().view(sizes)
+
+
+def _shifted(direction: str, geometry: BlockGeometry, found: Steps, order: list[int]) -> Function:
+    """The same with a cyclic shift: two more passes, or one for each shifted dim."""
+    amounts, split, permutation, sizes, window = found
+    moved = {d: shift for d, shift in zip(geometry.spatial_dims, geometry.shifts, strict=True) if shift}
+    undo = sorted(range(len(order)), key=order.__getitem__)
+    forth, back = tuple(moved.values()), tuple(-shift for shift in moved.values())
+    dims, places = tuple(moved), tuple(order.index(d) for d in moved)
+
+    def to_batch(x: Tensor) -> Tensor:
+        x = torch.roll(pad(x, amounts) if amounts else x, forth, dims)
+        return x.view(split).permute(permutation).contiguous().view(sizes).permute(undo)
+
+    def to_space(y: Tensor) -> Tensor:
+        x = torch.roll(y.view(split).permute(permutation).contiguous().view(sizes), back, places)
+        return (x[window].contiguous() if window else x).permute(undo)
+
+    return to_batch if direction == "space_to_batch" else to_space
 
 
 class Steps(NamedTuple):

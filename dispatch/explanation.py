@@ -42,9 +42,10 @@ class Explanation:
         g = self.geometry
         shapes = (g.space_shape, g.batch_shape)
         source, result = shapes if self.operation == "space_to_batch" else shapes[::-1]
+        shifts = f", shifts {g.shifts}" if g.shifted else ""
         lines = [
             f"{self.operation}: {source} -> {result}",
-            f"  blocks   {g.block_shape} on dims {g.spatial_dims}, borders {g.paddings}, {g.batch_order}, {g.arrangement}",
+            f"  blocks   {g.block_shape} on dims {g.spatial_dims}, borders {g.paddings}, {g.batch_order}, {g.arrangement}{shifts}",
             f"  route    {self.route}: {_ROUTES[self.route]}",
             f"  backend  {self.backend}",
             f"  kernel   {self.kernel}",
@@ -59,7 +60,7 @@ _ROUTES = {
     "autograd": "a gradient is wanted",
     "eager": "straight to the backend",
 }
-_ATEN_KERNEL = "pad, reshape, permute, clone, view"
+_ATEN_KERNEL = "pad, roll, reshape, permute, clone, view"
 
 
 @overload

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spacebatch.reference import functions as arrays
-from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, SpatialDims
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from spacebatch.reference.prepared import Direction
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def space_to_batch(
     pad_value: bool | int | float | complex = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
+    shifts: Shifts = ...,
     out: Tensor | None = ...,
 ) -> Tensor: ...
 @overload
@@ -53,6 +54,7 @@ def space_to_batch(
     pad_value: bool | int | float | complex = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
+    shifts: Shifts = ...,
     out: npt.NDArray[ScalarT] | None = ...,
 ) -> npt.NDArray[ScalarT]: ...
 def space_to_batch(
@@ -64,6 +66,7 @@ def space_to_batch(
     pad_value: bool | int | float | complex = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
     out: Any = None,
 ) -> Any:
     """Move blocks of the spatial dims into the batch, padding on the way: one pass over memory.
@@ -75,12 +78,17 @@ def space_to_batch(
     >>> windows = spacebatch.space_to_batch(x, 2, batch_order="batch_major", arrangement="contiguous")
     >>> windows[:, 0].tolist()
     [[[0, 1], [4, 5]], [[2, 3], [6, 7]], [[8, 9], [12, 13]], [[10, 11], [14, 15]]]
+    >>> x = torch.arange(6).view(1, 6)
+    >>> spacebatch.space_to_batch(x, (3,), arrangement="contiguous", shifts=-1)
+    tensor([[1, 2],
+            [3, 4],
+            [5, 0]])
     >>> spacebatch.space_to_batch(torch.zeros(1, 4, 6, 3), 2, spatial_dims="NHWC").shape
     torch.Size([4, 2, 3, 3])
 
     With P = prod(block_shape), a phase p of row-major index |p|, and S' = (S + before + after) / b for each blocked dim:
     interleaved, y[|p| * N + n, …, i, …] = x[n, …, i * b + p - before, …]; contiguous, the coordinate is
-    p * S' + i - before. Outside x stands the pad value.
+    p * S' + i - before. Outside x stands the pad value. With shifts the padded x is moved before it is cut, as by `torch.roll`.
 
     Args:
         x: tensor or NumPy array of shape (N, …), at least 2-D; any dtype, device and strides.
@@ -93,6 +101,8 @@ def space_to_batch(
         pad_value: what the padding holds; must be representable in x's dtype.
         batch_order: "block_major", phase * N + n, or "batch_major", n * P + phase.
         arrangement: "interleaved" (every b-th element) or "contiguous" (windows).
+        shifts: by how many elements the padded x is moved cyclically along each blocked dim, in the same pass: an int of either
+            sign, or one per blocked dim. Swin's shifted windows: -(window // 2).
         out: where to write instead of a new tensor: the result's shape, x's dtype and device, not overlapping x.
 
     Returns:
@@ -115,10 +125,11 @@ def space_to_batch(
             pad_value=pad_value,
             batch_order=batch_order,
             arrangement=arrangement,
+            shifts=shifts,
             out=out,
         )
     return (tensors or _tensors("space_to_batch", x)).space_to_batch(
-        x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, out
+        x, block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, shifts, out
     )
 
 
@@ -131,6 +142,7 @@ def batch_to_space(
     spatial_dims: SpatialDims = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
+    shifts: Shifts = ...,
     out: Tensor | None = ...,
 ) -> Tensor: ...
 @overload
@@ -142,6 +154,7 @@ def batch_to_space(
     spatial_dims: SpatialDims = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
+    shifts: Shifts = ...,
     out: npt.NDArray[ScalarT] | None = ...,
 ) -> npt.NDArray[ScalarT]: ...
 def batch_to_space(
@@ -152,6 +165,7 @@ def batch_to_space(
     spatial_dims: SpatialDims = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
     out: Any = None,
 ) -> Any:
     """Move blocks from the batch back into the spatial dims, cropping on the way: the inverse of `space_to_batch`.
@@ -165,7 +179,7 @@ def batch_to_space(
 
     Args:
         y: tensor or NumPy array of shape (N * prod(block_shape), …), at least 2-D; any dtype, device and strides.
-        block_shape, spatial_dims, batch_order, arrangement: as given to `space_to_batch`.
+        block_shape, spatial_dims, batch_order, arrangement, shifts: as given to `space_to_batch`, which this undoes.
         crops: elements dropped around each blocked dim, written like `paddings`; `BlockGeometry(…).inverse` holds those
             that undo an automatic padding.
         out: where to write instead of a new tensor: the result's shape, y's dtype and device, not overlapping y.
@@ -182,8 +196,15 @@ def batch_to_space(
     """
     if isinstance(y, np.ndarray):
         return arrays.batch_to_space(
-            y, block_shape, crops, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement, out=out
+            y,
+            block_shape,
+            crops,
+            spatial_dims=spatial_dims,
+            batch_order=batch_order,
+            arrangement=arrangement,
+            shifts=shifts,
+            out=out,
         )
     return (tensors or _tensors("batch_to_space", y)).batch_to_space(
-        y, block_shape, crops, spatial_dims, batch_order, arrangement, out
+        y, block_shape, crops, spatial_dims, batch_order, arrangement, shifts, out
     )

@@ -23,12 +23,12 @@ _library = torch.library.Library("spacebatch", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 _library.define(
     "space_to_batch(Tensor x, int[] block_shape, SymInt[] paddings, int[] spatial_dims, Scalar pad_value=0, "
-    'str batch_order="block_major", str arrangement="interleaved") -> Tensor',
+    'str batch_order="block_major", str arrangement="interleaved", SymInt[] shifts=[]) -> Tensor',
     tags=_TAGS,
 )
 _library.define(
     "batch_to_space(Tensor y, int[] block_shape, SymInt[] crops, int[] spatial_dims, "
-    'str batch_order="block_major", str arrangement="interleaved") -> Tensor',
+    'str batch_order="block_major", str arrangement="interleaved", SymInt[] shifts=[]) -> Tensor',
     tags=_TAGS,
 )
 _S2B = "spacebatch::space_to_batch"
@@ -43,12 +43,13 @@ def geometry_of(
     spatial_dims: Sequence[int],
     batch_order: str = "block_major",
     arrangement: str = "interleaved",
+    shifts: Sequence[int] = (),
 ) -> BlockGeometry:
     """The geometry of an operator's call.
 
     Args:
         op, shape: the operator, and the shape of its input.
-        block_shape, borders, spatial_dims, batch_order, arrangement: as the operators take them.
+        block_shape, borders, spatial_dims, batch_order, arrangement, shifts: as the operators take them; no shifts are zeros.
     """
     to_batch = op == "space_to_batch"
     if len(borders) != 2 * len(spatial_dims):
@@ -58,7 +59,7 @@ def geometry_of(
         )
     pairs = tuple(zip(borders[::2], borders[1::2], strict=True))
     make = space_geometry if to_batch else batch_geometry
-    return make(shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement)
+    return make(shape, tuple(block_shape), pairs, tuple(spatial_dims), batch_order, arrangement, tuple(shifts) or 0)
 
 
 # The implementations call a backend, without looking for gradients: autograd has been here before.
@@ -70,7 +71,7 @@ def _space_to_batch(
     paddings: Sequence[int],
     spatial_dims: Sequence[int],
     pad_value: Any = 0,
-    *words: str,
+    *words: Any,
 ) -> Tensor:
     geometry = geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words)
     checks.check_tensor("space_to_batch", x)
@@ -79,7 +80,7 @@ def _space_to_batch(
 
 
 def _batch_to_space(
-    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: str
+    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: Any
 ) -> Tensor:
     geometry = geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words)
     checks.check_tensor("batch_to_space", y)
@@ -105,7 +106,7 @@ def _space_to_batch_fake(
     paddings: Sequence[int],
     spatial_dims: Sequence[int],
     pad_value: Any = 0,
-    *words: str,
+    *words: Any,
 ) -> Tensor:
     checks.torch_pad_value(pad_value, x.dtype)
     return _like(x, geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words).batch_shape)
@@ -113,23 +114,24 @@ def _space_to_batch_fake(
 
 @torch.library.register_fake(_B2S, lib=_library)
 def _batch_to_space_fake(
-    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: str
+    y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: Any
 ) -> Tensor:
     return _like(y, geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words).space_shape)
 
 
 def _keep_arguments(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, ctx.blocks, ctx.borders, ctx.dims, *_, ctx.batch_order, ctx.arrangement = inputs
+    _, ctx.blocks, ctx.borders, ctx.dims, *_, order, arrangement, shifts = inputs
+    ctx.words = order, arrangement, shifts
 
 
 def _space_to_batch_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    arguments = (ctx.blocks, ctx.borders, ctx.dims, ctx.batch_order, ctx.arrangement)
-    return (torch.ops.spacebatch.batch_to_space(grad, *arguments), *(None,) * 6)
+    arguments = (ctx.blocks, ctx.borders, ctx.dims, *ctx.words)
+    return (torch.ops.spacebatch.batch_to_space(grad, *arguments), *(None,) * 7)
 
 
 def _batch_to_space_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    arguments = (ctx.blocks, ctx.borders, ctx.dims, 0, ctx.batch_order, ctx.arrangement)
-    return (torch.ops.spacebatch.space_to_batch(grad, *arguments), *(None,) * 5)
+    arguments = (ctx.blocks, ctx.borders, ctx.dims, 0, *ctx.words)
+    return (torch.ops.spacebatch.space_to_batch(grad, *arguments), *(None,) * 6)
 
 
 torch.library.register_autograd(_S2B, _space_to_batch_backward, setup_context=_keep_arguments, lib=_library)

@@ -4,7 +4,7 @@ A placement that stays where it is costs no communication, forward and backward:
 
     Replicate                       always
     Shard(d), d not blocked         always, uneven shards included
-    Shard(d), d blocked             interleaved, no border along d, and every shard a whole number of blocks
+    Shard(d), d blocked             interleaved, no border and no shift along d, and every shard a whole number of blocks
     Shard(0)                        batch-major, every shard as many samples
     Partial                         the sum only of a border of zeros; average, maximum and minimum of any
 
@@ -66,18 +66,18 @@ def replicated(operator: Any, x: Any, arguments: Sequence[Any]) -> Tensor:
 # tensor. A blocked dim and the batch may be split along several dims of the mesh at once, hence the divisor is all of it.
 
 
-def _space_to_batch(x: Any, block_shape: Any, paddings: Any, spatial_dims: Any, pad_value: Any = 0, *words: str) -> Any:
+def _space_to_batch(x: Any, block_shape: Any, paddings: Any, spatial_dims: Any, pad_value: Any = 0, *words: Any) -> Any:
     from .operators import geometry_of
 
     g = geometry_of("space_to_batch", x.tensor_meta.shape, block_shape, paddings, spatial_dims, *words)
-    return _rules(x, g, g.space_shape, g.block_shape, 1, pad_value == 0 or not g.padded, 6)
+    return _rules(x, g, g.space_shape, g.block_shape, 1, pad_value == 0 or not g.padded, 7)
 
 
-def _batch_to_space(y: Any, block_shape: Any, crops: Any, spatial_dims: Any, *words: str) -> Any:
+def _batch_to_space(y: Any, block_shape: Any, crops: Any, spatial_dims: Any, *words: Any) -> Any:
     from .operators import geometry_of
 
     g = geometry_of("batch_to_space", y.tensor_meta.shape, block_shape, crops, spatial_dims, *words)
-    return _rules(y, g, g.batch_shape, (1,) * len(g.block_shape), g.phases, True, 5)
+    return _rules(y, g, g.batch_shape, (1,) * len(g.block_shape), g.phases, True, 6)
 
 
 def _rules(
@@ -100,7 +100,7 @@ def _rules(
     for d in range(1, len(shape)):
         if d in axes:
             axis, unit = axes[d]
-            if axis.before or axis.after:
+            if axis.before or axis.after or axis.shift:
                 continue
             if axis.block > 1 and (geometry.arrangement != "interleaved" or shape[d] % (unit * shards)):
                 continue

@@ -29,6 +29,7 @@ def space_to_batch(
     pad_value: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any,
     out: Tensor | None,
 ) -> Tensor:
     """`spacebatch.space_to_batch` of a tensor; anything else is refused."""
@@ -47,20 +48,24 @@ def space_to_batch(
             spatial_dims=spatial_dims,
             batch_order=batch_order,
             arrangement=arrangement,
+            shifts=shifts,
         )
     else:
-        known = met("space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+        known = met("space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
         if known is None:
             check_tensor("space_to_batch", x)
         if out is None and route == "eager":
             pad = b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
             if known is not None:
                 return run("space_to_batch", known, x, pad)
-            arguments = block_shape, paddings, spatial_dims, batch_order, arrangement
-            result = run_new("space_to_batch", x, pad, x.shape, *arguments)
-            if result is not None:
-                return result
-        geometry = known or space_geometry(x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+            if type(shifts) is int and shifts == 0:
+                arguments = block_shape, paddings, spatial_dims, batch_order, arrangement
+                result = run_new("space_to_batch", x, pad, x.shape, *arguments)
+                if result is not None:
+                    return result
+        geometry = known or space_geometry(
+            x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
+        )
     if out is not None:
         return _into("space_to_batch", geometry, x, number, route, out)
     return call("space_to_batch", geometry, x, number, route)
@@ -73,6 +78,7 @@ def batch_to_space(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any,
     out: Tensor | None,
 ) -> Tensor:
     """`spacebatch.batch_to_space` of a tensor; anything else is refused."""
@@ -90,19 +96,21 @@ def batch_to_space(
             spatial_dims=spatial_dims,
             batch_order=batch_order,
             arrangement=arrangement,
+            shifts=shifts,
         )
     else:
-        known = met("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+        known = met("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
         if known is None:
             check_tensor("batch_to_space", y)
         if out is None and route == "eager":
             if known is not None:
                 return run("batch_to_space", known, y, b"")
-            arguments = block_shape, crops, spatial_dims, batch_order, arrangement
-            result = run_new("batch_to_space", y, b"", y.shape, *arguments)
-            if result is not None:
-                return result
-        geometry = known or batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+            if type(shifts) is int and shifts == 0:
+                arguments = block_shape, crops, spatial_dims, batch_order, arrangement
+                result = run_new("batch_to_space", y, b"", y.shape, *arguments)
+                if result is not None:
+                    return result
+        geometry = known or batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
     return call("batch_to_space", geometry, y, 0, route)

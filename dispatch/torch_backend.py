@@ -1,6 +1,9 @@
-"""PyTorch's own operators as a backend: a pad or a crop where there is a border, and one strided copy."""
+"""PyTorch's own operators as a backend: a pad or a crop where there is a border, cyclic shifts piece by piece, and one strided copy."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -31,6 +34,7 @@ class TorchCopy:
         self._bits = None if source.dtype in _KNOWN else INTEGERS[source.itemsize]
         self._dtype = self._bits or source.dtype
         self._split = aten.split(geometry)
+        self._shape = aten.padded_shape(geometry)  # of the space tensor with its padding
 
     def ready(self, wait: bool = False) -> bool:
         """Always."""
@@ -49,7 +53,12 @@ class TorchCopy:
         if geometry.empty:
             result.fill_(number)
             return
-        if geometry.padded:
+        if geometry.shifted:
+            whole = source.new_full(self._shape, number) if geometry.padded else source.new_empty(self._shape)
+            for place, coordinate in self._pieces():
+                whole[place].copy_(source[coordinate])
+            source = whole
+        elif geometry.padded:
             source = aten.padded(source, geometry, number)
         split = self._split
         result.view(split.batch).copy_(source.view(split.space).permute(split.permutation))
@@ -57,20 +66,30 @@ class TorchCopy:
     def _to_space(self, source: Tensor, result: Tensor) -> None:
         geometry = self._geometry
         whole = result
-        if geometry.padded:
+        if geometry.padded or geometry.shifted:
             order = memory_order(geometry.batch_shape, source.stride())
-            shape = aten.padded_shape(geometry)
-            whole = source.new_empty_strided(shape, dense_strides(shape, order))
+            whole = source.new_empty_strided(self._shape, dense_strides(self._shape, order))
         split = self._split
         whole.view(split.space).permute(split.permutation).copy_(source.view(split.batch))
         if whole is not result:
-            for axis in geometry.axes:
-                whole = whole.narrow(axis.dim, axis.before, axis.size)
-            result.copy_(whole)
+            for place, coordinate in self._pieces():
+                result[coordinate].copy_(whole[place])
+
+    def _pieces(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Where the pieces between which a cyclic shift cuts lie in the padded tensor, and where in space."""
+        axes = self._geometry.axes
+        for runs in itertools.product(*(axis.runs for axis in axes)):
+            place = [slice(None)] * len(self._shape)
+            coordinate = place.copy()
+            for axis, (start, stop, first) in zip(axes, runs, strict=True):
+                place[axis.dim], coordinate[axis.dim] = slice(start, stop), slice(first, first + stop - start)
+            yield tuple(place), tuple(coordinate)
 
     def __str__(self) -> str:
         if self._geometry.empty:
             return "nothing to move"
+        if self._geometry.shifted:
+            return "shifted, then one strided copy" if self._to_batch else "one strided copy, then shifted"
         if not self._geometry.padded:
             return "one strided copy"
         return "padded, then one strided copy" if self._to_batch else "one strided copy, then cropped"

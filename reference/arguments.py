@@ -17,6 +17,7 @@ BatchOrder: TypeAlias = Literal["block_major", "batch_major"]
 Arrangement: TypeAlias = Literal["interleaved", "contiguous"]
 BlockShape: TypeAlias = "int | SupportsIndex | Sequence[int]"
 Borders: TypeAlias = "int | SupportsIndex | Sequence[int] | Sequence[Sequence[int]]"
+Shifts: TypeAlias = "int | SupportsIndex | Sequence[int]"
 SpatialDims: TypeAlias = "int | Sequence[int] | str | None"  # a string is a layout, such as "NHWC"
 Pair: TypeAlias = tuple[int, int]
 
@@ -37,6 +38,7 @@ class Blocking(NamedTuple):
         blocks, dims: of the blocked dims, in the caller's order; dims counted from 0.
         pairs: paddings or crops, one (before, after) pair per blocked dim; None for "auto".
         phases: P, the product of the blocks.
+        shifts: one per blocked dim, as given: their normal form depends on the sizes; None if there is none.
     """
 
     blocks: tuple[int, ...]
@@ -45,6 +47,7 @@ class Blocking(NamedTuple):
     phases: int
     batch_order: BatchOrder
     arrangement: Arrangement
+    shifts: tuple[int, ...] | None = None
 
 
 class _Short(reprlib.Repr):
@@ -214,6 +217,28 @@ def _border(op: str, what: str, value: Any) -> int:
     return number
 
 
+def normalize_shifts(op: str, shifts: Any, dims: Sequence[int]) -> tuple[int, ...] | None:
+    """One shift per blocked dim, or None where nothing is shifted.
+
+    >>> normalize_shifts("space_to_batch", -3, (2, 3)), normalize_shifts("space_to_batch", (0, 0), (2, 3))
+    ((-3, -3), None)
+    """
+    if type(shifts) is int and shifts == 0:
+        return None
+    if is_scalar(shifts):
+        found = (as_integer(shifts, f"{op}: shifts"),) * len(dims)
+    else:
+        entries = as_sequence(shifts, f"{op}: shifts")
+        if len(entries) != len(dims):
+            raise ValueError(
+                f"{op}: shifts has {len(entries)} entries for {len(dims)} blocked dims {tuple(dims)}; "
+                "give an int, or one int per blocked dim"
+            )
+        found = tuple(as_integer(entry, f"{op}: shifts[{k}]") for k, entry in enumerate(entries))
+    # a symbol is not asked: the graph would serve no other value
+    return None if all(isinstance(shift, int) and shift == 0 for shift in found) else found
+
+
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     """`value` is one of `choices`, or ValueError (TypeError if it is no string)."""
     if not isinstance(value, str):
@@ -231,6 +256,7 @@ def normalize(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any = 0,
 ) -> Blocking:
     """All arguments of a call but the tensor, checked, as far as they can be without the sizes.
 
@@ -245,7 +271,8 @@ def normalize(
     check_choice(op, "arrangement", arrangement, ARRANGEMENTS)
     blocks, dims = normalize_blocks(op, ndim, block_shape, spatial_dims)
     pairs = normalize_borders(op, name, borders, dims)
-    return Blocking(blocks, dims, pairs, math.prod(blocks), batch_order, arrangement)
+    moved = normalize_shifts(op, shifts, dims)
+    return Blocking(blocks, dims, pairs, math.prod(blocks), batch_order, arrangement, moved)
 
 
 def check_int64(op: str, shape: Sequence[int], what: str) -> None:

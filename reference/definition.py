@@ -5,7 +5,8 @@ With P = prod(block), p = (p_1 … p_M) a phase, |p| its row-major index and S'_
     interleaved:  y[|p| * N + n, …, i_k, …] = x[n, …, i_k * b_k + p_k - before_k, …]
     contiguous:   y[|p| * N + n, …, i_k, …] = x[n, …, p_k * S'_k + i_k - before_k, …]
 
-and the pad value where that lies outside x. `batch_order="batch_major"` writes to n * P + |p| instead. Interleaved and
+and the pad value where that lies outside x. A shift s_k moves the padded image before that, as `torch.roll` does: with
+u = i_k * b_k + p_k or p_k * S'_k + i_k, the coordinate is (u - s_k) mod (S'_k * b_k) - before_k. `batch_order="batch_major"` writes to n * P + |p| instead. Interleaved and
 block-major is the operator of Caffe2 and TensorFlow. `batch_to_space` is the inverse map; cropped elements are dropped.
 """
 
@@ -32,6 +33,9 @@ def space_to_batch(
     >>> space_to_batch(np.array([[1, 2, 3, 4, 5, 6]]), (2,), ((1, 1),), pad_value=-1)
     array([[-1,  2,  4,  6],
            [ 1,  3,  5, -1]])
+    >>> space_to_batch(np.array([[1, 2, 3, 4, 5, 6]]), (2,), shifts=-1)
+    array([[2, 4, 6],
+           [3, 5, 1]])
     """
     geometry = BlockGeometry(x.shape, block_shape, paddings, **options)
     y = np.full(geometry.batch_shape, numpy_pad_value(pad_value, x.dtype), dtype=x.dtype)
@@ -66,9 +70,10 @@ def _pairs(geometry: BlockGeometry) -> Any:
                 batch = (row, *rest)
                 space = [n, *rest]
                 for k, d in enumerate(geometry.spatial_dims):
-                    before = geometry.paddings[k][0]
                     if geometry.arrangement == "interleaved":
-                        space[d] = batch[d] * geometry.block_shape[k] + p[k] - before
+                        u = batch[d] * geometry.block_shape[k] + p[k]
                     else:
-                        space[d] = p[k] * geometry.batch_shape[d] + batch[d] - before
+                        u = p[k] * geometry.batch_shape[d] + batch[d]
+                    total = geometry.batch_shape[d] * geometry.block_shape[k]
+                    space[d] = (u - geometry.shifts[k]) % total - geometry.paddings[k][0]
                 yield batch, tuple(space)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import prepared
-from .arguments import Arrangement, BatchOrder, BlockShape, Borders, SpatialDims
+from .arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from .geometry import BlockGeometry
 from .kept_geometries import batch_geometry, met, space_geometry
 from .llvm import recipes
@@ -34,6 +34,7 @@ def space_to_batch(
     pad_value: Any = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
     out: npt.NDArray[ScalarT] | None = None,
 ) -> npt.NDArray[ScalarT]:
     """Move blocks of the spatial dims of a NumPy array into its batch; see `spacebatch.space_to_batch`.
@@ -45,7 +46,7 @@ def space_to_batch(
 
     Args:
         x: array of shape (N, …), any dtype, any strides.
-        block_shape, paddings, spatial_dims, batch_order, arrangement: see `BlockGeometry`.
+        block_shape, paddings, spatial_dims, batch_order, arrangement, shifts: see `BlockGeometry`.
         pad_value: what the padding holds; it must be representable in x's dtype.
         out: array of the result's shape and dtype to write to; must not overlap x.
 
@@ -63,12 +64,12 @@ def space_to_batch(
         pad = numpy_pad_value(pad_value, x.dtype)
         pad = pad if x.dtype.hasobject else pad.tobytes()
     shape = x.shape
-    known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
-    if known is None and out is None:
+    known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
+    if known is None and out is None and type(shifts) is int and shifts == 0:
         result = _run_new("space_to_batch", x, pad, block_shape, paddings, spatial_dims, batch_order, arrangement)
         if result is not None:
             return result
-    geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
     return _run("space_to_batch", geometry, x, pad, out)
 
 
@@ -80,6 +81,7 @@ def batch_to_space(
     spatial_dims: SpatialDims = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
     out: npt.NDArray[ScalarT] | None = None,
 ) -> npt.NDArray[ScalarT]:
     """Move blocks from the batch of a NumPy array back into its spatial dims: the inverse of `space_to_batch`.
@@ -89,7 +91,7 @@ def batch_to_space(
 
     Args:
         y: array of shape (N * prod(block_shape), …), any dtype, any strides.
-        block_shape, spatial_dims, batch_order, arrangement: see `BlockGeometry`.
+        block_shape, spatial_dims, batch_order, arrangement, shifts: see `BlockGeometry`.
         crops: elements dropped around each blocked dim, written like `paddings`.
         out: array of the result's shape and dtype to write to; must not overlap y.
 
@@ -103,12 +105,12 @@ def batch_to_space(
     """
     _check_array("batch_to_space", y)
     shape = y.shape
-    known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement)
-    if known is None and out is None:
+    known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
+    if known is None and out is None and type(shifts) is int and shifts == 0:
         result = _run_new("batch_to_space", y, b"", block_shape, crops, spatial_dims, batch_order, arrangement)
         if result is not None:
             return result
-    geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement)
+    geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
     return _run("batch_to_space", geometry, y, b"", out)
 
 

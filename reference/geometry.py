@@ -21,6 +21,7 @@ from .arguments import (
     BlockShape,
     Borders,
     Pair,
+    Shifts,
     SpatialDims,
     as_integer,
     as_sequence,
@@ -46,6 +47,7 @@ class SpaceArguments(TypedDict):
     spatial_dims: tuple[int, ...]
     batch_order: BatchOrder
     arrangement: Arrangement
+    shifts: tuple[int, ...]
 
 
 class BatchArguments(TypedDict):
@@ -56,12 +58,13 @@ class BatchArguments(TypedDict):
     spatial_dims: tuple[int, ...]
     batch_order: BatchOrder
     arrangement: Arrangement
+    shifts: tuple[int, ...]
 
 
 class Axis(NamedTuple):
     """One blocked dim. The padded coordinate is u = before + (coordinate in space), split as u = outer * extent + inner.
 
-    Interleaved, `outer` is the position i in the batch tensor and `inner` the phase p; contiguous, the other way round.
+    With a shift, u = (before + coordinate + shift) mod (blocks * block). Interleaved, `outer` is the position i in the batch tensor and `inner` the phase p; contiguous, the other way round.
     """
 
     dim: int
@@ -71,6 +74,25 @@ class Axis(NamedTuple):
     after: int
     blocks: int  # elements in the batch tensor: (size + before + after) / block
     extent: int  # of the inner index: block if interleaved, blocks if contiguous
+    shift: int = 0  # 0 or more, and less than blocks * block
+
+    @property
+    def runs(self) -> list[tuple[int, int, int]]:
+        """(u of the first, u past the last, first coordinate) of runs of neighbours in space and in u: one, or two with a shift.
+
+        >>> Axis(dim=1, size=5, block=2, before=0, after=1, blocks=3, extent=2, shift=2).runs
+        [(2, 6, 0), (0, 1, 4)]
+        """
+        if not self.size:
+            return []
+        total, start = self.blocks * self.block, self.before + self.shift
+        if start >= total:
+            start -= total
+        first = min(self.size, total - start)
+        runs = [(start, start + first, 0)]
+        if first < self.size:
+            runs.append((0, self.size - first, first))
+        return runs
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -98,6 +120,8 @@ class BlockGeometry:
             letters but N and C are.
         batch_order: "block_major" (Caffe2, TensorFlow): phase * N + n; "batch_major": n * P + phase.
         arrangement: "interleaved": the coordinate is i * block + phase; "contiguous": phase * blocks + i (windows).
+        shifts: by how much `torch.roll` would move the padded space tensor: an int, or one per blocked dim. Kept from 0 on
+            and below the padded size.
 
     Raises:
         ValueError: a value or a size that does not fit, named with its dim.
@@ -110,7 +134,8 @@ class BlockGeometry:
     spatial_dims: tuple[int, ...]
     batch_order: BatchOrder
     arrangement: Arrangement
-    # Derived from the six above:
+    shifts: tuple[int, ...]
+    # Derived from the seven above:
     batch_shape: tuple[int, ...] = field(compare=False)
     samples: int = field(compare=False)  # N
     phases: int = field(compare=False)  # P, the positions of a block
@@ -126,10 +151,12 @@ class BlockGeometry:
         spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
+        shifts: Shifts = 0,
         op: str = "space_to_batch",
     ) -> None:
         shape = _checked_shape(op, shape)
-        blocking = normalize(op, "paddings", len(shape), block_shape, paddings, spatial_dims, batch_order, arrangement)
+        words = batch_order, arrangement
+        blocking = normalize(op, "paddings", len(shape), block_shape, paddings, spatial_dims, *words, shifts)
         from_space_shape(self, blocking, shape, op)
 
     @classmethod
@@ -142,6 +169,7 @@ class BlockGeometry:
         spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
+        shifts: Shifts = 0,
         op: str = "batch_to_space",
     ) -> BlockGeometry:
         """The geometry seen from a batch tensor of the given shape, as `batch_to_space` meets it.
@@ -153,13 +181,14 @@ class BlockGeometry:
             shape: the batch tensor's shape, (N * P, …).
             block_shape: as in `BlockGeometry`.
             crops: elements dropped around each blocked dim, written like `paddings` but never "auto".
-            spatial_dims, batch_order, arrangement: as in `BlockGeometry`.
+            spatial_dims, batch_order, arrangement, shifts: as in `BlockGeometry`.
 
         Raises:
             ValueError, TypeError: as `BlockGeometry`; also a batch that P does not divide, and crops beyond the size.
         """
         shape = _checked_shape(op, shape)
-        blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, batch_order, arrangement)
+        words = batch_order, arrangement
+        blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, *words, shifts)
         return from_batch_shape(cls.__new__(cls), blocking, shape, op)
 
     @classmethod
@@ -223,13 +252,15 @@ class BlockGeometry:
         """The blocked dims, in the order of `block_shape`.
 
         >>> BlockGeometry((1, 5), (2,), "auto").axes
-        (Axis(dim=1, size=5, block=2, before=0, after=1, blocks=3, extent=2),)
+        (Axis(dim=1, size=5, block=2, before=0, after=1, blocks=3, extent=2, shift=0),)
         """
         contiguous = self.arrangement == "contiguous"
         space, batch = self.space_shape, self.batch_shape
         return tuple(
-            Axis(d, space[d], b, before, after, batch[d], batch[d] if contiguous else b)
-            for d, b, (before, after) in zip(self.spatial_dims, self.block_shape, self.paddings, strict=True)
+            Axis(d, space[d], b, before, after, batch[d], batch[d] if contiguous else b, shift)
+            for d, b, (before, after), shift in zip(
+                self.spatial_dims, self.block_shape, self.paddings, self.shifts, strict=True
+            )
         )
 
     @cached_property
@@ -242,6 +273,15 @@ class BlockGeometry:
         return any(before or after for before, after in self.paddings)
 
     @cached_property
+    def shifted(self) -> bool:
+        """Whether any dim is shifted.
+
+        >>> BlockGeometry((1, 6), (2,), shifts=-1).shifted, BlockGeometry((1, 6), (2,), shifts=6).shifted
+        (True, False)
+        """
+        return any(self.shifts)
+
+    @cached_property
     def empty(self) -> bool:
         """Whether there is no element in space.
 
@@ -252,20 +292,21 @@ class BlockGeometry:
 
     @cached_property
     def _hash(self) -> int:
-        order = self.batch_order, self.arrangement
+        order = self.batch_order, self.arrangement, self.shifts
         return hash((self.space_shape, self.block_shape, self.paddings, self.spatial_dims, order))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        own = self.space_shape, self.block_shape, self.paddings, self.spatial_dims, self.batch_order, self.arrangement
-        return _again, own
+        words = self.batch_order, self.arrangement
+        return _again, (self.space_shape, self.block_shape, self.paddings, self.spatial_dims, *words, self.shifts)
 
     def __repr__(self) -> str:
+        shifts = f", shifts={self.shifts}" if self.shifted else ""
         return (
             f"BlockGeometry({self.space_shape}, {self.block_shape}, {self.paddings}, spatial_dims={self.spatial_dims}, "
-            f"batch_order={self.batch_order!r}, arrangement={self.arrangement!r})"
+            f"batch_order={self.batch_order!r}, arrangement={self.arrangement!r}{shifts})"
         )
 
     def _one_dim(self, k: int, shape: Sequence[int], from_batch: bool) -> BlockGeometry:
@@ -279,7 +320,8 @@ class BlockGeometry:
             shape: of the tensor; its batch tensor if `from_batch`.
         """
         block, made = self.block_shape[k], BlockGeometry.__new__(BlockGeometry)
-        blocking = Blocking((block,), (2,), (self.paddings[k],), block, self.batch_order, self.arrangement)
+        words = self.batch_order, self.arrangement
+        blocking = Blocking((block,), (2,), (self.paddings[k],), block, *words, (self.shifts[k],))
         return (from_batch_shape if from_batch else from_space_shape)(made, blocking, tuple(shape), "one_dim")
 
     def space_index(self, batch_index: Sequence[int]) -> tuple[int, ...] | None:
@@ -294,6 +336,8 @@ class BlockGeometry:
             i = batch_index[axis.dim]
             interleaved = self.arrangement == "interleaved"
             u = i * axis.block + phase if interleaved else phase * axis.blocks + i
+            if axis.shift:
+                u = (u - axis.shift) % (axis.blocks * axis.block)
             index[axis.dim] = u - axis.before
             if not 0 <= index[axis.dim] < axis.size:
                 return None
@@ -308,7 +352,10 @@ class BlockGeometry:
         index = list(space_index)
         phase_index = 0
         for axis in self.axes:
-            outer, inner = divmod(space_index[axis.dim] + axis.before, axis.extent)
+            u = space_index[axis.dim] + axis.before
+            if axis.shift:
+                u = (u + axis.shift) % (axis.blocks * axis.block)
+            outer, inner = divmod(u, axis.extent)
             i, phase = (outer, inner) if self.arrangement == "interleaved" else (inner, outer)
             index[axis.dim] = i
             phase_index = phase_index * axis.block + phase
@@ -424,6 +471,7 @@ class BlockGeometry:
             "spatial_dims": self.spatial_dims,
             "batch_order": self.batch_order,
             "arrangement": self.arrangement,
+            "shifts": self.shifts,
         }
 
     @property
@@ -442,6 +490,7 @@ class BlockGeometry:
             "spatial_dims": self.spatial_dims,
             "batch_order": self.batch_order,
             "arrangement": self.arrangement,
+            "shifts": self.shifts,
         }
 
     def space_to_batch(self, x: ArrayT, *, pad_value: Any = 0, out: ArrayT | None = None) -> ArrayT:
@@ -532,7 +581,7 @@ def _set(
     batch_shape: tuple[int, ...],
     paddings: tuple[Pair, ...],
 ) -> BlockGeometry:
-    blocks, dims, _, phases, batch_order, arrangement = blocking
+    blocks, dims, _, phases, batch_order, arrangement, shifts = blocking
     own = self.__dict__  # frozen for everybody else
     own["space_shape"] = space_shape
     own["batch_shape"] = batch_shape
@@ -541,6 +590,10 @@ def _set(
     own["spatial_dims"] = dims
     own["batch_order"] = batch_order
     own["arrangement"] = arrangement
+    if shifts is None:
+        own["shifts"] = (0,) * len(dims)
+    else:
+        own["shifts"] = tuple([_reduced(s, batch_shape[d] * b) for d, b, s in zip(dims, blocks, shifts, strict=True)])
     own["samples"] = space_shape[0]
     own["phases"] = phases
     own["_prepared"] = {}
@@ -550,12 +603,31 @@ def _set(
     return self
 
 
+def _reduced(shift: int, size: int) -> int:
+    """A shift from 0 on and below the padded size; no question is asked of a size where there is no shift."""
+    if isinstance(shift, int) and shift == 0:
+        return 0
+    return shift % size if size else 0
+
+
 def _again(
-    shape: Any, block_shape: Any, paddings: Any, spatial_dims: Any, batch_order: Any, arrangement: Any
+    shape: Any,
+    block_shape: Any,
+    paddings: Any,
+    spatial_dims: Any,
+    batch_order: Any,
+    arrangement: Any,
+    shifts: Any = 0,
 ) -> BlockGeometry:
     """A geometry that was pickled or copied."""
     return BlockGeometry(
-        shape, block_shape, paddings, spatial_dims=spatial_dims, batch_order=batch_order, arrangement=arrangement
+        shape,
+        block_shape,
+        paddings,
+        spatial_dims=spatial_dims,
+        batch_order=batch_order,
+        arrangement=arrangement,
+        shifts=shifts,
     )
 
 

@@ -67,6 +67,8 @@ def _batch_grid(geometry: BlockGeometry, strides: Sequence[int]) -> tuple[npt.ND
         phase = along(0, phase_index // remaining % axis.block)
         i = along(axis.dim, np.arange(axis.blocks))
         u = i * axis.block + phase if geometry.arrangement == "interleaved" else phase * axis.blocks + i
+        if axis.shift:
+            u = (u - axis.shift) % (axis.blocks * axis.block)
         coordinate = u - axis.before
         valid = valid & (coordinate >= 0) & (coordinate < axis.size)
         total = total + coordinate * strides[axis.dim]

@@ -17,7 +17,7 @@ from .geometry import BlockGeometry, from_batch_shape, from_space_shape
 from .prepared import Direction
 
 MOST_MET = 1024
-_Met: TypeAlias = "dict[Any, tuple[BlockGeometry, Any, Any, Any]]"
+_Met: TypeAlias = "dict[Any, tuple[BlockGeometry, Any, Any, Any, Any]]"
 _met_space: _Met = {}  # what a call meets when it is repeated with the same objects
 _met_batch: _Met = {}
 
@@ -30,6 +30,7 @@ def met(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any = 0,
     op: str = "",
 ) -> BlockGeometry | None:
     """The geometry that was returned for the same shape and the same objects before, if it is kept.
@@ -39,11 +40,11 @@ def met(
     """
     kept = _met_space if direction == "space_to_batch" else _met_batch
     try:
-        found = kept.get((shape, block_shape, borders, spatial_dims, batch_order, arrangement, op or direction))
+        found = kept.get((shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op or direction))
     except TypeError:
         return None
     # 1 equals True: only the very objects that were checked before are known to be right
-    if found and found[1] is block_shape and found[2] is borders and found[3] is spatial_dims:
+    if found and found[1] is block_shape and found[2] is borders and found[3] is spatial_dims and found[4] is shifts:
         return found[0]
     return None
 
@@ -55,6 +56,7 @@ def space_geometry(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any = 0,
     op: str = "space_to_batch",
 ) -> BlockGeometry:
     """`BlockGeometry(shape, …)` of a tensor, kept for the next call with the same shape and arguments.
@@ -64,11 +66,11 @@ def space_geometry(
 
     Args:
         shape: of a tensor or an array, not checked; symbolic sizes are not kept.
-        block_shape, paddings, spatial_dims, batch_order, arrangement: see `BlockGeometry`; kept if they are made of
+        block_shape, paddings, spatial_dims, batch_order, arrangement, shifts: see `BlockGeometry`; kept if they are made of
             Python's own ints, strings, tuples and lists.
         op: what messages call the operator.
     """
-    arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, op
+    arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, shifts, op
     return met("space_to_batch", shape, *arguments) or _found("space_to_batch", shape, *arguments)
 
 
@@ -79,6 +81,7 @@ def batch_geometry(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any = 0,
     op: str = "batch_to_space",
 ) -> BlockGeometry:
     """`BlockGeometry.from_batch(shape, …)` of a tensor, likewise.
@@ -86,7 +89,7 @@ def batch_geometry(
     >>> batch_geometry((2, 2), 2, 0, 1, "block_major", "interleaved").space_shape
     (1, 4)
     """
-    arguments = block_shape, crops, spatial_dims, batch_order, arrangement, op
+    arguments = block_shape, crops, spatial_dims, batch_order, arrangement, shifts, op
     return met("batch_to_space", shape, *arguments) or _found("batch_to_space", shape, *arguments)
 
 
@@ -98,21 +101,22 @@ def _found(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any,
     op: str,
 ) -> BlockGeometry:
     """The geometry by the values of its arguments, or a new one; the next call meets it by the same objects."""
-    arguments = block_shape, borders, spatial_dims, batch_order, arrangement, op
+    arguments = block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op
     try:
         geometry = _kept(direction, shape, key_of(*arguments))
     except (TypeError, ValueError):  # nothing to keep it by, or a mistake, which is named here
         make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
-        order = {"batch_order": batch_order, "arrangement": arrangement}
+        order = {"batch_order": batch_order, "arrangement": arrangement, "shifts": shifts}
         return make(shape, block_shape, borders, spatial_dims=spatial_dims, op=op, **order)
     known = _met_space if direction == "space_to_batch" else _met_batch
     with contextlib.suppress(TypeError):  # lists are no keys
         if len(known) >= MOST_MET:
             known.clear()
-        known[(shape, *arguments)] = geometry, block_shape, borders, spatial_dims
+        known[(shape, *arguments)] = geometry, block_shape, borders, spatial_dims, shifts
     return geometry
 
 

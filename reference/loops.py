@@ -3,9 +3,10 @@
 Both directions walk the *padded space*: every element of the batch tensor has one place u in it, along each blocked dim
 u = outer * extent + inner, where one of (outer, inner) is the phase and the other the position (see `reference.geometry`).
 Batch order and arrangement are nothing but strides of outer and inner in the batch tensor, and padding and cropping the
-test 0 <= u - before < covered. So there is one loop nest for everything:
+test 0 <= u - before < covered. A cyclic shift moves the places first: t = u - wrap, plus the size of the dim where that is negative,
+stands for u then in space. So there is one loop nest for everything:
 
-    space[ sum(index * space_stride) + sum((u - before) * space_stride) ]
+    space[ sum(index * space_stride) + sum((t - before) * space_stride) ]
     batch[ sum(index * outer_stride) + sum(outer * outer_stride + inner * inner_stride) ]
 
 Blocks of one without padding are plain dims, and plain dims that follow each other in both tensors merge into one.
@@ -26,14 +27,15 @@ PLAIN, SPLIT, SHIFTED = 0, 1, 2  # how a loop dim maps to the batch tensor
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
 
-Loop: TypeAlias = "tuple[int, int, int, int, int, int, int, int]"  # the fields of a `LoopDim`, without its cost
-_ONE: Loop = (PLAIN, 1, 1, 1, 0, 0, 0, 0)
+Loop: TypeAlias = "tuple[int, int, int, int, int, int, int, int, int]"  # the fields of a `LoopDim`, without its cost
+_ONE: Loop = (PLAIN, 1, 1, 1, 0, 0, 0, 0, 0)
 
 
 class LoopDim(NamedTuple):
     """One loop over padded space; strides in words.
 
-    `kind` is PLAIN: no border, no split; SHIFTED: a border; SPLIT: split into outer and inner, with or without border.
+    `kind` is PLAIN: no border, no split, no cyclic shift; SHIFTED: a border or a cyclic shift; SPLIT: split into outer and inner,
+    with or without them. `wrap` is the cyclic shift: the place u holds what stood at u - wrap, modulo the size.
     """
 
     kind: int
@@ -44,6 +46,7 @@ class LoopDim(NamedTuple):
     extent: int = 0
     before: int = 0
     covered: int = 0
+    wrap: int = 0
 
     @property
     def masked(self) -> bool:
@@ -97,7 +100,8 @@ class Nest:
             for size, stride in inner:
                 u = u * dim.extent + word // stride % size
             if dim.kind != PLAIN:
-                u -= dim.before
+                u -= dim.wrap
+                u += (dim.size if u < 0 else 0) - dim.before
                 if not 0 <= u < dim.covered:
                     return None
             place += u * dim.space_stride
@@ -147,7 +151,7 @@ def loops(
         space_strides, batch_strides = [2 * s for s in space_strides], [2 * s for s in batch_strides]
     found, ordered = _loops(geometry, space_strides, batch_strides)
     if pair:
-        found.append((PLAIN, 2, 1, 1, 0, 0, 0, 0))
+        found.append((PLAIN, 2, 1, 1, 0, 0, 0, 0, 0))
     words = 8 if pair else element_bytes
     if not ordered:
         found = _merged(found)
@@ -194,15 +198,15 @@ def _loops(
         if size > 1:
             stride = space[d]
             if last_space == size * stride and last_outer == size * outer and merge:
-                found[-1] = (PLAIN, found[-1][1] * size, stride, outer, 0, 0, 0, 0)
+                found[-1] = (PLAIN, found[-1][1] * size, stride, outer, 0, 0, 0, 0, 0)
             else:
-                found.append((PLAIN, size, stride, outer, 0, 0, 0, 0))
+                found.append((PLAIN, size, stride, outer, 0, 0, 0, 0, 0))
             here = stride or outer  # as in `_merged`
             if here > place or (here == place and outer > last_outer):
                 ordered = False
             place, last_space, last_outer = here, stride, outer
     interleaved = geometry.arrangement == "interleaved"
-    for d, size, block, before, after, blocks, extent in geometry.axes:
+    for d, size, block, before, after, blocks, extent, wrap in geometry.axes:
         phase //= block
         steps = blocks * block
         if steps == 1:
@@ -211,15 +215,15 @@ def _loops(
         if block == 1 or blocks == 1:  # only one half moves
             if block > 1:
                 outer = phase
-            if before or after:
-                found.append((SHIFTED, steps, stride, outer, outer, steps, before, size))
+            if before or after or wrap:
+                found.append((SHIFTED, steps, stride, outer, outer, steps, before, size, wrap))
             else:
-                found.append((PLAIN, steps, stride, outer, outer, steps, before, size))
+                found.append((PLAIN, steps, stride, outer, outer, steps, before, size, 0))
                 ordered = False  # it may merge
         elif interleaved:
-            found.append((SPLIT, steps, stride, outer, phase, extent, before, size))
+            found.append((SPLIT, steps, stride, outer, phase, extent, before, size, wrap))
         else:
-            found.append((SPLIT, steps, stride, phase, outer, extent, before, size))
+            found.append((SPLIT, steps, stride, phase, outer, extent, before, size, wrap))
             outer = phase
         here = stride or outer
         if here > place or (here == place and outer > last_outer):
@@ -257,8 +261,8 @@ def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
 
     Channels of channels_last travel 8 bytes at a time, an RGBA pixel as one word of 4.
 
-    >>> widened([(PLAIN, 5, 4, 4, 0, 0, 0, 0), (PLAIN, 4, 1, 1, 0, 0, 0, 0)], 1)
-    ([(0, 5, 1, 1, 0, 0, 0, 0)], 4)
+    >>> widened([(PLAIN, 5, 4, 4, 0, 0, 0, 0, 0), (PLAIN, 4, 1, 1, 0, 0, 0, 0, 0)], 1)
+    ([(0, 5, 1, 1, 0, 0, 0, 0, 0)], 4)
 
     Args:
         dims: loops, of which the last is plain and of neighbours in both tensors.
@@ -272,11 +276,11 @@ def widened(dims: list[Loop], words: int) -> tuple[list[Loop], int]:
     if factor == 1:
         return dims, words
     wider = [
-        (k, size, space // factor, outer // factor, inner // factor, extent, before, covered)
-        for k, size, space, outer, inner, extent, before, covered in dims[:-1]
+        (k, size, space // factor, outer // factor, inner // factor, extent, before, covered, wrap)
+        for k, size, space, outer, inner, extent, before, covered, wrap in dims[:-1]
     ]
     if length > factor:
-        wider.append((PLAIN, length // factor, 1, 1, 0, 0, 0, 0))
+        wider.append((PLAIN, length // factor, 1, 1, 0, 0, 0, 0, 0))
         return wider, words * factor
     return _merged(wider), words * factor
 

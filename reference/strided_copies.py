@@ -1,8 +1,8 @@
 """The CPU path in NumPy: every element is read once and written once, and only the border is filled.
 
 The padded coordinate of a blocked dim, u = before + coordinate, splits into u = outer * extent + inner. What the input
-covers, [before, before + size), is at most three rectangles of (outer, inner): the rest of a first row, whole rows, the
-start of a last one; or one for each phase. Each product of such rectangles over the dims is one strided copy between two views, and the
+covers, [before, before + size), or two such runs after a cyclic shift, is at most three rectangles of (outer, inner) each: the
+rest of a first row, whole rows, the start of a last one; or one for each phase. Each product of such rectangles over the dims is one strided copy between two views, and the
 complement is the border. With no padding that is a single copy. NumPy lets go of the interpreter while it copies, so that large
 copies are shared out among threads.
 """
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 class Rectangle(NamedTuple):
-    """A part of one blocked dim: the range counts padded coordinates, the slices outer and inner indices."""
+    """A part of one blocked dim: start, stop and step count coordinates in space, the slices outer and inner indices."""
 
     start: int
     stop: int
@@ -33,67 +33,67 @@ class Rectangle(NamedTuple):
     step: int = 1
 
 
+def rectangles(start: int, stop: int, extent: int) -> list[tuple[int, int, slice, slice]]:
+    """The places start to stop as rectangles of (outer, inner): (first place, past the last, outer, inner).
+
+    >>> [tuple(r)[:2] for r in rectangles(1, 8, extent=3)]
+    [(1, 3), (3, 6), (6, 8)]
+    """
+    first, skipped = divmod(start, extent)
+    last, reached = divmod(stop, extent)
+    if first == last:
+        return [(start, stop, slice(first, first + 1), slice(skipped, reached))] if start < stop else []
+    parts = []
+    if skipped:
+        parts.append((start, (first + 1) * extent, slice(first, first + 1), slice(skipped, extent)))
+        first += 1
+    if first < last:
+        parts.append((first * extent, last * extent, slice(first, last), slice(0, extent)))
+    if reached:
+        parts.append((last * extent, stop, slice(last, last + 1), slice(0, reached)))
+    return parts
+
+
 def covered(axis: Axis) -> list[Rectangle]:
     """The rectangles of (outer, inner) that the input covers, in order of the coordinate.
 
     >>> [tuple(r)[:2] for r in covered(Axis(dim=2, size=7, block=3, before=1, after=1, blocks=3, extent=3))]
-    [(1, 3), (3, 6), (6, 8)]
+    [(0, 2), (2, 5), (5, 7)]
     """
-    start, stop = axis.before, axis.before + axis.size
-    if start == stop:
-        return []
-    extent = axis.extent
-    first, skipped = divmod(start, extent)
-    last, reached = divmod(stop, extent)
-    if first == last:
-        return [Rectangle(start, stop, slice(first, first + 1), slice(skipped, reached))]
-    parts = []
-    if skipped:
-        parts.append(Rectangle(start, (first + 1) * extent, slice(first, first + 1), slice(skipped, extent)))
-        first += 1
-    if first < last:
-        parts.append(Rectangle(first * extent, last * extent, slice(first, last), slice(0, extent)))
-    if reached:
-        parts.append(Rectangle(last * extent, stop, slice(last, last + 1), slice(0, reached)))
-    return parts
+    return [
+        Rectangle(begin - start + coordinate, end - start + coordinate, outer, inner)
+        for start, stop, coordinate in axis.runs
+        for begin, end, outer, inner in rectangles(start, stop, axis.extent)
+    ]
 
 
 def covered_by_phase(axis: Axis) -> list[Rectangle]:
     """The rectangles of (outer, inner) that the input covers, one for each inner index, the coordinates `extent` apart.
 
     >>> [tuple(r)[:2] for r in covered_by_phase(Axis(dim=2, size=7, block=3, before=1, after=1, blocks=3, extent=3))]
-    [(3, 7), (1, 8), (2, 6)]
+    [(2, 6), (0, 7), (1, 5)]
     """
-    extent, start, stop = axis.extent, axis.before, axis.before + axis.size
+    extent = axis.extent
     parts = []
-    for inner in range(extent):
-        first = -((inner - start) // extent)  # the first outer index at or past the start
-        past = -((inner - stop) // extent)
-        if first < past:
-            begin, end = first * extent + inner, (past - 1) * extent + inner + 1
-            parts.append(Rectangle(begin, end, slice(first, past), slice(inner, inner + 1), extent))
+    for start, stop, coordinate in axis.runs:
+        for inner in range(extent):
+            first = -((inner - start) // extent)  # the first outer index at or past the start
+            past = -((inner - stop) // extent)
+            if first < past:
+                begin = first * extent + inner - start + coordinate
+                end = begin + (past - 1 - first) * extent + 1
+                parts.append(Rectangle(begin, end, slice(first, past), slice(inner, inner + 1), extent))
     return parts
 
 
 def border(axis: Axis) -> list[tuple[slice, slice]]:
     """The rectangles of (outer, inner) that are padding: the complement of `covered`."""
-    total, extent = axis.blocks * axis.block, axis.extent
-    start, stop = axis.before, axis.before + axis.size
-    if start == stop:
-        return [(slice(None), slice(None))]
-    parts = []
-    rows, rest = divmod(start, extent)
-    if rows:
-        parts.append((slice(0, rows), slice(None)))
-    if rest:
-        parts.append((slice(rows, rows + 1), slice(0, rest)))
-    rows, rest = divmod(stop, extent)
-    if rest:
-        parts.append((slice(rows, rows + 1), slice(rest, None)))
-        rows += 1
-    if rows * extent < total:
-        parts.append((slice(rows, None), slice(None)))
-    return parts
+    gaps, place = [], 0
+    for start, stop, _ in sorted(axis.runs):
+        gaps.append((place, start))
+        place = stop
+    gaps.append((place, axis.blocks * axis.block))
+    return [part[2:] for start, stop in gaps for part in rectangles(start, stop, axis.extent)]
 
 
 # Writing to space, a first or last part of a block along the innermost dim is a column whose every element costs a line
@@ -128,7 +128,7 @@ def _steps(geometry: BlockGeometry, choices: list[list[Rectangle]]) -> Iterator[
         batch_index = [slice(None)] * (m + ndim)
         split: dict[int, tuple[int, int]] = {}
         for k, (axis, part) in enumerate(zip(geometry.axes, parts, strict=True)):
-            space_index[axis.dim] = slice(part.start - axis.before, part.stop - axis.before, part.step)
+            space_index[axis.dim] = slice(part.start, part.stop, part.step)
             position, phase = (part.outer, part.inner) if interleaved else (part.inner, part.outer)
             batch_index[k], batch_index[m + axis.dim] = phase, position
             split[axis.dim] = (part.outer.stop - part.outer.start, part.inner.stop - part.inner.start)

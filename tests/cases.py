@@ -19,10 +19,16 @@ class Case(NamedTuple):
     block: Any
     paddings: Any = 0
     dims: Any = None
+    shifts: Any = 0
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {"block_shape": self.block, "paddings": self.paddings, "spatial_dims": self.dims}
+        return {
+            "block_shape": self.block,
+            "paddings": self.paddings,
+            "spatial_dims": self.dims,
+            "shifts": self.shifts,
+        }
 
     def geometry(self, **options: Any) -> BlockGeometry:
         return BlockGeometry(self.shape, **self.arguments, **options)
@@ -67,6 +73,11 @@ CASES = (
     Case("dims_with_a_gap", (2, 4, 3, 5), (2, 3), ((0, 0), (1, 0)), (1, 3)),
     Case("dims_one_int", (2, 4, 3), 2, 0, 1),
     Case("dims_unordered_padded", (1, 3, 2, 5), (2, 3, 2), ((1, 0), (0, 0), (2, 2)), (3, 1, 2)),
+    # a cyclic shift: within blocks, across blocks, of padded dims, of one dim, and of what is one block or blocks of one
+    Case("shifted", (2, 2, 6, 4), (3, 2), shifts=-1),
+    Case("shifted_padded", (1, 2, 5, 7), (3, 2), ((1, 0), (2, 3)), shifts=(4, -5)),
+    Case("shifted_one_of_two", (2, 4, 6, 3), (2, 3), ((0, 0), (1, 2)), (1, 2), (0, 4)),
+    Case("shifted_blocks_of_one", (1, 2, 5, 3), (1, 3), ((0, 1), (0, 0)), shifts=(2, 1)),
     # a row of many elements: wider than a machine word of small ones
     Case("wide_row", (1, 2, 2, 37), (1, 4), ((0, 0), (2, 1))),
     # nothing in it: no samples, no channels, no space, space that is all border, a border around nothing

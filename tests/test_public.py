@@ -58,7 +58,7 @@ NAMES = {
     ],
     "spacebatch.reference": ["BlockGeometry", "batch_to_space", "definition", "required_paddings", "space_to_batch"],
 }
-OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interleaved'"
+OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interleaved', shifts=0"
 PAD = OPTIONS.format("pad_value=0, ")
 NO_PAD = OPTIONS.format("")
 ATROUS = "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, padding_mode='zeros', method='auto')"
@@ -120,7 +120,7 @@ SIGNATURES = {
     "reference.definition.space_to_batch": "(x, block_shape, paddings=0, *, pad_value=0, **options)",
     "reference.definition.batch_to_space": "(y, block_shape, crops=0, **options)",
 }
-PROPERTIES = ("divisible", "arguments", "inverse", "axes", "padded", "empty")
+PROPERTIES = ("divisible", "arguments", "inverse", "axes", "padded", "shifted", "empty")
 
 
 def found(path: str) -> Any:

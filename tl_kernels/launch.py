@@ -77,6 +77,8 @@ def prepare(
         return elsewhere(source.device)
     if source.itemsize not in _WORDS:
         return f"{source.dtype} has elements of {source.itemsize} bytes"
+    if geometry.shifted:
+        return "the kernels take no cyclic shifts"
     if source.strides is None or result.strides is None:
         return "strides are no whole numbers of elements"
     strides = (source.strides, result.strides) if direction == "space_to_batch" else (result.strides, source.strides)

@@ -55,8 +55,10 @@ def make_plans(
         space_aligned, batch_aligned: whether the first element stands at a multiple of 16 bytes.
 
     Returns:
-        Empty where the loops, or the programs of a launch, are more than there may be.
+        Empty where the loops, or the programs of a launch, are more than there may be, and for cyclic shifts.
     """
+    if geometry.shifted:
+        return ()
     loops = nest(geometry, space_strides, batch_strides, element_bytes, space_aligned, batch_aligned)
     made = [plan for planner in PLANNERS.values() if (plan := planner(direction, loops)) is not None]
     return tuple(sorted((plan for plan in made if fits(plan, plan.rule)), key=_rank))

@@ -12,11 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, SpatialDims
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 
 from .. import functions
 
-_DEFAULTS = {"spatial_dims": None, "pad_value": 0, "batch_order": "block_major", "arrangement": "interleaved"}
+_DEFAULTS = {
+    "spatial_dims": None,
+    "pad_value": 0,
+    "batch_order": "block_major",
+    "arrangement": "interleaved",
+    "shifts": 0,
+}
 
 
 class _Move(torch.nn.Module):
@@ -38,7 +44,7 @@ class SpaceToBatch(_Move):
     torch.Size([4, 3, 3, 3])
 
     Args:
-        block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement: see `spacebatch.space_to_batch`.
+        block_shape, paddings, spatial_dims, pad_value, batch_order, arrangement, shifts: see `spacebatch.space_to_batch`.
 
     Shape:
         (N, …, S, …) → (N * P, …, (S + before + after) / b, …).
@@ -57,6 +63,7 @@ class SpaceToBatch(_Move):
         pad_value: bool | int | float | complex = 0,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
+        shifts: Shifts = 0,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -66,6 +73,7 @@ class SpaceToBatch(_Move):
             "pad_value": pad_value,
             "batch_order": batch_order,
             "arrangement": arrangement,
+            "shifts": shifts,
         }
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +90,7 @@ class BatchToSpace(_Move):
     torch.Size([1, 3, 5, 5])
 
     Args:
-        block_shape, crops, spatial_dims, batch_order, arrangement: see `spacebatch.batch_to_space`.
+        block_shape, crops, spatial_dims, batch_order, arrangement, shifts: see `spacebatch.batch_to_space`.
 
     Shape:
         (N * P, …, S', …) → (N, …, S' * b - before - after, …).
@@ -99,6 +107,7 @@ class BatchToSpace(_Move):
         spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
+        shifts: Shifts = 0,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -107,6 +116,7 @@ class BatchToSpace(_Move):
             "spatial_dims": spatial_dims,
             "batch_order": batch_order,
             "arrangement": arrangement,
+            "shifts": shifts,
         }
 
     def forward(self, y: Tensor) -> Tensor:

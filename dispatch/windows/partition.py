@@ -144,9 +144,7 @@ class Partition:
         if shape is None:
             return  # refused by the function
         dims = self.geometry.spatial_dims
-        if len(shape) != len(self.geometry.space_shape) or any(
-            [shape[d] != n for d, n in zip(dims, sizes, strict=True)]
-        ):
+        if len(shape) != len(self.geometry.space_shape) or any(map(ne, [shape[d] for d in dims], sizes)):
             raise ValueError(f"{op}: the input has shape {tuple(shape)}, this is for {what} {sizes} in dims {dims}")
 
 

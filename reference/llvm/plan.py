@@ -83,11 +83,13 @@ def plan_of(
     """The same as plain tuples: the fields of a `KernelSpec`, and the rest of a `Plan`."""
     if min(space_strides) < 0 or min(batch_strides) < 0:
         return "a stride is negative"
+    if geometry.shifted:
+        return "it takes no cyclic shifts"
     dims, word = loops(geometry, space_strides, batch_strides, itemsize)
     to_batch = direction == "space_to_batch"
     base = 0
     if geometry.padded:
-        for _, _, space, _, _, _, before, _ in dims:
+        for _, _, space, _, _, _, before, _, _ in dims:
             base -= before * space
     # The row: what lies along the innermost dim, and the one around it where the innermost is the same in both tensors.
     row: Row | None = None
@@ -95,11 +97,11 @@ def plan_of(
     own: _Loop | None = None  # a loop whose place is the row's: phases, contiguous blocks, or stretches of a long row
     block = segment = run = 0  # run: words next to each other in both tensors
     bordered = False
-    kind, size, space, outer, inner, extent, before, covered = dims[-1]
+    kind, size, space, outer, inner, extent, before, covered, _ = dims[-1]
     if kind == PLAIN and space == 1 and outer == 1:
         run = size
         dims.pop()
-        kind, size, space, outer, inner, extent, before, covered = dims[-1] if dims else _NO_LOOP
+        kind, size, space, outer, inner, extent, before, covered, _ = dims[-1] if dims else _NO_LOOP
     elif (
         kind == SPLIT
         and outer == 1
@@ -141,7 +143,7 @@ def plan_of(
         numbers = [run, 0, run, word]
     nested: list[_Loop] = []
     borders: list[int] = []
-    for kind, size, space, outer, inner, extent, before, covered in dims:
+    for kind, size, space, outer, inner, extent, before, covered, _ in dims:
         axis = -1
         if kind != PLAIN and (before or covered < size):
             axis = len(borders) // 2
@@ -243,5 +245,5 @@ def _largest_prime(number: int) -> int:
     return largest
 
 
-_NO_LOOP = (PLAIN, 1, 0, 0, 0, 0, 0, 0)
+_NO_LOOP = (PLAIN, 1, 0, 0, 0, 0, 0, 0, 0)
 _DEINTERLEAVED = frozenset(n for n in range(2, MOST_DEINTERLEAVED + 1) if _largest_prime(n) <= MOST_PRIME_DEINTERLEAVED)

@@ -45,7 +45,7 @@ def test_whole_graph(case: Case, options: dict[str, Any]) -> None:
         assert found.stride() == expected.stride()
 
 
-@each_of("asymmetric_border", "dims_unordered_padded")
+@each_of("asymmetric_border", "dims_unordered_padded", "shifted_padded")
 @each_option
 def test_backward(case: Case, options: dict[str, Any]) -> None:
     function = there_and_back(case, options)

@@ -22,6 +22,7 @@ SMALL_CASES = {
     "2d_padded": Case("2d_padded", (1, 1, 3, 2), 2, ((1, 0), (1, 1))),
     "dims_reversed": Case("dims_reversed", (1, 2, 3), (3, 1), ((0, 0), (1, 0)), (2, 1)),
     "auto": Case("auto", (1, 1, 5), (3,), "auto"),
+    "shifted": Case("shifted", (1, 1, 3, 4), 2, ((1, 0), (0, 0)), shifts=(1, -1)),
     "all_border": Case("all_border", (1, 0, 2), (1, 2), ((2, 0), (0, 0))),
 }
 

@@ -18,7 +18,14 @@ from tests.bits import random_tensor, same
 from tests.cases import Case, each_case, each_of, each_option
 
 OPS = torch.ops.spacebatch
-FEW = ("2d_blocks_differ", "asymmetric_border", "dims_unordered_padded", "no_samples_padded", "space_all_border")
+FEW = (
+    "2d_blocks_differ",
+    "asymmetric_border",
+    "dims_unordered_padded",
+    "shifted_padded",
+    "no_samples_padded",
+    "space_all_border",
+)
 
 
 def call(x: torch.Tensor, case: Case, options: dict[str, Any]) -> torch.Tensor:

@@ -22,6 +22,7 @@ REPRS = {
     "arrangement='contiguous')": SpaceToBatch(
         2, ((1, 0),), spatial_dims=(1,), pad_value=-1.5, batch_order="batch_major", arrangement="contiguous"
     ),
+    "SpaceToBatch(block_shape=2, paddings=0, shifts=(-1, 3))": SpaceToBatch(2, shifts=(-1, 3)),
     "BatchToSpace(block_shape=2, crops=0)": BatchToSpace(2),
     "BatchToSpace(block_shape=[2], crops=[(0, 1)], batch_order='batch_major')": BatchToSpace(
         [2], [(0, 1)], batch_order="batch_major"

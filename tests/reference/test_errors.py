@@ -132,6 +132,12 @@ TABLE = (
         "back-order-unknown", ValueError, r"batch_order must be one of .* got 'Block_Major'", batch_order="Block_Major"
     ),
     batch("back-arrangement-bool", TypeError, r"arrangement must be one of .* got True", arrangement=True),
+    # shifts
+    space("shifts-length", ValueError, r"shifts has 1 entries for 2 blocked dims \(2, 3\); give an int", shifts=(1,)),
+    space("shifts-float", TypeError, r"shifts must be an integer, got 0\.5 of type float", shifts=0.5),
+    space("shifts-bool", TypeError, r"shifts\[1\] must be an integer, got the bool False", shifts=(0, False)),
+    space("shifts-pairs", TypeError, r"shifts\[0\] must be an integer, got \(1, 1\)", shifts=((1, 1), (0, 0))),
+    batch("back-shifts-text", TypeError, r"shifts must be an integer or a sequence of integers, got '1'", shifts="1"),
     # the pad value
     space("pad-none", TypeError, r"pad_value must be a number, got None", pad_value=None),
     space("pad-string", TypeError, r"pad_value must be a number, got '0'", pad_value="0"),

@@ -63,12 +63,14 @@ def test_fields() -> None:
     assert (g.space_shape, g.batch_shape) == ((2, 3, 5, 7), (12, 3, 4, 3))
     assert (g.block_shape, g.paddings, g.spatial_dims) == ((2, 3), ((1, 2), (0, 2)), (2, 3))
     assert (g.samples, g.phases, g.padded) == (2, 6, True)
-    assert g.axes == ((2, 5, 2, 1, 2, 4, 4), (3, 7, 3, 0, 2, 3, 3))
+    assert g.axes == ((2, 5, 2, 1, 2, 4, 4, 0), (3, 7, 3, 0, 2, 3, 3, 0))
+    assert BlockGeometry((2, 3, 5, 7), (2, 3), ((1, 2), (0, 2)), shifts=(-3, 9)).shifts == (5, 0)
+    assert BlockGeometry((2, 0), (2,), shifts=3).shifts == (0,)
     assert BlockGeometry((2, 3, 5, 7), (2, 3), ((1, 2), (0, 2))).axes[0].extent == 2
     assert g.divisible == (False, False)
     assert BlockGeometry((1, 4, 9), (2, 3)).divisible == (True, True)
     assert not BlockGeometry((1, 4, 9), (2, 3)).padded
-    assert g.arguments.keys() == {"block_shape", "paddings", "spatial_dims", "batch_order", "arrangement"}
+    assert g.arguments.keys() == {"block_shape", "paddings", "spatial_dims", "batch_order", "arrangement", "shifts"}
     assert g.inverse == {**{k: v for k, v in g.arguments.items() if k != "paddings"}, "crops": g.paddings}
 
 
@@ -87,6 +89,8 @@ def test_equality() -> None:
 
     base = make()
     assert make([2, 4, 4], [2, 2], [(0, 0), [0, 0]], spatial_dims=(-2, 2)) == base
+    assert make(shifts=(4, -8)) == base
+    assert make(shifts=(3, 0)) == make(shifts=[-1, np.int64(4)]) != base
     others = [
         make((4, 4, 4)),
         make(block=(2, 1)),
@@ -94,6 +98,8 @@ def test_equality() -> None:
         make(spatial_dims=(2, 1)),
         make(batch_order="batch_major"),
         make(arrangement="contiguous"),
+        make(shifts=1),
+        make(shifts=(1, 0)),
     ]
     assert len({base, make(), *others}) == 1 + len(others)
     assert base != base.space_shape
@@ -101,7 +107,7 @@ def test_equality() -> None:
 
 
 def test_copies() -> None:
-    g = BlockGeometry((1, 3, 5, 5), 2, "auto")
+    g = BlockGeometry((1, 3, 5, 5), 2, "auto", shifts=(0, -2))
     for made in (pickle.loads(pickle.dumps(g)), copy.copy(g), copy.deepcopy(g)):
         assert made == g
         assert hash(made) == hash(g)
@@ -135,6 +141,9 @@ def test_geometries_are_kept_by_shape_and_arguments(make: Any) -> None:
         assert make((4, 3, 8, 8), *given, *WORDS) == kept
     assert make((8, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, *WORDS) != kept
     assert make((4, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, "batch_major", "interleaved") != kept
+    moved = make((4, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, *WORDS, (0, 3))
+    assert moved != kept
+    assert make((4, 3, 8, 8), (2, 2), ((1, 1), (0, 0)), None, *WORDS, (0, 3)) is moved
 
 
 @BOTH

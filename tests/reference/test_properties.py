@@ -40,6 +40,7 @@ def geometries(draw: st.DrawFn, padded: bool = True) -> BlockGeometry:
         spatial_dims=named,
         batch_order=draw(st.sampled_from(("block_major", "batch_major"))),
         arrangement=draw(st.sampled_from(("interleaved", "contiguous"))),
+        shifts=[draw(st.integers(-7, 7)) for _ in dims] if draw(st.booleans()) else 0,
     )
 
 

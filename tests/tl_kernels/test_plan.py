@@ -63,7 +63,7 @@ def _pairs(nest: list[loops.LoopDim]) -> set[tuple[int, int]]:
         space = batch = 0
         inside = True
         for loop, i in zip(nest, index, strict=True):
-            coordinate = i - loop.before if loop.kind != loops.PLAIN else i
+            coordinate = (i - loop.wrap) % loop.size - loop.before if loop.kind != loops.PLAIN else i
             if loop.kind != loops.PLAIN:
                 inside = inside and 0 <= coordinate < loop.covered
             space += coordinate * loop.space_stride
@@ -92,6 +92,7 @@ def test_loops_meet_the_pairs_of_the_geometry(seed: int) -> None:
         spatial_dims=dims,
         batch_order=rng.choice(["block_major", "batch_major"]),
         arrangement=rng.choice(["interleaved", "contiguous"]),
+        shifts=[rng.randint(-5, 5) * (seed % 3 == 0) for _ in dims],
     )
     order = rng.sample(range(rank), rank)
     space, batch = dense_strides(geometry.space_shape, order), dense_strides(geometry.batch_shape, order)
@@ -104,7 +105,7 @@ def test_loops_meet_the_pairs_of_the_geometry(seed: int) -> None:
     assert _pairs(dims) == wanted
     assert _pairs(loops.merged(dims)) == wanted
     whole = nest(geometry, space, batch, 4)
-    for direction in DIRECTIONS:
+    for direction in () if geometry.shifted else DIRECTIONS:
         steps = steps_of(direction, whole)
         if steps is not None:  # more than three borders are not taken
             assert _gathered(steps, whole.words // 4, direction) == wanted
