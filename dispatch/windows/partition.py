@@ -51,7 +51,7 @@ class Partition:
 
     def __repr__(self) -> str:
         shift = ", shifted" if self.geometry.shifted else ""
-        return f"{type(self).__name__}(of {self.window_size} from {self.image_size}{shift}, {shown(self.geometry)})"
+        return f"{type(self).__name__}(of {self.window_size} from {self.image_size}{shift}, {self.geometry!r})"
 
     @property
     def window_size(self) -> tuple[int, ...]:
