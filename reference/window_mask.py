@@ -42,21 +42,22 @@ def region_numbers(geometry: BlockGeometry, arange: Callable[[int], Any], paddin
     Returns:
         Integers of shape (windows, cells), windows as in `batch_shape`, cells in row-major order.
     """
-    axes, m = geometry.axes, len(geometry.axes)
-    places = sorted(
-        range(m), key=lambda k: axes[k].dim
-    )  # cells lie in the order of the dims, windows in that of the blocks
+    dims, m = geometry.spatial_dims, len(geometry.spatial_dims)
+    cells = sorted(dims)  # in the order of the dims, windows in that of the blocks
     numbers: Any = 0
     outside: Any = False
-    for k, axis in enumerate(axes):
+    for k, (d, block, (before, _), shift) in enumerate(
+        zip(dims, geometry.block_shape, geometry.paddings, geometry.shifts, strict=True)
+    ):
+        count = geometry.batch_shape[d]
         shape = [1] * (2 * m)
-        shape[k], shape[m + places.index(k)] = axis.block, axis.blocks
-        phase, i = arange(axis.block)[:, None], arange(axis.blocks)
-        place = phase * axis.blocks + i if geometry.arrangement == "contiguous" else i * axis.block + phase
-        numbers = numbers * 2 + (place < axis.shift).reshape(shape)
+        shape[k], shape[m + cells.index(d)] = block, count
+        phase, i = arange(block)[:, None], arange(count)
+        place = phase * count + i if geometry.arrangement == "contiguous" else i * block + phase
+        numbers = numbers * 2 + (place < shift).reshape(shape)
         if padding:
-            u = (place - axis.shift) % (axis.block * axis.blocks)
-            outside = outside | ((u < axis.before) | (u >= axis.before + axis.size)).reshape(shape)
+            inside = (place - shift) % (block * count) - before
+            outside = outside | ((inside < 0) | (inside >= geometry.space_shape[d])).reshape(shape)
     if padding:
         numbers = numbers * ~outside - 1 * outside
     return numbers.reshape(geometry.phases, -1)

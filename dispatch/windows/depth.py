@@ -153,7 +153,7 @@ def _plan(shape: Any, dims: Any, channel: int, blocks: Any, order: str, lies: tu
     for d in lies:
         wanted += ([*inner, places[d]] if order == "DCR" else [places[d], *inner]) if d == channel else [places[d]]
     # what follows the batch up to the last descent goes to the front
-    front = max((k for k in range(1, len(wanted)) if wanted[k] < wanted[k - 1]), default=1)
+    front = max([1, *[k for k in range(1, len(wanted)) if wanted[k] < wanted[k - 1]]])
     moved = tuple(wanted[1:front]) or (wanted[1],)
     sizes = tuple([max(split[p], 1) for p in moved])
     batch = [min(size, 1) if p in moved else size for p, size in enumerate(split)]

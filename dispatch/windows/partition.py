@@ -32,7 +32,7 @@ class Partition:
         own["geometry"] = geometry
         order: Any = {"spatial_dims": geometry.spatial_dims}
         order |= {"batch_order": geometry.batch_order, "arrangement": geometry.arrangement}
-        if geometry.shifted:
+        if _any(geometry.shifts):
             order["shifts"] = geometry.shifts
         own["_space"] = {"block_shape": geometry.block_shape, "paddings": geometry.paddings, **order}
         own["_batch"] = {"block_shape": geometry.block_shape, "crops": geometry.paddings, **order}
@@ -129,7 +129,7 @@ class Partition:
         Source: Swin's attention mask for shifted windows.
         """
         geometry = self.geometry
-        if not geometry.shifted and not (padding and geometry.padded):
+        if not _any(geometry.shifts) and not (padding and any(map(_any, geometry.paddings))):
             return None
         return masks.mask_like(geometry, like, fill, padding)
 
@@ -274,6 +274,11 @@ def space_shape(op: str, shape: Any, dims: tuple[int, ...], sizes: tuple[int, ..
 
 def _no_whole_images(op: str, batch: int, count: int, sizes: tuple[int, ...]) -> str:
     return f"{op}: the batch of {batch} is no multiple of {count}, the samples that an image of {shown(sizes)} becomes"
+
+
+def _any(numbers: Sequence[int]) -> bool:
+    """Whether there is one but zero; cached properties of a geometry are nothing that a compiler can ask."""
+    return any(map(bool, numbers))
 
 
 def _again(kind: type[Partition], geometry: BlockGeometry) -> Partition:
