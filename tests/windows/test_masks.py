@@ -51,7 +51,7 @@ def test_a_dim_without_shift(covered: Any) -> None:
         BlockGeometry.windows((1, 1, 9, 10), (4, 3), shift=(1, 2)),
         BlockGeometry.windows((1, 1, 9, 10), (4, 3)),
         BlockGeometry.grid((1, 1, 9, 10), 4),
-        BlockGeometry((1, 1, 4, 5), (2, 3), ((1, 1), (2, 2)), spatial_dims=(3, 2), arrangement="contiguous", shifts=(4, -1)),
+        BlockGeometry((1, 1, 4, 5), (2, 3), ((1, 2), (1, 1)), spatial_dims=(3, 2), arrangement="contiguous", shifts=(4, -1)),
     ],
     ids=["shifted", "padded", "grid", "padded before, dims reversed, shifted"],
 )  # fmt: skip
