@@ -20,7 +20,7 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 tensors: Any = importlib.import_module(".tensors", __package__) if sys.modules.get("torch") is not None else None
 
 
-def _tensors(op: Direction, x: object) -> Any:
+def _tensors(op: str, x: object) -> Any:
     """`tensors`, imported for the first tensor where torch came after this module; without torch there is none."""
     global tensors
     if sys.modules.get("torch") is None:

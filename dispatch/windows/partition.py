@@ -91,7 +91,7 @@ class Partition:
             ValueError: another image size.
         """
         self._check(self._ops[0], x, self.image_size, "images of")
-        return self._partition(self._ops[0], x, pad_value=pad_value, out=out)
+        return self._partition(self._ops[0], x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
 
     def merge(self, y: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
         """The images of which these are the windows; what was padded is dropped, and what was shifted moves back.
@@ -108,9 +108,10 @@ class Partition:
             ValueError: another window size, or a number of windows that makes no whole image.
         """
         self._check(self._ops[1], y, self.window_size, "windows of")
-        if y.shape[0] % self.windows:  # type: ignore[attr-defined]
-            raise ValueError(_no_whole_images(self._ops[1], y.shape[0], self.windows, self.image_size))
-        return self._merge(self._ops[1], y, out=out)
+        batch = getattr(y, "shape", (0,))[0]
+        if batch % self.windows:
+            raise ValueError(_no_whole_images(self._ops[1], batch, self.windows, self.image_size))
+        return self._merge(self._ops[1], y, out=out)  # type: ignore[no-any-return]
 
     def mask(self, like: Any = None, *, fill: float | None = None, padding: bool = False) -> Any:
         """Which cells of each window may see each other, for attention; None where all may.
