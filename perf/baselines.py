@@ -69,6 +69,8 @@ class Provider:
             return "no gradient of it is timed"
         if self.arrays and case.layout not in ("contiguous", "channels_last"):
             return "its arrays are dense"
+        if self.arrays and self.name != "numpy" and case.shifts:
+            return "no roll is written for it"
         return self.lacks(case)
 
     def take(self, case: Case, x: Tensor) -> Any:
@@ -108,8 +110,9 @@ def split(wanted: Sequence[Provider], device: torch.device) -> tuple[tuple[Provi
 
 def _ours(case: Case) -> Function:
     operation = getattr(spacebatch, case.direction)
-    options = {"batch_order": case.batch_order, "arrangement": case.arrangement}
+    options: dict[str, Any] = {"batch_order": case.batch_order, "arrangement": case.arrangement}
     options = {k: v for k, v in options.items() if v not in ("block_major", "interleaved")}  # as one writes it
+    options = {**options, "shifts": case.shifts} if case.shifts else options
     arguments = (case.block, case.paddings) if any(map(any, case.paddings)) else (case.block,)
     return _differentiated(case, lambda x: operation(x, *arguments, **options))
 
@@ -299,7 +302,7 @@ _NUMPY: dict[str, Any] = {
 _EVERYONE = (
     OURS,
     Provider("out", "this library, into memory at hand", _ours_out, lacks=_out_lacks, peer=False),
-    Provider("eager", "PyTorch by hand: pad, view, permute, contiguous", _eager),
+    Provider("eager", "PyTorch by hand: pad, roll, view, permute, contiguous", _eager),
     Provider("compile", "the same under torch.compile", _compiled),
     Provider("einops", "einops.rearrange of a padded tensor", _einops_tensor, "einops", arrays=True),
     Provider(

@@ -53,6 +53,7 @@ class Case:
         mode: "backward" times the gradient alone.
         row: the row of the goals; see `suites.ROWS`.
         name: what the sizes stand for, a network's name say; no part of the key.
+        shifts: one per blocked dim; none stand for zeros.
     """
 
     direction: Direction
@@ -66,6 +67,7 @@ class Case:
     mode: Mode = "forward"
     row: str = ""
     name: str = ""
+    shifts: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -73,6 +75,8 @@ class Case:
         words = [self.direction, self.dtype, "x".join(map(str, self.shape)), f"b{','.join(map(str, self.block))}"]
         if any(map(any, self.paddings)):
             words.append("p" + ",".join(f"{before}:{after}" for before, after in self.paddings))
+        if any(self.shifts):
+            words.append(f"s{','.join(map(str, self.shifts))}")
         for value, default in (
             (self.layout, "contiguous"),
             (self.arrangement, "interleaved"),
@@ -94,7 +98,12 @@ class Case:
     def geometry(self) -> BlockGeometry:
         """The geometry of the call."""
         return BlockGeometry(
-            self.shape, self.block, self.paddings, batch_order=self.batch_order, arrangement=self.arrangement
+            self.shape,
+            self.block,
+            self.paddings,
+            batch_order=self.batch_order,
+            arrangement=self.arrangement,
+            shifts=self.shifts or 0,
         )
 
     @property
@@ -115,6 +124,7 @@ class Case:
             spatial_dims=tuple(range(rank - 1 - m, rank - 1)),
             batch_order=self.batch_order,
             arrangement=self.arrangement,
+            shifts=self.shifts or 0,
         )
 
     @property
@@ -180,6 +190,7 @@ class Case:
         True
         """
         data = {**data, "shape": tuple(data["shape"]), "block": tuple(data["block"])}
+        data["shifts"] = tuple(data.get("shifts", ()))
         return cls(**{**data, "paddings": tuple((int(before), int(after)) for before, after in data["paddings"])})
 
 

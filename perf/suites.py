@@ -34,6 +34,7 @@ ROWS: dict[str, float | None] = {
 }
 WINDOWS = {"batch_order": "batch_major", "arrangement": "contiguous"}
 GRID = {"batch_order": "batch_major", "arrangement": "interleaved"}
+SHIFTED = {**WINDOWS, "shifts": -3}
 GPU_BYTES = 256 << 20  # of an input: far more than any cache, and long enough for the clock
 
 
@@ -202,6 +203,17 @@ PRESETS = {
     "maxvit-grid": Preset("MaxViT-T stage 1, grid attention", (16, 64, 56, 56), (8,), 0, "channels_last", GRID),
     "swin": Preset("Swin-T stage 1", (32, 96, 56, 56), (8,), 0, "channels_last", WINDOWS),
     "swin-56x112": Preset("Swin-T stage 1, twice as wide", (16, 96, 56, 112), ((8, 16),), 0, "channels_last", WINDOWS),
+    **{
+        f"swin-shifted-{size}": Preset(
+            f"Swin-T stage {stage}, shifted windows of 7",
+            (32, channels, size, size),
+            (size // 7,),
+            0,
+            "channels_last",
+            SHIFTED,
+        )
+        for stage, (size, channels) in enumerate(((56, 96), (28, 192), (14, 384), (7, 768)), 1)
+    },
     "natten": Preset("dilated neighbourhood attention", (4, 128, 48, 80), (2, 4, 8), 0, "channels_last", GRID),
     "video": Preset("video, 16 frames", (2, 64, 16, 112, 112), ((1, 2, 2), (2, 2, 2)), 0),
     "image-4k": Preset("a photograph of 3840 x 2160", (1, 3, 2160, 3840), (2, 4, 8), 0),
@@ -261,6 +273,7 @@ def make(
     """
     geometry = BlockGeometry(shape, block, paddings, op="case", **options)  # refuses what makes no sense
     sizes = (geometry.space_shape, geometry.block_shape, geometry.paddings)
+    options["shifts"] = geometry.shifts if geometry.shifted else ()
     case = Case("space_to_batch", *sizes, dtype, layout, row=row, name=name, **options)
     case.torch_dtype  # noqa: B018 - refuses what is none
     return case

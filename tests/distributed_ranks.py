@@ -147,11 +147,21 @@ def calls_that_differ_in_a_list_share_no_rule(world: int) -> None:
     mesh = init_device_mesh("cpu", (world,))
     x = numbered((2 * world, 3, 12 * world))
     d = distribute_tensor(x, mesh, [Shard(2)])
-    for block, paddings in ((2, 0), (3, 0), (4, 0), (4, ((1, 3),)), (5, "auto"), (2, 0)):
-        y = spacebatch.space_to_batch(d, (block,), paddings)
-        assert torch.equal(y.full_tensor(), spacebatch.space_to_batch(x, (block,), paddings)), block
+    for block, paddings, shift in (
+        (2, 0, 0),
+        (3, 0, 0),
+        (4, 0, 0),
+        (4, ((1, 3),), 0),
+        (5, "auto", 0),
+        (2, 0, -3),
+        (2, 0, 0),
+    ):
+        y = spacebatch.space_to_batch(d, (block,), paddings, shifts=shift)
+        assert torch.equal(y.full_tensor(), spacebatch.space_to_batch(x, (block,), paddings, shifts=shift)), block
+        back = spacebatch.batch_to_space(y, (block,), BlockGeometry(x.shape, (block,), paddings).paddings, shifts=shift)
+        assert torch.equal(back.full_tensor(), x), block
         (first, last) = (0, 0) if isinstance(paddings, int) else BlockGeometry(x.shape, (block,), paddings).paddings[0]
-        assert (y.placements == (Shard(2),)) == (first == last == 0), (block, y.placements)
+        assert (y.placements == (Shard(2),)) == (first == last == shift == 0), (block, y.placements)
 
 
 @check

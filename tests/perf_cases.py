@@ -20,6 +20,8 @@ CASES = (
     Case("batch_to_space", (2, 16, 4, 6), (2, 3), NONE, "float16", "channels_last", name="nhwc_back"),
     Case("batch_to_space", (20, 3, 30, 30), (2, 3), ((1, 1), (3, 3)), "uint8", name="beyond_the_definition"),
     Case("space_to_batch", (2, 3, 6, 8), (3, 2), NONE, **WINDOWS, name="window"),
+    Case("space_to_batch", (2, 16, 5, 7), (2, 3), UNEVEN, "float16", "channels_last", shifts=(5, 8), name="shifted"),
+    Case("batch_to_space", (2, 3, 6, 8), (3, 2), NONE, **WINDOWS, shifts=(0, 7), name="window_back_shifted"),
     Case("batch_to_space", (2, 3, 6, 8), (3, 2), NONE, "float32", "contiguous", "batch_major", name="grid_back"),
     Case("space_to_batch", (2, 3, 5, 7), (2, 3), UNEVEN, "float32", mode="backward", name="gradient"),
     Case(

@@ -7,7 +7,8 @@
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
 innermost blocked dim. Every offset is linear in the loops' indices. A bordered dim has a place u in padded space, and a row is
 copied where 0 <= u - before < covered holds for all of them; else it is filled with the pad value (to the batch) or left out (to
-space). `spec.Row` names the kinds of rows.
+space). After a cyclic shift what is covered may be two runs: this one and that of the places u < head, whose elements in space follow
+those of the first; to their offset `jump` is added. `spec.Row` names the kinds of rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .spec import KernelSpec
 from .transpose import deinterleave, transpose
 
 HEAD_NUMBERS = 4  # steps, the pad value twice (16 bytes), the offset in space of the first place, border included
+BORDER_NUMBERS = 2, 4  # of a bordered dim: before, covered; where dims are wrapped also head, and the bytes of jump
 LOOP_NUMBERS = 4  # of a loop: steps, bytes in space and in the batch tensor, places along its bordered dim
 
 _ROWS = {
@@ -62,7 +64,7 @@ class _Nest:
         base = self._next(HEAD_NUMBERS)[-1]
         self.space = code.at(self.space, base)
         self.loops = [self._next(LOOP_NUMBERS) for _ in spec.axes]
-        self.borders = [self._next(2) for _ in range(spec.borders)]
+        self.borders = [self._next(BORDER_NUMBERS[spec.wrapped]) for _ in range(spec.borders)]
         segments = Segments(code, spec, vector, code.at(self.numbers, const(8)))
         self.row = _ROWS[spec.row](segments, self._next)
 
@@ -109,10 +111,14 @@ class _Nest:
         space, batch, places = state
         copy, fill = self.row
         inside = None
-        for place, (before, covered) in zip(places[:-1], self.borders, strict=True):
+        for place, (before, covered, *head) in zip(places[:-1], self.borders, strict=True):
             here = code.inside(code.sub(place, before), covered)
+            if head:
+                early = code.less(place, head[0])
+                space = code.at(space, code.select(early, head[1], const(0)))
+                here = code.any(here, early)
             inside = here if inside is None else code.both(inside, here)
-        if inside is None:
+        if inside is None or not self.spec.gaps:
             copy(space, batch, places[-1])
         elif self.spec.to_batch:
             with code.either(inside) as (then, otherwise):

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, loops
+from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, Loop, loops
 
 from .spec import KernelSpec, Row, Spec
 
@@ -83,12 +83,14 @@ def plan_of(
     """The same as plain tuples: the fields of a `KernelSpec`, and the rest of a `Plan`."""
     if min(space_strides) < 0 or min(batch_strides) < 0:
         return "a stride is negative"
-    if geometry.shifted:
-        return "it takes no cyclic shifts"
     dims, word = loops(geometry, space_strides, batch_strides, itemsize)
     to_batch = direction == "space_to_batch"
     base = 0
-    if geometry.padded:
+    wrapped = geometry.shifted
+    gaps = geometry.padded or not wrapped  # if there is border at all
+    if wrapped:
+        dims = [_in_two_runs(dim) for dim in dims]
+    if wrapped or geometry.padded:
         for _, _, space, _, _, _, before, _, _ in dims:
             base -= before * space
     # The row: what lies along the innermost dim, and the one around it where the innermost is the same in both tensors.
@@ -97,11 +99,11 @@ def plan_of(
     own: _Loop | None = None  # a loop whose place is the row's: phases, contiguous blocks, or stretches of a long row
     block = segment = run = 0  # run: words next to each other in both tensors
     bordered = False
-    kind, size, space, outer, inner, extent, before, covered, _ = dims[-1]
+    kind, size, space, outer, inner, extent, before, covered, head = dims[-1]
     if kind == PLAIN and space == 1 and outer == 1:
         run = size
         dims.pop()
-        kind, size, space, outer, inner, extent, before, covered, _ = dims[-1] if dims else _NO_LOOP
+        kind, size, space, outer, inner, extent, before, covered, head = dims[-1] if dims else _NO_LOOP
     elif (
         kind == SPLIT
         and outer == 1
@@ -117,7 +119,7 @@ def plan_of(
         unit = run or 1
         if space == inner == unit:
             row = "contiguous_segments"
-            segment = 0 if bordered else extent * unit * word
+            segment = 0 if bordered and gaps else extent * unit * word
             own = (size // extent, extent * space * word, outer * word, extent, 0)
             numbers = [extent, before, covered, unit * word]
         elif run:
@@ -136,18 +138,21 @@ def plan_of(
             dims.pop()
     elif kind == SHIFTED and space == outer == (run or 1):
         row, bordered = "contiguous_segments", True
+        segment = 0 if gaps else size * (run or 1) * word
         numbers = [size, before, covered, (run or 1) * word]
         dims.pop()
     if row is None and run:
         row, bordered, segment = "contiguous_segments", False, run * word
         numbers = [run, 0, run, word]
+    if wrapped and bordered:
+        numbers += head, size * space * word
     nested: list[_Loop] = []
-    borders: list[int] = []
-    for kind, size, space, outer, inner, extent, before, covered, _ in dims:
+    borders: list[tuple[int, ...]] = []
+    for kind, size, space, outer, inner, extent, before, covered, head in dims:
         axis = -1
         if kind != PLAIN and (before or covered < size):
-            axis = len(borders) // 2
-            borders += before, covered
+            axis = len(borders)
+            borders.append((before, covered, head, size * space * word) if wrapped else (before, covered))
         if kind == SPLIT:
             nested.append((size // extent, extent * space * word, outer * word, extent, axis))
             nested.append((extent, space * word, inner * word, 1, axis))
@@ -160,7 +165,7 @@ def plan_of(
         row, (bordered, numbers) = "transpose", transposed
     # The result is written from end to end, but phases that share lines of space are done together.
     result = _BATCH if to_batch else _SPACE
-    axis = len(borders) // 2
+    axis = len(borders)
     if own is None:
         if len(nested) > 1:
             nested.sort(key=result, reverse=True)
@@ -171,7 +176,7 @@ def plan_of(
         nested.append((*own[:4], axis))
         nested.sort(key=result, reverse=True)
     whole = 0
-    if stream and not geometry.padded:
+    if stream and not (geometry.padded or wrapped):
         whole = _whole(row, numbers, [result(loop) for loop in nested], to_batch, word)
     steps = 1
     flat: list[int] = [0, 0, 0, base * word]
@@ -182,14 +187,33 @@ def plan_of(
         flat += count, near, far, place
         axes.append(along)
     flat[0] = steps
-    flat += borders
+    for border in borders:
+        flat += border
     flat += numbers
     if segment > MOST_KNOWN_SEGMENT:
         segment = 0
-    return (to_batch, word, itemsize == 16, row, block, segment, bordered, tuple(axes), axis, False), flat, steps, whole
+    spec = to_batch, word, itemsize == 16, row, block, segment, bordered, tuple(axes), axis, False, wrapped, gaps
+    return spec, flat, steps, whole
 
 
-def _transpose(nested: list[_Loop], borders: list[int], word: int) -> tuple[bool, list[int]] | None:
+def _in_two_runs(dim: Loop) -> Loop:
+    """A loop by the runs of places that space covers, after its cyclic shift: `before` and `covered` are of the first one in space,
+    and, in place of the shift, how many places from 0 on the second one has, which is what is left of it.
+
+    >>> _in_two_runs((SHIFTED, 8, 1, 1, 1, 8, 1, 6, 3))[-3:], _in_two_runs((SHIFTED, 8, 1, 1, 1, 8, 1, 6, 7))[-3:]
+    ((4, 4, 2), (0, 6, 0))
+    """
+    kind, size, space, outer, inner, extent, before, covered, wrap = dim
+    if kind == PLAIN:
+        return dim
+    start = before + wrap
+    if start >= size:
+        start -= size
+    first = min(covered, size - start)
+    return kind, size, space, outer, inner, extent, start, first, covered - first
+
+
+def _transpose(nested: list[_Loop], borders: list[tuple[int, ...]], word: int) -> tuple[bool, list[int]] | None:
     """Rows along a loop of neighbours in the batch tensor, of phases that are neighbours in space; both loops are taken out.
 
     The result tells whether there is border, and the row's numbers; None where there are no such loops.
@@ -201,16 +225,15 @@ def _transpose(nested: list[_Loop], borders: list[int], word: int) -> tuple[bool
     if near is None or near == phases:
         return None
     along, across = nested[near], nested[phases]
-    axis, before, covered = across[4], 0, across[0]
+    axis, (before, covered, *second) = across[4], (0, across[0])
     if axis >= 0:
-        before, covered = borders[2 * axis : 2 * axis + 2]
-        del borders[2 * axis : 2 * axis + 2]
+        before, covered, *second = borders.pop(axis)
     nested[:] = [
         (*loop[:4], loop[4] - 1) if loop[4] > axis >= 0 else loop
         for k, loop in enumerate(nested)
         if k not in (near, phases)
     ]
-    return axis >= 0, [along[0], across[0], before, covered, along[1], across[2]]
+    return axis >= 0, [along[0], across[0], before, covered, along[1], across[2], *second]
 
 
 def _whole(row: Row, numbers: list[int], steps: list[int], to_batch: bool, word: int) -> int:

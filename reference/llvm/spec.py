@@ -10,7 +10,9 @@ from typing import Literal, NamedTuple, TypeAlias
 # strided_segments     an interleaved blocked dim of segments, the channels of a pixel: each segment is copied
 # contiguous_segments  neighbours on both sides: contiguous blocks, whole rows: long segments are copied
 Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments"]
-Spec: TypeAlias = "tuple[bool, int, bool, Row, int, int, bool, tuple[int, ...], int, bool]"  # fields of a `KernelSpec`
+Spec: TypeAlias = (
+    "tuple[bool, int, bool, Row, int, int, bool, tuple[int, ...], int, bool, bool, bool]"  # fields of a `KernelSpec`
+)
 
 MOST_TILE = 16  # positions and phases
 
@@ -26,6 +28,8 @@ class KernelSpec(NamedTuple):
         axes: for each loop the number of the bordered dim whose place it moves, `borders` for a row's own, or -1.
         borders: how many bordered dims there are beside a row's own.
         stream: vectors are written by non-temporal stores, all of them aligned.
+        wrapped: bordered dims may be shifted cyclically, all of them are dims of two runs; see `kernel`.
+        gaps: whether any place of them is border.
     """
 
     to_batch: bool
@@ -38,6 +42,8 @@ class KernelSpec(NamedTuple):
     axes: tuple[int, ...]
     borders: int
     stream: bool = False
+    wrapped: bool = False
+    gaps: bool = True
 
     def positions(self, vector: int) -> int:
         """How many positions of a row move at once, but for segments, with vectors of so many bytes."""
@@ -58,4 +64,4 @@ class KernelSpec(NamedTuple):
             "strided_segments": f"strided segments{size}",
             "contiguous_segments": f"contiguous segments{size}",
         }[self.row]
-        return f"{what}, words of {self.word} byte{'s' if self.word > 1 else ''}"
+        return f"{what}, words of {self.word} byte{'s' if self.word > 1 else ''}{', shifted' if self.wrapped else ''}"

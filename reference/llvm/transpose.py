@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .deinterleave import deinterleaved, interleaved
 from .emit import Value, const, vector
-from .segment_rows import Numbers, Row
+from .segment_rows import Numbers, Row, second_run
 from .segments import Segments
 
 
@@ -14,6 +14,7 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
     """All phases of each position; the place is the first position, where a long row is cut into stretches."""
     code, spec = segments.code, segments.spec
     outers, before, covered, phase_step, block, stretch = numbers(6)
+    head, jump = second_run(segments, numbers)
     stretches = spec.borders in spec.axes
     block = const(spec.block) if spec.block else block
     word = spec.word
@@ -21,31 +22,54 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
     if spec.bordered:
         whole = code.ceil_div(before, block)
         past = code.most(code.div(code.add(before, covered), block), whole)
+    # of the second run: positions before this one, all of whose phases are in it
+    early = code.div(head, block) if spec.wrapped and spec.bordered else None
 
     def edge(space: Value, batch: Value, start: Value, stop: Value) -> None:
-        with code.loop(start, stop) as i, code.loop(const(0), block) as p:
-            u = code.add(code.mul(i, block), p)
-            target = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, word))
-            inside = code.inside(code.sub(u, before), covered)
-            source = code.at(space, code.mul(u, word))
-            if spec.to_batch:
-                with code.either(inside) as (then, otherwise):
-                    with then:
-                        code.store(code.load(source, segments.word), target)
-                    with otherwise:
-                        code.store(segments.pad_word, target)
+        with code.loop(start, stop) as i:
+            if spec.block and not spec.gaps:
+                for phase in range(spec.block):
+                    element(space, batch, i, const(phase))
             else:
-                with code.when(inside):
-                    code.store(code.load(target, segments.word), source)
+                with code.loop(const(0), block) as p:
+                    element(space, batch, i, p)
+
+    def element(space: Value, batch: Value, i: Value, p: Value) -> None:
+        u = code.add(code.mul(i, block), p)
+        near = code.at(space, code.mul(u, word))
+        far = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, word))
+        inside = code.inside(code.sub(u, before), covered)
+        if early is not None:
+            second = code.less(u, head)
+            inside, near = code.any(inside, second), code.at(near, code.select(second, jump, const(0)))
+        source, target = (near, far) if spec.to_batch else (far, near)
+        if not spec.gaps:
+            code.store(code.load(source, segments.word), target)
+        elif spec.to_batch:
+            with code.either(inside) as (then, otherwise):
+                with then:
+                    code.store(code.load(source, segments.word), target)
+                with otherwise:
+                    code.store(segments.pad_word, target)
+        else:
+            with code.when(inside):
+                code.store(code.load(source, segments.word), target)
 
     def copy(space: Value, batch: Value, start: Value) -> None:
         low, high, first, last = whole, past, const(0), outers
+        split = early
         if stretches:
             first, last = start, code.least(code.add(start, stretch), outers)
             low, high = (code.least(code.most(i, first), last) for i in (whole, past))
+            split = None if early is None else code.least(code.most(early, first), last)
         if spec.bordered:
-            edge(space, batch, first, low)
+            edge(space, batch, first if split is None else split, low)
             edge(space, batch, high, last)
+        if split is not None:
+            move(code.at(space, jump), batch, first, split)
+        move(space, batch, low, high)
+
+    def move(space: Value, batch: Value, low: Value, high: Value) -> None:
         here = code.at(space, code.mul(code.mul(low, block), word))
         there = code.at(batch, code.mul(low, word))
 
@@ -69,15 +93,21 @@ def transpose(segments: Segments, numbers: Numbers) -> Row:
     """What is next to each other in space is far apart in the batch tensor, and the other way round."""
     code, spec = segments.code, segments.spec
     positions, phases, before, covered, row_step, phase_step = numbers(6)
+    head, jump = second_run(segments, numbers)
     line = code.mul(positions, spec.word)
 
     def copy(space: Value, batch: Value, _: Value) -> None:
         low, count = const(0), phases
         if spec.bordered:
             low, count = before, covered
-            if spec.to_batch:
-                segments.fill_each(batch, const(0), low, phase_step, line)
+            if spec.to_batch and spec.gaps:
+                segments.fill_each(batch, head, low, phase_step, line)
                 segments.fill_each(batch, code.add(low, count), phases, phase_step, line)
+            if spec.wrapped:
+                move(code.at(space, jump), batch, const(0), head)
+        move(space, batch, low, count)
+
+    def move(space: Value, batch: Value, low: Value, count: Value) -> None:
         here, there = code.at(space, code.mul(low, spec.word)), code.at(batch, code.mul(low, phase_step))
 
         def body(i: Value, size: int) -> None:

@@ -88,7 +88,7 @@ def test_every_size_is_padded_to_whole_blocks(
     strict: bool, shapes: str, geometry: bool, first: tuple[int, ...]
 ) -> None:
     """From an example that divides and from one that does not."""
-    network = Auto(geometry, arrangement="contiguous" if strict else "interleaved")
+    network = Auto(geometry, **({"arrangement": "contiguous", "shifts": (-1, 2)} if strict else {}))
     program = torch.export.export(network, (torch.randn(first),), dynamic_shapes=OPEN[shapes], strict=strict).module()
     for shape in ((2, 3, 4, 6), (5, 3, 5, 6), (3, 3, 8, 7), (2, 3, 33, 65)):
         x = torch.randn(shape)
@@ -96,7 +96,7 @@ def test_every_size_is_padded_to_whole_blocks(
 
 
 def test_static_shapes() -> None:
-    network = Network(3, ((1, 2), (0, 1)), arrangement="contiguous")
+    network = Network(3, ((1, 2), (0, 1)), arrangement="contiguous", shifts=(4, -2))
     x = torch.randn(2, 1, 3, 5)
     equal(torch.export.export(network, (x,)).module()(x), network(x))
 
@@ -121,7 +121,7 @@ OPTIONS = [
 ONNX: dict[str, tuple[torch.nn.Module, tuple[int, ...], Any, tuple[tuple[int, ...], ...]]] = {
     "static": (Network(), (2, 3, 4, 6), None, ()),
     "dynamic": (Network(), (3, 4, 6, 8), dynamic(), SHAPES[:2]),
-    "auto": (Auto(True), (3, 4, 6, 8), OPEN["auto"], ((2, 4, 7, 9), (5, 4, 4, 6), (2, 4, 3, 5))),
+    "auto": (Auto(True, shifts=(0, -1)), (3, 4, 6, 8), OPEN["auto"], ((2, 4, 7, 9), (5, 4, 4, 6), (2, 4, 3, 5))),
     "auto-3d": (
         Auto(True, (2, 1, 3), spatial_dims=(4, 2, 3)),
         (2, 2, 3, 3, 4),
@@ -130,7 +130,7 @@ ONNX: dict[str, tuple[torch.nn.Module, tuple[int, ...], Any, tuple[tuple[int, ..
     ),
     **{
         f"3d-{'-'.join(options.values())}": (
-            Network((2, 1, 3), ((1, 1), (0, 0), (1, 2)), spatial_dims=(4, 2, 3), **options),
+            Network((2, 1, 3), ((1, 1), (0, 0), (1, 2)), spatial_dims=(4, 2, 3), shifts=(1, 0, -2), **options),
             (2, 2, 3, 3, 4),
             None,
             (),

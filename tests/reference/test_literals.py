@@ -82,6 +82,22 @@ TABLE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         [[[9, 1, 2]], [[9, 3, 4]]],
         {"block_shape": (1, 2), "spatial_dims": (2, 1), "borders": ((1, 0), (0, 0)), "pad_value": 9},
     ),
+    # 9 1 2 3 4 9, moved by two to the left: 2 3 4 9 9 1
+    "shifted-contiguous": (
+        [[1, 2, 3, 4]],
+        [[2, 3, 4], [9, 9, 1]],
+        {"block_shape": (2,), "borders": 1, "pad_value": 9, "arrangement": CONTIGUOUS, "shifts": -2},
+    ),
+    "shifted-interleaved": (
+        [[1, 2, 3, 4]],
+        [[2, 9], [3, 9], [4, 1]],
+        {"block_shape": (3,), "borders": 1, "pad_value": 9, "shifts": (4,)},
+    ),
+    "shifted-2d": (
+        PLANES,
+        [[[5, 6]], [[7, 4]], [[1, 2]], [[3, 0]], [[13, 14]], [[15, 12]], [[9, 10]], [[11, 8]]],
+        {"block_shape": (2, 2), "batch_order": BATCH, "arrangement": CONTIGUOUS, "shifts": (1, -1)},
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Row(NamedTuple):
     block: tuple[int, ...]
     paddings: tuple[tuple[int, int], ...]
     order: tuple[int, ...] | None = None
-    options: dict[str, str] = {}  # noqa: RUF012 - never written to
+    options: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
 
 CONTIGUOUS = {"arrangement": "contiguous", "batch_order": "batch_major"}
@@ -71,6 +72,22 @@ ROWS = {
     "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4))),
     "ones": Row((2, 3, 4), (1,), ((0, 0),)),
 }
+# after a cyclic shift: the row's own dim is cut in two, others jump; whole, and in a border
+SHIFTED = {
+    "deinterleave": Row((2, 3, 4, 2 * 131), (2, 2), ((0, 0), (0, 0)), None, {"shifts": (1, -85)}),
+    "deinterleave_in_a_border": Row((2, 3, 5, 3 * 67 - 5), (2, 3), ((1, 2), (2, 3)), None, {"shifts": (-2, 100)}),
+    "deinterleave_of_one_row": Row((1, 40_000), (2,), ((0, 0),), None, {"shifts": 33_002}),
+    "tiles_in_a_border": Row((1, 2, 64 * 3 - 5), (64,), ((3, 2),), None, {"shifts": -70}),
+    "transpose_in_a_border": Row((2, 37, 3, 5), (3, 8), ((0, 0), (2, 1)), None, {"shifts": (2, 4)}),
+    "strided_segments": Row((2, 16, 6, 6), (2, 3), ((0, 0), (0, 0)), (0, 2, 3, 1), {"shifts": (3, -1)}),
+    "strided_segments_in_a_border": Row((2, 5, 5, 6), (2, 2), ((1, 0), (3, 1)), (0, 2, 3, 1), {"shifts": (0, 4)}),
+    "contiguous_segments": Row((2, 24, 6, 9), (2, 3), ((0, 0),) * 2, (0, 2, 3, 1), {**CONTIGUOUS, "shifts": -1}),
+    "contiguous_segments_of_few": Row((2, 2, 6, 14), (2, 2), ((0, 0),) * 2, None, {**CONTIGUOUS, "shifts": (1, 3)}),
+    "contiguous_segments_in_a_border": Row(
+        (1, 2, 5, 301), (2, 3), ((1, 0), (2, 3)), None, {**CONTIGUOUS, "shifts": 120}
+    ),
+    "rows_in_a_border": Row((1, 2, 3, 5), (1, 1), ((1, 0), (2, 4)), None, {"shifts": (1, 6)}),
+}
 DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64, torch.complex128)
 
 
@@ -82,11 +99,19 @@ def geometry_of(name: str, row: Row) -> BlockGeometry:
 @pytest.mark.parametrize("vector", [16, 32, 64])
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row(name: str, vector: int) -> None:
-    row = ROWS[name]
+    check(name, ROWS[name], vector, DTYPES if vector == 64 else DTYPES[::2])
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_every_row_after_a_shift(name: str) -> None:
+    check(name, SHIFTED[name], 32, [torch.complex128 if "border" in name else torch.float16])
+
+
+def check(name: str, row: Row, vector: int, dtypes: Sequence[torch.dtype]) -> None:
     geometry = geometry_of(name, row)
     order = row.order or range(len(row.shape))
     rows = set()
-    for dtype in DTYPES if vector == 64 else DTYPES[::2]:
+    for dtype in dtypes:
         x = random_tensor(geometry.space_shape, dtype).contiguous()
         x = x.new_empty_strided(x.shape, dense_strides(x.shape, order)).copy_(x)
         arguments = {**geometry.arguments, "pad_value": 3}

@@ -346,9 +346,9 @@ def test_what_the_planner_tells_sizes_apart_by() -> None:
         plan = make_plan("space_to_batch", BlockGeometry((1, length), (2,)), (length, 1), (length // 2, 1), 4)
         assert not isinstance(plan, str)
         assert plan.steps == stretches
-    row = (PLAIN, 8, 1, 1, 0, 0, 0, 0)
+    row = (PLAIN, 8, 1, 1, 0, 0, 0, 0, 0)
     for strides, word in (((8, 8, 8), 8), ((4, 8, 8), 4), ((8, 2, 8), 2), ((8, 8, 4), 4), ((8, 8, 1), 1)):
-        assert widened([(SPLIT, 4, *strides, 2, 0, 4), row], 1)[1] == word
+        assert widened([(SPLIT, 4, *strides, 2, 0, 4, 0), row], 1)[1] == word
 
 
 def test_open_sizes() -> None:
