@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from spacebatch.reference import functions as arrays
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
-from spacebatch.reference.prepared import Direction
 
 if TYPE_CHECKING:
     from torch import Tensor
