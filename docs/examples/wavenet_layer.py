@@ -26,10 +26,10 @@ class WaveNetLayer(nn.Module):
 
 
 def main() -> None:
-    """Ten layers, equal to dilated convolutions."""
+    """Five layers, equal to dilated convolutions."""
     torch.manual_seed(0)
     x = torch.randn(2, 8, 1500)
-    for dilation in (2**k for k in range(10)):
+    for dilation in (2**k for k in range(5)):
         layer = WaveNetLayer(8, dilation)
         weight, bias = layer.convolution.weight, layer.convolution.bias
         y = functional.conv1d(functional.pad(x, (dilation, 0)), weight, bias, dilation=dilation)
@@ -37,7 +37,7 @@ def main() -> None:
         expected = x + layer.out(value.tanh() * gate.sigmoid())
         x = layer(x)
         torch.testing.assert_close(x, expected)
-    print(f"10 layers, {tuple(x.shape)}: equal to dilated convolutions")
+    print(f"5 layers, {tuple(x.shape)}: equal to dilated convolutions")
 
 
 if __name__ == "__main__":
