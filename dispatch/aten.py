@@ -194,7 +194,11 @@ def _known(answer: bool) -> bool:
     return statically_known_true(answer)
 
 
-arguments.negative = _negative
+def _may_be_symbol(size: int) -> bool:
+    return torch_private.is_compiling() or type(size) is not int
+
+
+arguments.negative, arguments.may_be_symbol = _negative, _may_be_symbol
 
 
 def padded(x: Tensor, geometry: BlockGeometry, pad_value: PadValue) -> Tensor:

@@ -31,6 +31,14 @@ MOST_ENTRIES = 1024  # of an argument; shapes of NumPy and PyTorch have at most 
 negative: Callable[[int], bool] = (0).__gt__
 
 
+def _never(size: int) -> bool:
+    return False
+
+
+# Whether a size may be a symbol, which a compiler does not show. `dispatch` puts a function here that knows.
+may_be_symbol: Callable[[int], bool] = _never
+
+
 class Blocking(NamedTuple):
     """The arguments of a call in normal form, for one number of dims and any sizes.
 
@@ -237,6 +245,17 @@ def normalize_shifts(op: str, shifts: Any, dims: Sequence[int]) -> tuple[int, ..
         found = tuple(as_integer(entry, f"{op}: shifts[{k}]") for k, entry in enumerate(entries))
     # a symbol is not asked: the graph would serve no other value
     return None if all(isinstance(shift, int) and shift == 0 for shift in found) else found
+
+
+def reduced_shift(shift: int, size: int) -> int:
+    """A shift from 0 on and below the padded size. One of a size that is a symbol stays as it is: graphs take any, and no remainder.
+
+    >>> reduced_shift(-3, 56), reduced_shift(8, 8), reduced_shift(1, 0)
+    (53, 0, 0)
+    """
+    if may_be_symbol(size):
+        return shift
+    return shift % size if size else 0
 
 
 def check_choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> None:

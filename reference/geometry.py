@@ -30,6 +30,7 @@ from .arguments import (
     normalize,
     normalize_blocks,
     normalize_borders,
+    reduced_shift,
     shown,
 )
 from .data_layout import ANY_RANK, layout_dims
@@ -121,7 +122,7 @@ class BlockGeometry:
         batch_order: "block_major" (Caffe2, TensorFlow): phase * N + n; "batch_major": n * P + phase.
         arrangement: "interleaved": the coordinate is i * block + phase; "contiguous": phase * blocks + i (windows).
         shifts: by how much `torch.roll` would move the padded space tensor: an int, or one per blocked dim. Kept from 0 on
-            and below the padded size.
+            and below the padded size, unless that is a symbol.
 
     Raises:
         ValueError: a value or a size that does not fit, named with its dim.
@@ -593,7 +594,9 @@ def _set(
     if shifts is None:
         own["shifts"] = (0,) * len(dims)
     else:
-        own["shifts"] = tuple([_reduced(s, batch_shape[d] * b) for d, b, s in zip(dims, blocks, shifts, strict=True)])
+        own["shifts"] = tuple(
+            [reduced_shift(s, batch_shape[d] * b) for d, b, s in zip(dims, blocks, shifts, strict=True)]
+        )
     own["samples"] = space_shape[0]
     own["phases"] = phases
     own["_prepared"] = {}
@@ -601,13 +604,6 @@ def _set(
         check_int64(op, space_shape, "space")
         check_int64(op, (phases * max(space_shape[0], 1), *batch_shape[1:]), "batch")
     return self
-
-
-def _reduced(shift: int, size: int) -> int:
-    """A shift from 0 on and below the padded size; no question is asked of a size where there is no shift."""
-    if isinstance(shift, int) and shift == 0:
-        return 0
-    return shift % size if size else 0
 
 
 def _again(
