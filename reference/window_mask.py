@@ -50,13 +50,15 @@ def region_numbers(geometry: BlockGeometry, arange: Callable[[int], Any], paddin
         zip(dims, geometry.block_shape, geometry.paddings, geometry.shifts, strict=True)
     ):
         count = geometry.batch_shape[d]
+        total = block * count
+        shift = shift % total if total else 0  # as it was given where sizes are symbols
         shape = [1] * (2 * m)
         shape[k], shape[m + cells.index(d)] = block, count
         phase, i = arange(block)[:, None], arange(count)
         place = phase * count + i if geometry.arrangement == "contiguous" else i * block + phase
         numbers = numbers * 2 + (place < shift).reshape(shape)
         if padding:
-            inside = (place - shift) % (block * count) - before
+            inside = (place - shift) % total - before
             outside = outside | ((inside < 0) | (inside >= geometry.space_shape[d])).reshape(shape)
     if padding:
         numbers = numbers * ~outside - 1 * outside
