@@ -75,3 +75,14 @@ def test_monai() -> None:
     assert same(windows.window_merge(y, 7, (14, 21, 7), layout="NDHWC"), swin.window_reverse(y, (7, 7, 7), x.shape[:4]))
     kept = windows.Windows((1, 14, 21, 14, 4), 7, shift=3, layout="NDHWC")
     assert same(kept.mask(x, fill=-100.0), swin.compute_mask((14, 21, 14), (7, 7, 7), (3, 3, 3), x.device))
+
+
+def test_einops() -> None:
+    einops = pytest.importorskip("einops")
+    x = torch.randn(2, 12, 20, 3)
+    y = windows.window_partition(x, (3, 5), layout="NHWC")
+    assert same(y, einops.rearrange(x, "n (h p) (w q) c -> (n h w) p q c", p=3, q=5).contiguous())
+    y = windows.grid_partition(x, (3, 5), layout="NHWC")
+    assert same(y, einops.rearrange(x, "n (p h) (q w) c -> (n h w) p q c", p=3, q=5).contiguous())
+    signal = torch.randn(2, 3, 12)
+    assert same(windows.polyphase(signal, 4), einops.rearrange(signal, "n c (l p) -> p n c l", p=4).contiguous())
