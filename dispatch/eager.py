@@ -67,12 +67,13 @@ def run_new(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any,
 ) -> Tensor | None:
     """The same of a shape that was not met before, by a recipe; None where there is none.
 
     Args:
         direction, source, pad: as for `run`. shape: of the source.
-        block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
+        block_shape, borders, spatial_dims, batch_order, arrangement, shifts: of the call, not checked.
     """
     if prepared.demanded is not None or not source.is_cpu:
         return None
@@ -84,7 +85,7 @@ def run_new(
     if source.is_neg() or source.is_conj() or source.is_quantized:
         return None
     found = recipes.find(
-        direction, shape, source.itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
+        direction, shape, source.itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement, shifts
     )
     if found is None:
         return None

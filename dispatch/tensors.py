@@ -58,11 +58,10 @@ def space_to_batch(
             pad = b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
             if known is not None:
                 return run("space_to_batch", known, x, pad)
-            if type(shifts) is int and shifts == 0:
-                arguments = block_shape, paddings, spatial_dims, batch_order, arrangement
-                result = run_new("space_to_batch", x, pad, x.shape, *arguments)
-                if result is not None:
-                    return result
+            arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
+            result = run_new("space_to_batch", x, pad, x.shape, *arguments)
+            if result is not None:
+                return result
         geometry = known or space_geometry(
             x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
         )
@@ -105,11 +104,10 @@ def batch_to_space(
         if out is None and route == "eager":
             if known is not None:
                 return run("batch_to_space", known, y, b"")
-            if type(shifts) is int and shifts == 0:
-                arguments = block_shape, crops, spatial_dims, batch_order, arrangement
-                result = run_new("batch_to_space", y, b"", y.shape, *arguments)
-                if result is not None:
-                    return result
+            arguments = block_shape, crops, spatial_dims, batch_order, arrangement, shifts
+            result = run_new("batch_to_space", y, b"", y.shape, *arguments)
+            if result is not None:
+                return result
         geometry = known or batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)

@@ -65,8 +65,10 @@ def space_to_batch(
         pad = pad if x.dtype.hasobject else pad.tobytes()
     shape = x.shape
     known = met("space_to_batch", shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
-    if known is None and out is None and type(shifts) is int and shifts == 0:
-        result = _run_new("space_to_batch", x, pad, block_shape, paddings, spatial_dims, batch_order, arrangement)
+    if known is None and out is None:
+        result = _run_new(
+            "space_to_batch", x, pad, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
+        )
         if result is not None:
             return result
     geometry = known or space_geometry(shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
@@ -106,8 +108,8 @@ def batch_to_space(
     _check_array("batch_to_space", y)
     shape = y.shape
     known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
-    if known is None and out is None and type(shifts) is int and shifts == 0:
-        result = _run_new("batch_to_space", y, b"", block_shape, crops, spatial_dims, batch_order, arrangement)
+    if known is None and out is None:
+        result = _run_new("batch_to_space", y, b"", block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
         if result is not None:
             return result
     geometry = known or batch_geometry(shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
@@ -142,11 +144,12 @@ def _run_new(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any,
 ) -> Array | None:
     """A call of a shape that was not met before, by a recipe; None where there is none."""
     if prepared.demanded is not None or not source.flags.c_contiguous or source.dtype.kind not in NUMBERS:
         return None
-    arguments = block_shape, borders, spatial_dims, batch_order, arrangement
+    arguments = block_shape, borders, spatial_dims, batch_order, arrangement, shifts
     found = recipes.find(direction, source.shape, source.itemsize, False, *arguments)
     if found is None:
         return None

@@ -38,6 +38,7 @@ class Known(NamedTuple):
 
 
 _known: dict[tuple[Any, ...], Known] = {}
+_shifted: set[tuple[Any, ...]] = set()  # kinds with a cyclic shift, which have no recipes
 
 
 def find(
@@ -50,19 +51,22 @@ def find(
     spatial_dims: Any,
     batch_order: Any,
     arrangement: Any,
+    shifts: Any = 0,
 ) -> tuple[Recipe, Computed] | None:
     """A recipe and what it computes for a shape; None where the call is to be prepared, with whatever it raises.
 
     Args:
-        direction, block_shape, borders, spatial_dims, batch_order, arrangement: of the call, not checked.
+        direction, block_shape, borders, spatial_dims, batch_order, arrangement, shifts: of the call, not checked.
         shape, itemsize: of its source.
         last: the source is in channels_last memory format, else in row-major order.
     """
-    key = direction, len(shape), itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement
+    key = direction, len(shape), itemsize, last, block_shape, borders, spatial_dims, batch_order, arrangement, shifts
     try:
         known = _known.get(key) or _new(key)
-        kind, (block, border, dims, *_), in_bytes, classes, met = known
-        same = block_shape is block and borders is border and spatial_dims is dims
+        if known is None:
+            return None
+        kind, (block, border, dims, *_, moved), in_bytes, classes, met = known
+        same = block_shape is block and borders is border and spatial_dims is dims and shifts is moved
         if not same and key_of(*key[4:]) != in_bytes:  # 1 equals True
             return None
     except (TypeError, ValueError):
@@ -84,11 +88,19 @@ def find(
     return recipe, computed
 
 
-def _new(key: tuple[Any, ...]) -> Known:
+def _new(key: tuple[Any, ...]) -> Known | None:
+    if key in _shifted:
+        return None
     in_bytes = key_of(*key[4:])
     if len(_known) >= MOST_KINDS:
         _known.clear()
-    known = _known[key] = Known(Kind(key[0], key[1], key[2], key[3], in_bytes), key[4:], in_bytes, {}, set())
+    kind = Kind(key[0], key[1], key[2], key[3], in_bytes)
+    if kind.blocking.shifts is not None:
+        if len(_shifted) >= MOST_KINDS:
+            _shifted.clear()
+        _shifted.add(key)
+        return None
+    known = _known[key] = Known(kind, key[4:], in_bytes, {}, set())
     return known
 
 

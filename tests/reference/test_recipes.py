@@ -247,6 +247,16 @@ def test_arrays_that_a_recipe_is_not_made_for(guard: str, served: list[Recipe]) 
     assert len(served) == 2
 
 
+def test_shifts_have_none(served: list[Recipe]) -> None:
+    for shifts, count in ((-1, 0), ((0, 3), 0), ((0, 0), 2)):
+        for h in (4, 6, 8):
+            x = small(h=h)
+            assert same(spacebatch.space_to_batch(x, 2, shifts=shifts), define_batch(x, 2, shifts=shifts))
+        assert len(served) == count
+    with pytest.raises(TypeError, match=r"shifts\[0\] must be an integer, got the bool False"):
+        spacebatch.space_to_batch(small(h=10), 2, shifts=(False, 0))
+
+
 def test_other_ways_of_a_call(served: list[Recipe]) -> None:
     """`out=`, a demanded backend, equal arguments of other types, and sizes that do not divide."""
     for w in (4, 6, 8):
