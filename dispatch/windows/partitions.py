@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ..reference.data_layout import ANY_RANK
 from ..reference.window_sizes import Covered
-from . import partition, tiles
+from . import plans, tiles
 from .images import plan_of
 
 ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
@@ -48,7 +48,7 @@ def window_partition(
 
     Source: Swin's `window_partition`; timm's `window_partition_nchw` for "NCHW".
     """
-    plan = plan_of("window_partition", partition.windows, x, window_size, shift, layout, covered)
+    plan = plan_of("window_partition", plans.windows, x, window_size, shift, layout, covered)
     return plan._partition("window_partition", x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
 
 
@@ -82,7 +82,7 @@ def window_merge(
     Raises:
         ValueError: windows that make no image of this size. TypeError: arguments of a wrong type.
     """
-    plan = plan_of("window_merge", partition.windows_of_batch, y, window_size, image_size, shift, layout, covered)
+    plan = plan_of("window_merge", plans.windows_of_batch, y, window_size, image_size, shift, layout, covered)
     return plan._merge("window_merge", y, out=out)  # type: ignore[no-any-return]
 
 
@@ -113,7 +113,7 @@ def grid_partition(
 
     Source: MaxViT's grid partition; timm's `grid_partition` and `grid_partition_nchw`.
     """
-    plan = plan_of("grid_partition", partition.grids, x, grid_size, layout)
+    plan = plan_of("grid_partition", plans.grids, x, grid_size, layout)
     return plan._partition("grid_partition", x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
 
 
@@ -140,7 +140,7 @@ def grid_merge(
     Raises:
         ValueError: grids that make no image of this size. TypeError: arguments of a wrong type.
     """
-    plan = plan_of("grid_merge", partition.grids_of_batch, y, grid_size, image_size, layout)
+    plan = plan_of("grid_merge", plans.grids_of_batch, y, grid_size, image_size, layout)
     return plan._merge("grid_merge", y, out=out)  # type: ignore[no-any-return]
 
 
@@ -176,7 +176,7 @@ def dilated_partition(
     """
     op = "dilated_partition"
     if tile is None:
-        plan = plan_of(op, partition.dilated, x, dilation, layout)
+        plan = plan_of(op, plans.dilated, x, dilation, layout)
         return plan._partition(op, x, pad_value=pad_value)  # type: ignore[no-any-return]
     return plan_of(op, tiles.tiles, x, dilation, tile, layout).partition(op, x, pad_value)  # type: ignore[no-any-return]
 
@@ -206,5 +206,5 @@ def dilated_merge(
     """
     op = "dilated_merge"
     if tile is None:
-        return plan_of(op, partition.dilated_of_batch, y, dilation, image_size, layout)._merge(op, y)  # type: ignore[no-any-return]
+        return plan_of(op, plans.dilated_of_batch, y, dilation, image_size, layout)._merge(op, y)  # type: ignore[no-any-return]
     return plan_of(op, tiles.tiles_of_batch, y, dilation, tile, image_size, layout).merge(op, y)  # type: ignore[no-any-return]

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from ..reference.arguments import as_integer
 from ..reference.data_layout import ANY_RANK, layout_dims
-from . import partition
+from . import plans
 from .images import plan_of
+from .partition import Partition
 
 ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 
@@ -36,7 +37,7 @@ def polyphase(x: ArrayT, factor: int | Sequence[int], *, layout: str = ANY_RANK,
     Source: polyphase filters, as in `scipy.signal.upfirdn`.
     """
     op = "polyphase"
-    plan = plan_of(op, partition.dilated, x, factor, layout, "block_major", "factor")
+    plan = plan_of(op, plans.dilated, x, factor, layout, "block_major", "factor")
     y: Any = plan._partition(op, x, pad_value=pad_value)
     return y.reshape((*plan.grid, y.shape[0] // plan.windows, *y.shape[1:]))  # type: ignore[no-any-return]
 
@@ -109,7 +110,7 @@ def batch_to_time(y: ArrayT, dilation: int, length: int | None = None, *, layout
     return plan_of(op, _steps_of_batch, y, dilation, length, layout)._merge(op, y)  # type: ignore[no-any-return]
 
 
-def _phases_of(op: str, shape: Any, size: Any, layout: Any) -> partition.Partition:
+def _phases_of(op: str, shape: Any, size: Any, layout: Any) -> Partition:
     """The plan of `inverse_polyphase`: each spatial dim has one for its phases in front."""
     m = (len(shape) - (2 if isinstance(layout, str) and "C" in layout else 1)) // 2
     dims = layout_dims(f"{op}: layout", layout, len(shape) - max(m, 0))
@@ -122,7 +123,7 @@ def _phases_of(op: str, shape: Any, size: Any, layout: Any) -> partition.Partiti
         raise ValueError(f"{op}: the input has no phases: shape {tuple(shape)}")
     whole = tuple([rest[d] * f for d, f in zip(dims, factor, strict=True)]) if size is None else size
     batch = rest[0] * math.prod(factor), *rest[1:]
-    return partition.dilated_of_batch(op, batch, factor, whole, dims, "block_major", "factor", "size")
+    return plans.dilated_of_batch(op, batch, factor, whole, dims, "block_major", "factor", "size")
 
 
 def _time(op: str, shape: Any, layout: Any) -> tuple[int, ...]:
@@ -136,11 +137,11 @@ def _time(op: str, shape: Any, layout: Any) -> tuple[int, ...]:
     )
 
 
-def _steps(op: str, shape: Any, dilation: Any, layout: Any) -> partition.Partition:
-    return partition.dilated(op, shape, dilation, _time(op, shape, layout), "block_major")
+def _steps(op: str, shape: Any, dilation: Any, layout: Any) -> Partition:
+    return plans.dilated(op, shape, dilation, _time(op, shape, layout), "block_major")
 
 
-def _steps_of_batch(op: str, shape: Any, dilation: Any, length: Any, layout: Any) -> partition.Partition:
+def _steps_of_batch(op: str, shape: Any, dilation: Any, length: Any, layout: Any) -> Partition:
     dims = _time(op, shape, layout)
     whole = shape[dims[0]] * as_integer(dilation, f"{op}: dilation") if length is None else length
-    return partition.dilated_of_batch(op, shape, dilation, whole, dims, "block_major", "dilation", "length")
+    return plans.dilated_of_batch(op, shape, dilation, whole, dims, "block_major", "dilation", "length")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..reference.data_layout import layout_dims
 from ..reference.window_sizes import Cut, cut_dilated, image_sizes
 from .images import order_of, permuted, to_batch, to_space, undone
-from .partition import space_shape
+from .plans import space_shape
 
 
 class Tiles(NamedTuple):
