@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from spacebatch.reference import functions as arrays
-from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts
-from spacebatch.reference.prepared import Direction
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +19,7 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 tensors: Any = importlib.import_module(".tensors", __package__) if sys.modules.get("torch") is not None else None
 
 
-def _tensors(op: Direction, x: object) -> Any:
+def _tensors(op: str, x: object) -> Any:
     """`tensors`, imported for the first tensor where torch came after this module; without torch there is none."""
     global tensors
     if sys.modules.get("torch") is None:
@@ -38,7 +36,7 @@ def space_to_batch(
     block_shape: BlockShape,
     paddings: Borders | str = ...,
     *,
-    spatial_dims: int | Sequence[int] | None = ...,
+    spatial_dims: SpatialDims = ...,
     pad_value: bool | int | float | complex = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
@@ -51,7 +49,7 @@ def space_to_batch(
     block_shape: BlockShape,
     paddings: Borders | str = ...,
     *,
-    spatial_dims: int | Sequence[int] | None = ...,
+    spatial_dims: SpatialDims = ...,
     pad_value: bool | int | float | complex = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
@@ -63,7 +61,7 @@ def space_to_batch(
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
-    spatial_dims: int | Sequence[int] | None = None,
+    spatial_dims: SpatialDims = None,
     pad_value: bool | int | float | complex = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
@@ -84,6 +82,8 @@ def space_to_batch(
     tensor([[1, 2],
             [3, 4],
             [5, 0]])
+    >>> spacebatch.space_to_batch(torch.zeros(1, 4, 6, 3), 2, spatial_dims="NHWC").shape
+    torch.Size([4, 2, 3, 3])
 
     With P = prod(block_shape), a phase p of row-major index |p|, and S' = (S + before + after) / b for each blocked dim:
     interleaved, y[|p| * N + n, …, i, …] = x[n, …, i * b + p - before, …]; contiguous, the coordinate is
@@ -95,7 +95,8 @@ def space_to_batch(
             the trailing ones). Contiguous, it counts the blocks along the dim and S' is their size.
         paddings: elements added around each blocked dim, never negative: an int, one int per dim, one (before, after)
             pair per dim, or "auto" to pad the end up to the next multiple of the block.
-        spatial_dims: the blocked dims, in the order of `block_shape`; may be negative, must not name dim 0.
+        spatial_dims: the blocked dims, in the order of `block_shape`; may be negative, must not name dim 0. Or a layout
+            such as "NHWC" or "NC...": all dims but N and C.
         pad_value: what the padding holds; must be representable in x's dtype.
         batch_order: "block_major", phase * N + n, or "batch_major", n * P + phase.
         arrangement: "interleaved" (every b-th element) or "contiguous" (windows).
@@ -137,7 +138,7 @@ def batch_to_space(
     block_shape: BlockShape,
     crops: Borders = ...,
     *,
-    spatial_dims: int | Sequence[int] | None = ...,
+    spatial_dims: SpatialDims = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
     shifts: Shifts = ...,
@@ -149,7 +150,7 @@ def batch_to_space(
     block_shape: BlockShape,
     crops: Borders = ...,
     *,
-    spatial_dims: int | Sequence[int] | None = ...,
+    spatial_dims: SpatialDims = ...,
     batch_order: BatchOrder = ...,
     arrangement: Arrangement = ...,
     shifts: Shifts = ...,
@@ -160,7 +161,7 @@ def batch_to_space(
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
-    spatial_dims: int | Sequence[int] | None = None,
+    spatial_dims: SpatialDims = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
     shifts: Shifts = 0,

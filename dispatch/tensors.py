@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,12 +11,13 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.kept_geometries import batch_geometry, met, space_geometry
 from spacebatch.reference.prepared import Direction
 
-from . import aten
+from . import aten, torch_private
 from . import operators as operators  # registers them
 from .checks import check_apart, check_out, check_tensor, torch_pad_value
 from .eager import pad_bits, run, run_new
 from .routes import Route, call, route_of, symbolic
 
+is_compiling = torch_private.is_compiling
 _NO_TENSOR = "{}: the input must be a torch.Tensor or a numpy.ndarray, got {}"
 
 
@@ -110,6 +112,15 @@ def batch_to_space(
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
     return call("batch_to_space", geometry, y, 0, route)
+
+
+def shape_of(op: str, x: Any) -> Sequence[int]:
+    """The shape of a dense tensor; anything else is refused under the name of the function that was called."""
+    if not isinstance(x, Tensor):
+        raise TypeError(_NO_TENSOR.format(op, type(x).__name__))
+    if x.is_nested:
+        check_tensor(op, x)
+    return aten.sizes(x)
 
 
 def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:

@@ -11,11 +11,14 @@ import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, SupportsIndex, TypeAlias
 
+from .data_layout import layout_dims
+
 BatchOrder: TypeAlias = Literal["block_major", "batch_major"]
 Arrangement: TypeAlias = Literal["interleaved", "contiguous"]
 BlockShape: TypeAlias = "int | SupportsIndex | Sequence[int]"
 Borders: TypeAlias = "int | SupportsIndex | Sequence[int] | Sequence[Sequence[int]]"
 Shifts: TypeAlias = "int | SupportsIndex | Sequence[int]"
+SpatialDims: TypeAlias = "int | Sequence[int] | str | None"  # a string is a layout, such as "NHWC"
 Pair: TypeAlias = tuple[int, int]
 
 BATCH_ORDERS = ("block_major", "batch_major")
@@ -159,7 +162,9 @@ def normalize_blocks(
 
 
 def normalize_dims(op: str, ndim: int, spatial_dims: Any) -> tuple[int, ...]:
-    """The blocked dims, counted from 0, in the caller's order."""
+    """The blocked dims, counted from 0, in the caller's order; or those of a layout such as "NHWC"."""
+    if isinstance(spatial_dims, str):
+        return layout_dims(f"{op}: spatial_dims", spatial_dims, ndim)
     entries = (spatial_dims,) if is_scalar(spatial_dims) else as_sequence(spatial_dims, f"{op}: spatial_dims")
     dims: list[int] = []
     for k, entry in enumerate(entries):

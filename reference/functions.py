@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from . import prepared
-from .arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts
+from .arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from .geometry import BlockGeometry
 from .kept_geometries import batch_geometry, met, space_geometry
 from .llvm import recipes
@@ -31,7 +30,7 @@ def space_to_batch(
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
-    spatial_dims: int | Sequence[int] | None = None,
+    spatial_dims: SpatialDims = None,
     pad_value: Any = 0,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
@@ -81,7 +80,7 @@ def batch_to_space(
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
-    spatial_dims: int | Sequence[int] | None = None,
+    spatial_dims: SpatialDims = None,
     batch_order: BatchOrder = "block_major",
     arrangement: Arrangement = "interleaved",
     shifts: Shifts = 0,

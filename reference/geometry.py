@@ -22,6 +22,7 @@ from .arguments import (
     Borders,
     Pair,
     Shifts,
+    SpatialDims,
     as_integer,
     as_sequence,
     check_int64,
@@ -32,6 +33,9 @@ from .arguments import (
     reduced_shift,
     shown,
 )
+from .data_layout import ANY_RANK, layout_dims
+from .window_mask import window_mask
+from .window_sizes import Covered, cut_grid, cut_windows
 
 ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 
@@ -113,7 +117,8 @@ class BlockGeometry:
             dim (by default the trailing ones).
         paddings: elements added around each blocked dim: an int, one int per dim, one (before, after) pair per dim, or
             "auto" to pad the end up to the next multiple of the block.
-        spatial_dims: which dims are blocked, in the order of `block_shape`.
+        spatial_dims: which dims are blocked, in the order of `block_shape`; or a layout such as "NHWC" or "NC...", whose
+            letters but N and C are.
         batch_order: "block_major" (Caffe2, TensorFlow): phase * N + n; "batch_major": n * P + phase.
         arrangement: "interleaved": the coordinate is i * block + phase; "contiguous": phase * blocks + i (windows).
         shifts: by how much `torch.roll` would move the padded space tensor: an int, or one per blocked dim. Kept from 0 on
@@ -144,7 +149,7 @@ class BlockGeometry:
         block_shape: BlockShape,
         paddings: Borders | str = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
         shifts: Shifts = 0,
@@ -162,7 +167,7 @@ class BlockGeometry:
         block_shape: BlockShape,
         crops: Borders = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
         shifts: Shifts = 0,
@@ -186,6 +191,60 @@ class BlockGeometry:
         words = batch_order, arrangement
         blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, *words, shifts)
         return from_batch_shape(cls.__new__(cls), blocking, shape, op)
+
+    @classmethod
+    def windows(
+        cls,
+        shape: Sequence[int],
+        size: int | Sequence[int],
+        *,
+        shift: int | Sequence[int] = 0,
+        layout: str = ANY_RANK,
+        covered: Covered = "shift",
+        op: str = "windows",
+    ) -> BlockGeometry:
+        """The geometry that cuts windows by their size, as Swin's `window_partition`; the end is padded where they do not fit.
+
+        >>> g = BlockGeometry.windows((2, 14, 20, 96), 7, layout="NHWC")
+        >>> g.block_shape, g.paddings, g.batch_shape
+        ((2, 3), ((0, 0), (0, 1)), (12, 7, 7, 96))
+
+        Args:
+            shape: the image tensor's shape.
+            size: elements of a window, an int or one per spatial dim; it may be larger than the image.
+            shift: by how much windows are moved towards the end, cyclically, as Swin's `shift_size`: `shifts=-shift`.
+            layout: the letters of the dims, such as "NCHW" or "NHWC"; "..." stands for any number of spatial dims.
+            covered: what happens along a dim that one window covers: "shift" as along the others; "stay", no shift, as in
+                torchvision; "fit", no shift, and the window becomes as small as the image, as in Swin and timm.
+
+        Raises:
+            ValueError, TypeError: as `BlockGeometry`.
+        """
+        dims = layout_dims(f"{op}: layout", layout, len(shape := _checked_shape(op, shape)))
+        cut = cut_windows(op, tuple([shape[d] for d in dims]), size, shift, covered)
+        order: Any = {"batch_order": "batch_major", "arrangement": "contiguous", "shifts": cut.shifts}
+        return cls(shape, cut.blocks, cut.paddings, spatial_dims=dims, op=op, **order)
+
+    @classmethod
+    def grid(
+        cls, shape: Sequence[int], size: int | Sequence[int], *, layout: str = ANY_RANK, op: str = "grid"
+    ) -> BlockGeometry:
+        """The geometry that cuts grids by their size, as MaxViT's `grid_partition`; the end is padded where they do not fit.
+
+        >>> BlockGeometry.grid((2, 64, 14, 21), 7).batch_shape
+        (12, 64, 7, 7)
+
+        Args:
+            shape: the image tensor's shape.
+            size: cells of a grid, an int or one per spatial dim, spread over the whole image.
+            layout: as in `windows`.
+
+        Raises:
+            ValueError, TypeError: as `BlockGeometry`.
+        """
+        dims = layout_dims(f"{op}: layout", layout, len(shape := _checked_shape(op, shape)))
+        cut = cut_grid(op, tuple([shape[d] for d in dims]), size)
+        return cls(shape, cut.blocks, cut.paddings, spatial_dims=dims, batch_order="batch_major", op=op)
 
     # What needs numbers is worked out when it is asked for: sizes may be symbols.
 
@@ -368,6 +427,28 @@ class BlockGeometry:
             read-only bool array of shape `batch_shape`; dims that are not blocked take no memory.
         """
         return index_maps.valid_mask(self)
+
+    def window_mask(
+        self, *, fill: float | None = None, padding: bool = False
+    ) -> npt.NDArray[np.bool_] | npt.NDArray[np.float32]:
+        """Which cells of each window may see each other: not those that only a shift brought together, around the edge.
+
+        >>> shifted = BlockGeometry.windows((1, 1, 4), 2, shift=1)  # [1, 2] and [3, 0]
+        >>> shifted.window_mask().astype(int).tolist()
+        [[[1, 1], [1, 1]], [[1, 0], [0, 1]]]
+        >>> shifted.window_mask(fill=-100.0)[1].tolist()
+        [[0.0, -100.0], [-100.0, 0.0]]
+
+        Args:
+            fill: makes the mask additive, float32: 0 where cells see each other, and this where they do not. Swin's is -100.
+            padding: whether padded cells are hidden from the others; they still see each other, so that no row is empty.
+
+        Returns:
+            Array of shape (windows of a sample, cells, cells), True where cells may see each other.
+
+        Source: Swin's attention mask for shifted windows.
+        """
+        return window_mask(self, fill=fill, padding=padding)
 
     @property
     def divisible(self) -> tuple[bool, ...]:

@@ -42,6 +42,8 @@ def test_the_import_is_light() -> None:
         y = spacebatch.space_to_batch(x, 2, 1, pad_value=7)
         assert (spacebatch.batch_to_space(y, 2, crops=1) == x).all()
         assert spacebatch.tensorflow.space_to_batch_nd(x, [1, 2], [[0, 0], [1, 1]]).shape == (2, 1, 3, 4)
+        assert spacebatch.windows.window_partition(x, 3, shift=1).shape == (4, 1, 3, 3)
+        assert spacebatch.windows.Windows(x.shape, 3, shift=1).mask().shape == (4, 9, 9)
         operator = spacebatch.caffe2.create_operator("SpaceToBatch", ["X"], ["Y"], block_size=2)
         assert operator.run(x.astype(np.float32)).shape == (4, 1, 2, 2)
         with spacebatch.use_backend("numpy"):

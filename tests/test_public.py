@@ -32,6 +32,7 @@ NAMES = {
         "use_backend",
         "use_compiled",
         "warm_up",
+        "windows",
     ],
     "spacebatch.nn": [
         "AtrousConv1d",
@@ -41,6 +42,22 @@ NAMES = {
         "BatchToSpace",
         "SpaceToBatch",
         "functional",
+    ],
+    "spacebatch.windows": [
+        "Grid",
+        "Windows",
+        "batch_to_time",
+        "depth_to_space",
+        "dilated_merge",
+        "dilated_partition",
+        "grid_merge",
+        "grid_partition",
+        "inverse_polyphase",
+        "polyphase",
+        "space_to_depth",
+        "time_to_batch",
+        "window_merge",
+        "window_partition",
     ],
     "spacebatch.reference": ["BlockGeometry", "batch_to_space", "definition", "required_paddings", "space_to_batch"],
 }
@@ -72,6 +89,9 @@ SIGNATURES = {
     "Explanation": "(operation, geometry, route, backend, kernel, reasons)",
     "BlockGeometry": f"(shape, block_shape, paddings=0, *, {NO_PAD}, op='space_to_batch')",
     "BlockGeometry.from_batch": f"(shape, block_shape, crops=0, *, {NO_PAD}, op='batch_to_space')",
+    "BlockGeometry.windows": "(shape, size, *, shift=0, layout='NC...', covered='shift', op='windows')",
+    "BlockGeometry.grid": "(shape, size, *, layout='NC...', op='grid')",
+    "BlockGeometry.window_mask": "(self, *, fill=None, padding=False)",
     "BlockGeometry.space_index": "(self, batch_index)",
     "BlockGeometry.batch_index": "(self, space_index)",
     "BlockGeometry.space_indices": "(self)",
@@ -84,6 +104,23 @@ SIGNATURES = {
     "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",
     "nn.SpaceToBatch.forward": "(self, x)",
     "nn.BatchToSpace.forward": "(self, y)",
+    "windows.Windows": "(shape, window_size, *, shift=0, layout='NC...', covered='shift', op='Windows')",
+    "windows.Windows.partition": "(self, x, *, pad_value=0, out=None)",
+    "windows.Windows.merge": "(self, y, *, out=None)",
+    "windows.Windows.mask": "(self, like=None, *, fill=None, padding=False)",
+    "windows.Grid": "(shape, grid_size, *, layout='NC...', op='Grid')",
+    "windows.window_partition": "(x, window_size, *, shift=0, layout='NC...', covered='shift', pad_value=0, out=None)",
+    "windows.window_merge": "(y, window_size, image_size, *, shift=0, layout='NC...', covered='shift', out=None)",
+    "windows.grid_partition": "(x, grid_size, *, layout='NC...', pad_value=0, out=None)",
+    "windows.grid_merge": "(y, grid_size, image_size, *, layout='NC...', out=None)",
+    "windows.dilated_partition": "(x, dilation, *, tile=None, layout='NC...', pad_value=0)",
+    "windows.dilated_merge": "(y, dilation, image_size, *, tile=None, layout='NC...')",
+    "windows.polyphase": "(x, factor, *, layout='NC...', pad_value=0)",
+    "windows.inverse_polyphase": "(y, size=None, *, layout='NC...')",
+    "windows.time_to_batch": "(x, dilation, *, layout='NC...', pad_value=0)",
+    "windows.batch_to_time": "(y, dilation, length=None, *, layout='NC...')",
+    "windows.space_to_depth": "(x, block_size, *, order='DCR', layout='NC...')",
+    "windows.depth_to_space": "(y, block_size, *, order='DCR', layout='NC...')",
     "reference.space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
     "reference.batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
     "reference.definition.space_to_batch": "(x, block_shape, paddings=0, *, pad_value=0, **options)",
@@ -99,7 +136,9 @@ def found(path: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize("module", [spacebatch, spacebatch.nn, reference], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [spacebatch, spacebatch.nn, reference, spacebatch.windows], ids=lambda module: module.__name__
+)
 def test_names(module: Any) -> None:
     assert module.__all__ == NAMES[module.__name__]
     assert {*module.__all__} <= {*dir(module)}

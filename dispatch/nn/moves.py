@@ -7,13 +7,12 @@ SpaceToBatch(block_shape=2, paddings=1)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 
 from .. import functions
 
@@ -60,7 +59,7 @@ class SpaceToBatch(_Move):
         block_shape: BlockShape,
         paddings: Borders | str = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         pad_value: bool | int | float | complex = 0,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
@@ -105,7 +104,7 @@ class BatchToSpace(_Move):
         block_shape: BlockShape,
         crops: Borders = 0,
         *,
-        spatial_dims: int | Sequence[int] | None = None,
+        spatial_dims: SpatialDims = None,
         batch_order: BatchOrder = "block_major",
         arrangement: Arrangement = "interleaved",
         shifts: Shifts = 0,
