@@ -13,8 +13,11 @@ Arrays of NumPy need no torch: nothing here imports it before a name that is abo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .blocks import to_blocks
 from .explanation import Explanation, explain
 from .functions import batch_to_space, space_to_batch
+from .reference.block_grids import BlockGrids
+from .reference.blocks import Blocks
 from .reference.geometry import BlockGeometry, required_paddings
 from .reference.prepared import use_backend
 from .warm_up import warm_up
@@ -30,6 +33,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockChoice",
     "BlockGeometry",
+    "BlockGrids",
+    "Blocks",
     "Conversion",
     "Explanation",
     "batch_to_space",
@@ -42,6 +47,7 @@ __all__ = [
     "required_paddings",
     "space_to_batch",
     "tensorflow",
+    "to_blocks",
     "use_backend",
     "use_compiled",
     "warm_up",

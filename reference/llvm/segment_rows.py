@@ -36,7 +36,15 @@ def contiguous_segments(segments: Segments, numbers: Numbers) -> Row:
         source, target = code.at(space, low), code.at(batch, low)
         if not spec.to_batch:
             source, target = target, source
-        segments.copy(target, source, spec.segment or code.sub(high, low))
+        if not (spec.bordered and spec.segment):
+            segments.copy(target, source, spec.segment or code.sub(high, low))
+            return
+        count = code.sub(high, low)
+        with code.either(code.at_least(count, whole)) as (then, otherwise):
+            with then:
+                segments.copy(target, source, spec.segment)
+            with otherwise:
+                segments.copy(target, source, count)
 
     def fill(batch: Value) -> None:
         segments.fill(batch, whole)
