@@ -74,25 +74,24 @@ def _rows(
     loops: list[Loop] = []
     base: Number = 0
     blocks: Number = batch_strides[0] * itemsize  # bytes from one block to the next along a dim
-    borders: dict[int, tuple[Number, Number]] = {}
-    own: Sequence[Number] = ()
+    borders: list[tuple[Number, Number]] = []
+    windows: Sequence[Number] = ()
     for k in reversed(range(len(dims))):
         d = dims[k]
-        axis = bordered.index(d) if d != row else len(bordered)
         count: Number = -(-shapes[:, d] // block[k])
         step: Number = unit if d == row else strides[:, d] * itemsize
         base = base - lead[k] * step
-        loops.append(Loop(count, block[k] * step, blocks, block[k], axis))
-        blocks = product([blocks, count])
         if d == row:
-            own = extents[d], lead[k], shapes[:, d], unit
+            windows = count, block[k], extents[d], lead[k], shapes[:, d], block[k] * step, blocks, unit
         else:
-            borders[d] = lead[k], shapes[:, d]
+            loops.append(Loop(count, block[k] * step, blocks, block[k], bordered.index(d)))
+            borders.insert(0, (lead[k], shapes[:, d]))
+        blocks = product([blocks, count])
     for d in inner:
         if d != row:
             axis = bordered.index(d) if d in bordered else -1
             loops.append(Loop(extents[d], strides[:, d] * itemsize, batch_strides[1 + d] * itemsize, 1, axis))
-    segment = extents[row] * unit if row is not None else unit
-    numbers = own if row is not None else (run, 0, run, itemsize)
-    pairs = [borders[d] for d in bordered]
-    return Rows("contiguous_segments", 0, segment, row is not None, sorted_loops(loops, to_batch), pairs, numbers, base)
+    loops = sorted_loops(loops, to_batch)
+    if row is None:
+        return Rows("contiguous_segments", 0, unit, False, loops, borders, (run, 0, run, itemsize), base)
+    return Rows("windows", 0, extents[row] * unit, True, loops, borders, windows, base)

@@ -184,14 +184,18 @@ class Code:
         return self.div(self.most(raised, const(0)), divisor)
 
     def least(self, a: Value, b: Value) -> Value:
-        return self._select(self.less(a, b), a, b)
+        return self.chosen(self.less(a, b), a, b)
 
     def most(self, a: Value, b: Value) -> Value:
-        return self._select(self._compare("sgt", a, b), a, b)
+        return self.chosen(self._compare("sgt", a, b), a, b)
 
     def clamp(self, a: Value, upper: Value) -> Value:
         """a, brought to [0, upper]."""
         return self.least(self.most(a, const(0)), upper)
+
+    def chosen(self, condition: Value, a: Value, b: Value) -> Value:
+        """a where the condition holds, else b."""
+        return self._new(f"select i1 {condition.name}, i64 {a.name}, i64 {b.name}")
 
     def widened(self, value: Value) -> Value:
         """A smaller integer with 64 bits."""
@@ -272,9 +276,6 @@ class Code:
             self._write(text)
             return None
         return self._new(text, result)
-
-    def _select(self, condition: Value, a: Value, b: Value) -> Value:
-        return self._new(f"select i1 {condition.name}, i64 {a.name}, i64 {b.name}")
 
     def _compare(self, how: str, a: Value, b: Value) -> Value:
         return self._new(f"icmp {how} i64 {a.name}, {b.name}", "i1")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .emit import I64, POINTER, Code, Module, Value, const
-from .segment_rows import contiguous_segments, strided_segments
+from .segment_rows import contiguous_segments, strided_segments, windows
 from .segments import Segments
 from .sharing import write_join, write_pieces, write_share, write_whole
 from .spec import KernelSpec
@@ -31,6 +31,7 @@ _ROWS = {
     "transpose": transpose,
     "contiguous_segments": contiguous_segments,
     "strided_segments": strided_segments,
+    "windows": windows,
 }
 
 
