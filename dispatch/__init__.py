@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from .blocks import to_blocks
 from .explanation import Explanation, explain
 from .functions import batch_to_space, space_to_batch
+from .patches import patchify, unpatchify
 from .reference.block_grids import BlockGrids
 from .reference.blocks import Blocks
 from .reference.geometry import BlockGeometry, required_paddings
+from .reference.patch_tokens import Patches
 from .reference.prepared import use_backend
 from .warm_up import warm_up
 
@@ -37,17 +39,20 @@ __all__ = [
     "Blocks",
     "Conversion",
     "Explanation",
+    "Patches",
     "batch_to_space",
     "caffe2",
     "choose_block",
     "convert",
     "explain",
     "nn",
+    "patchify",
     "reference",
     "required_paddings",
     "space_to_batch",
     "tensorflow",
     "to_blocks",
+    "unpatchify",
     "use_backend",
     "use_compiled",
     "warm_up",

@@ -34,14 +34,14 @@ def cut_dims(op: str, layout: Any, ndim: int) -> tuple[int, ...]:
     return found
 
 
-def letters(op: str, layout: Any) -> str:
+def letters(op: str, layout: Any, name: str = "layout") -> str:
     """A layout, each of whose capital letters occurs once.
 
     >>> letters("patchify", "TCHW")
     'TCHW'
     """
     if not isinstance(layout, str):
-        raise TypeError(f'{op}: layout must be a string of one letter per dim, as "CHW", got {shown(layout)}')
+        raise TypeError(f'{op}: {name} must be a string of one letter per dim, as "CHW", got {shown(layout)}')
     if not (layout.isascii() and layout.isalpha() and layout.isupper()) or len({*layout}) < len(layout):
-        raise ValueError(f'{op}: layout must be different capital letters, as "CHW", got {shown(layout)}')
+        raise ValueError(f'{op}: {name} must be different capital letters, as "CHW", got {shown(layout)}')
     return layout
