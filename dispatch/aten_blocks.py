@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .torch_backend import INTEGERS, _KNOWN
+from .torch_backend import _KNOWN
 
 if TYPE_CHECKING:
     from .block_tensors import Cut

@@ -19,7 +19,14 @@ from spacebatch.reference import blocks as arrays
 from spacebatch.reference.block_grids import BlockGrids
 from spacebatch.reference.blocks import Blocks, image_shapes, inner_of
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, move_by_kernels
+from spacebatch.reference.image_lists import (
+    backend_of,
+    blocks_shape,
+    check_alike,
+    checked_list,
+    grids_of,
+    move_by_kernels,
+)
 from spacebatch.reference.llvm import openmp
 from spacebatch.reference.memory_order import dense_strides, memory_order
 
@@ -149,7 +156,7 @@ class _FromBlocks(torch.autograd.Function):
 def _filled_blocks(cut: Cut, number: PadValue, images: Sequence[Tensor]) -> Tensor:
     grids, dims = cut
     first = images[0]
-    if first.is_complex() or any([x.is_neg() for x in images]):
+    if first.is_complex() or any(x.is_neg() for x in images):
         images = [x.resolve_conj().resolve_neg() for x in images]
     shape = blocks_shape(first.shape, dims, grids)
     order = range(first.dim()) if first.is_contiguous() else memory_order(first.shape, first.stride())

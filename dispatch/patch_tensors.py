@@ -106,7 +106,7 @@ def _tokens_of(plan: Plan, images: Sequence[Tensor]) -> Tensor:
     route = route_of_all(images)
     if route == "aten":
         return _aten_tokens(plan, images)
-    return _filled_tokens(plan, images) if route == "eager" else _ToTokens.apply(plan, *images)  # type: ignore[no-any-return, no-untyped-call]
+    return _filled_tokens(plan, images) if route == "eager" else _ToTokens.apply(plan, *images)  # type: ignore[no-untyped-call]
 
 
 def _images_of(plan: Plan, tokens: Tensor) -> list[Tensor]:
@@ -144,7 +144,7 @@ class _FromTokens(torch.autograd.Function):
 
 def _filled_tokens(plan: Plan, images: Sequence[Tensor]) -> Tensor:
     first = images[0]
-    if first.is_complex() or any([x.is_neg() for x in images]):
+    if first.is_complex() or any(x.is_neg() for x in images):
         images = [x.resolve_conj().resolve_neg() for x in images]
     inside = plan.inside(first.shape[plan.order.places[1]])
     tokens = advised(first.new_empty((int(plan.offsets[-1]), *inside)))
@@ -175,7 +175,7 @@ def _move(plan: Plan, to_tokens: bool, images: Sequence[Tensor], tokens: Tensor)
     for x, start in zip(images, plan.offsets.tolist(), strict=False):
         sizes, axes, permuted = order.split_of(x.shape)
         near = x.reshape(sizes).permute(axes)
-        far = tokens[start : start + int(np.prod(permuted[:5]))].unflatten(0, permuted[:5])
+        far = tokens[start : start + int(np.prod(permuted[:5]))].reshape(permuted)
         if to_tokens:
             far.copy_(near)
         else:
@@ -200,7 +200,7 @@ def _aten_images(plan: Plan, tokens: Tensor) -> list[Tensor]:
     channels = tokens.shape[1 + plan.order.token.index("C")]
     for shape, start in zip(image_shapes(plan.grid, plan.order, channels), plan.offsets.tolist(), strict=False):
         _, axes, permuted = plan.order.split_of(shape)
-        part = tokens[start : start + int(np.prod(permuted[:5]))].unflatten(0, permuted[:5])
+        part = tokens[start : start + int(np.prod(permuted[:5]))].reshape(permuted)
         inverse = sorted(range(len(axes)), key=axes.__getitem__)
         found.append(part.permute(inverse).reshape(shape))
     return found

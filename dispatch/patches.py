@@ -115,6 +115,4 @@ def unpatchify(
     found = _tensors(tokens)
     if found is not None and not isinstance(tokens, (list, tuple)):
         return found.unpatchify(tokens, grid_thw, patch_size, merge, temporal, layout, token)  # type: ignore[no-any-return]
-    return arrays.unpatchify(
-        tokens, grid_thw, patch_size, merge=merge, temporal=temporal, layout=layout, token=token
-    )
+    return arrays.unpatchify(tokens, grid_thw, patch_size, merge=merge, temporal=temporal, layout=layout, token=token)

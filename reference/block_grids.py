@@ -50,7 +50,9 @@ class BlockGrids:
     ) -> None:
         found = tuple([_sizes(image, f"{op}: sizes[{k}]") for k, image in enumerate(sizes)])
         if not found or not found[0] or any(len(image) != len(found[0]) for image in found):
-            raise ValueError(f"{op}: sizes must hold as many integers for each of one image or more, got {shown(found)}")
+            raise ValueError(
+                f"{op}: sizes must hold as many integers for each of one image or more, got {shown(found)}"
+            )
         self._set(found, block, halo, op)
 
     @classmethod
@@ -74,7 +76,7 @@ class BlockGrids:
                 raise ValueError(f"{op}: block[{k}] must be at least 1, got {shown(b)}")
         pairs = normalize_borders(op, "halo", halo, range(dims))
         if pairs is None:
-            raise ValueError(f'{op}: halo must be integers, got {shown(halo)}')
+            raise ValueError(f"{op}: halo must be integers, got {shown(halo)}")
         own = self.__dict__  # frozen for everybody else
         own["sizes"], own["block"], own["halo"] = sizes, tuple([int(b) for b in blocks]), pairs
 
@@ -155,7 +157,8 @@ class BlockGrids:
         >>> BlockGrids([(5, 4)], (3, 2)).starts.tolist()
         [[0, 0], [0, 2], [3, 0], [3, 2]]
         """
-        return self.positions[:, 1:] * np.array(self.block)
+        starts: Integers = self.positions[:, 1:] * np.array(self.block, np.int64)
+        return starts
 
     def valid_mask(self) -> npt.NDArray[np.bool_]:
         """True in the cells of blocks that are cells of an image, halo included, False in what is padded.

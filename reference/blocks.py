@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from .arguments import Borders
 from .block_grids import BlockGrids
-from .functions import NUMBERS, _check_array, address
+from .functions import _check_array
 from .image_copies import copy_to_blocks, copy_to_image
 from .image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, move_by_kernels
-from .memory_order import dense_strides, memory_order
+from .llvm.prepare import NUMBERS, address
+from .memory_order import memory_order
 from .pad_value import numpy_pad_value
 from .threads import thread_limit
 
@@ -126,7 +127,9 @@ def grids_of_blocks(blocks: Blocks, shape: tuple[int, ...]) -> BlockGrids:
     if sizes in (grids.extents, grids.block):
         return grids if sizes == grids.extents else grids.without_halo
     halo = f", or {grids.extents} with the halo" if grids.extents != grids.block else ""
-    raise ValueError(f"restore: y has sizes {sizes} along dims {tuple(1 + d for d in blocks.dims)}; a block has {grids.block}{halo}")
+    raise ValueError(
+        f"restore: y has sizes {sizes} along dims {tuple(1 + d for d in blocks.dims)}; a block has {grids.block}{halo}"
+    )
 
 
 def to_blocks(
@@ -239,6 +242,6 @@ def _left(
         return range(len(arrays))
     strides //= size
     where = batch.shape, (batch.strides[0] // size, *strides[-1].tolist()), address(batch)
-    images = [x.shape for x in arrays], strides[:-1], [address(x) for x in arrays]
+    images = [x.shape for x in arrays], strides[:-1].tolist(), [address(x) for x in arrays]
     bits = pad.tobytes() if to_batch else b""
     return move_by_kernels(op, to_batch, images, where, grids, dims, size, bits, thread_limit(), None)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def copy_to_blocks(x: Array, y: Array, dims: Sequence[int], block: Sequence[int], lead: Sequence[int], pad: Any) -> None:
+def copy_to_blocks(
+    x: Array, y: Array, dims: Sequence[int], block: Sequence[int], lead: Sequence[int], pad: Any
+) -> None:
     """Fill the blocks of an image.
 
     >>> y = np.empty((2, 4), int)
@@ -57,7 +59,9 @@ def copy_to_image(y: Array, x: Array, dims: Sequence[int], block: Sequence[int],
         inside[d], inner[1 + d] = slice(x.shape[d]), slice(start, start + b)
     y = y[tuple(inner)]
     whole = x if tuple(shape) == x.shape else np.empty(shape, x.dtype)
-    sizes, counts, places = [], [], []
+    sizes: list[int] = []
+    counts: list[int] = []
+    places: list[int] = []
     for d in range(x.ndim):
         if d in dims:
             k = list(dims).index(d)

@@ -43,7 +43,9 @@ def check_alike(op: str, what: str, found: Sequence[Any]) -> None:
     first = found[0]
     for k, other in enumerate(found):
         if other != first:
-            raise ValueError(f"{op}: all images must have the same {what}: images[0] has {first}, images[{k}] has {other}")
+            raise ValueError(
+                f"{op}: all images must have the same {what}: images[0] has {first}, images[{k}] has {other}"
+            )
 
 
 def grids_of(

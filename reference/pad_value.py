@@ -11,7 +11,9 @@ import numpy.typing as npt
 OP = "space_to_batch"
 
 
-def check_pad_value(value: Any, kind: str, low: float, high: float, name: str, op: str = OP) -> bool | int | float | complex:
+def check_pad_value(
+    value: Any, kind: str, low: float, high: float, name: str, op: str = OP
+) -> bool | int | float | complex:
     """`value` as a Python number that a dtype of the given kind holds; nothing is cut off, wrapped or made infinite.
 
     >>> check_pad_value(3.0, "u", 0, 255, "uint8")

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from . import prepared
 from .arguments import as_integer, as_sequence, is_scalar, shown
 from .image_layout import letters
 from .image_lists import check_alike, run_pieces
 from .llvm import openmp
 from .llvm.patch_pieces import patch_pieces
 from .llvm.prepare import missing
-from . import prepared
 
 DIMS = "TCHW"  # frames, channels, height, width: the order that a layout is brought to
 _WORDS = frozenset((1, 2, 4, 8, 16))
@@ -111,7 +111,7 @@ def token_order(op: str, patch_size: Any, merge: Any, temporal: Any, layout: Any
             raise ValueError(f"{op}: {name} must be at least 1, got {shown(number)}")
     letters(op, layout)
     if not {"H", "W"} <= {*layout} <= {*DIMS}:
-        raise ValueError(f'{op}: layout must name H and W, and may name C and T, got {layout!r}')
+        raise ValueError(f"{op}: layout must name H and W, and may name C and T, got {layout!r}")
     letters(op, token, "token")
     if not {"H", "W"} <= {*token} <= {*DIMS} or ("C" in layout and "C" not in token):
         raise ValueError(f"{op}: token must name H, W, and C if the layout does, got {token!r}")
@@ -137,7 +137,9 @@ def grids_of_images(op: str, shapes: Sequence[Sequence[int]], order: TokenOrder)
         for name, d, patch in (("height", height, order.patch[0]), ("width", width, order.patch[1])):
             if shape[d] % (patch * order.merge):
                 groups = f" in groups of {order.merge}" if order.merge > 1 else ""
-                raise ValueError(f"{op}: images[{k}] has {name} {shape[d]}, which is not divisible into patches of {patch}{groups}")
+                raise ValueError(
+                    f"{op}: images[{k}] has {name} {shape[d]}, which is not divisible into patches of {patch}{groups}"
+                )
     found = np.array([[shape[time], shape[height], shape[width]] for shape in shapes], np.int64)
     return found // (order.temporal, *order.patch)
 

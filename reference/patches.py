@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import as_integer, shown
-from .functions import NUMBERS, _check_array, address
+from .functions import _check_array
 from .image_lists import backend_of, check_alike, checked_list
+from .llvm.prepare import NUMBERS, address
 from .patch_tokens import DIMS, Patches, TokenOrder, grids_of_images, move_by_kernels, offsets_of, token_order
 from .threads import thread_limit
 
@@ -81,7 +82,7 @@ def unpatchify(
     backend_of(op, "arrays", ("llvm", "numpy"))
     split = tokens.reshape(-1, *(inner[DIMS.index(letter)] for letter in order.token))
     if "T" not in layout:  # a frame that was repeated
-        split = split[tuple([slice(None), *(slice(1) if letter == "T" else slice(None) for letter in order.token)])]
+        split = split[(slice(None), *(slice(1) if letter == "T" else slice(None) for letter in order.token))]
         order = replace(order, temporal=1)
     images = [np.empty(shape, tokens.dtype) for shape in image_shapes(grid, order, inner[1])]
     _move(op, False, order, images, split, offsets)
@@ -139,15 +140,21 @@ def checked_tokens(
     if "T" not in layout and (grid[:, 0] != 1).any():
         raise ValueError(f"{op}: grid_thw {shown(rows)} has several frames, but layout {layout!r} names no T")
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != len(grid)):
-        raise ValueError(f"{op}: tokens have shape {tuple(shape)}; (tokens, numbers) or ({len(grid)} images, tokens, numbers) is needed")
+        raise ValueError(
+            f"{op}: tokens have shape {tuple(shape)}; (tokens, numbers) or ({len(grid)} images, tokens, numbers) is needed"
+        )
     limit = None if len(shape) == 2 else shape[1]
     counts = grid.prod(axis=1)
     if (limit is None and int(counts.sum()) != shape[0]) or (limit is not None and int(counts.max()) > limit):
-        raise ValueError(f"{op}: tokens have shape {tuple(shape)}, but grid_thw {shown(rows)} has {counts.tolist()} patches")
+        raise ValueError(
+            f"{op}: tokens have shape {tuple(shape)}, but grid_thw {shown(rows)} has {counts.tolist()} patches"
+        )
     of_channel = order.temporal * order.patch[0] * order.patch[1]
     channels = shape[-1] // of_channel
     if shape[-1] % of_channel or ("C" not in layout and channels != 1):
-        raise ValueError(f"{op}: tokens hold {shape[-1]} numbers, which are no patches of {order.temporal} x {order.patch} of {layout!r}")
+        raise ValueError(
+            f"{op}: tokens hold {shape[-1]} numbers, which are no patches of {order.temporal} x {order.patch} of {layout!r}"
+        )
     return grid, order.inner(channels), offsets_of(grid, limit)
 
 

@@ -40,7 +40,7 @@ def block_pieces(
     run, left = neighbours(inner[cut:], extents, [list(strides.T), batch_strides[1:]])
     inner = inner[:cut] + left
     along = inner[-1] if not left and batch_strides[1 + inner[-1]] == run else None
-    groups = [(every, None)]
+    groups: list[tuple[Integers, int | None]] = [(every, None)]
     if along is not None:
         whole = (strides[:, along] == run) | (shapes[:, along] <= 1)
         groups = [(every[whole], along), (every[~whole], None)]

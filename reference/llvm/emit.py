@@ -183,19 +183,19 @@ class Code:
         raised = self.add(a, self.sub(divisor, const(1)))
         return self.div(self.most(raised, const(0)), divisor)
 
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        """a where the condition holds, else b."""
+        return self._new(f"select i1 {condition.name}, i64 {a.name}, i64 {b.name}")
+
     def least(self, a: Value, b: Value) -> Value:
-        return self.chosen(self.less(a, b), a, b)
+        return self.select(self.less(a, b), a, b)
 
     def most(self, a: Value, b: Value) -> Value:
-        return self.chosen(self._compare("sgt", a, b), a, b)
+        return self.select(self._compare("sgt", a, b), a, b)
 
     def clamp(self, a: Value, upper: Value) -> Value:
         """a, brought to [0, upper]."""
         return self.least(self.most(a, const(0)), upper)
-
-    def chosen(self, condition: Value, a: Value, b: Value) -> Value:
-        """a where the condition holds, else b."""
-        return self._new(f"select i1 {condition.name}, i64 {a.name}, i64 {b.name}")
 
     def widened(self, value: Value) -> Value:
         """A smaller integer with 64 bits."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .pieces import Integers, Loop, Number, Pieces, Rows, neighbours, product, sorted_loops
-from .plan import DEINTERLEAVED
+from .plan import _DEINTERLEAVED
 
 FRAME, CHANNEL, HEIGHT, WIDTH = range(4)  # dims of images, and of what is inside a token
 
@@ -40,7 +40,7 @@ def patch_pieces(
     run, left = neighbours(dims, inner, [near, inside])
     channels = inner[CHANNEL]
     turned = False  # channels together in the tokens
-    split = run == 1 and channels in DEINTERLEAVED and inner[WIDTH] > 1 and itemsize < 16
+    split = run == 1 and channels in _DEINTERLEAVED and inner[WIDTH] > 1 and itemsize < 16
     if split:
         together = [bool((near[CHANNEL] == 1).all() and (near[WIDTH] == channels).all()), inside[CHANNEL] == 1]
         apart = [inside[WIDTH] == 1, bool((near[WIDTH] == 1).all())]
@@ -63,14 +63,17 @@ def patch_pieces(
             loops.append((count, apart_by * near[d], step))
         step = product([step, count])
     named = [
-        Loop(count, *((b * itemsize, a * itemsize) if turned else (a * itemsize, b * itemsize))) for count, a, b in loops
+        Loop(count, *((b * itemsize, a * itemsize) if turned else (a * itemsize, b * itemsize)))
+        for count, a, b in loops
     ]
     to_batch = to_tokens != turned
     named = sorted_loops(named, to_batch)
     if split:
         phases = near[CHANNEL] if turned else inside[CHANNEL]
         line = inner[WIDTH] * channels
-        rows = Rows("deinterleave", channels, 0, False, named, (), (inner[WIDTH], 0, line, phases * itemsize, channels, 0))
+        rows = Rows(
+            "deinterleave", channels, 0, False, named, (), (inner[WIDTH], 0, line, phases * itemsize, channels, 0)
+        )
     else:
         rows = Rows("contiguous_segments", 0, run * itemsize, False, named, (), (run, 0, run, itemsize))
     moved = int(np.prod(shapes, axis=1).sum()) * 2 * itemsize

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ Number: TypeAlias = "int | Integers"
 class Loop(NamedTuple):
     """A loop around the rows: steps, bytes in space and in the batch tensor, places along its bordered dim, and which that is, or -1."""
 
-    count: Number
+    steps: Number
     space: Number
     batch: Number
     place: int = 1
@@ -124,9 +124,7 @@ class Pieces:
         return f"{self.count} pieces: {self.kernel.spec}"
 
 
-def neighbours(
-    dims: Sequence[int], sizes: Sequence[int], strides: Sequence[Sequence[Number]]
-) -> tuple[int, list[int]]:
+def neighbours(dims: Sequence[int], sizes: Sequence[int], strides: Sequence[Sequence[Number]]) -> tuple[int, list[int]]:
     """How many elements from the innermost dim on are next to each other in all tensors, and the dims that are left.
 
     >>> neighbours([0, 1, 2], (4, 5, 3), [[np.array([15]), np.array([3]), np.array([1])], [60, 6, 1]])
@@ -150,6 +148,4 @@ def sorted_loops(loops: Sequence[Loop], to_batch: bool) -> list[Loop]:
 
 def product(numbers: Sequence[Number]) -> Number:
     """Of ints and arrays."""
-    return math.prod(numbers)  # type: ignore[arg-type]
-
-
+    return math.prod(numbers)

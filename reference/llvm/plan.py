@@ -15,8 +15,8 @@ from spacebatch.reference.loops import PLAIN, SHIFTED, SPLIT, Direction, loops
 
 from .spec import KernelSpec, Row, Spec
 
-MOSTDEINTERLEAVED = 16  # phases: a vector for each, and more do not fit the registers
-MOST_PRIMEDEINTERLEAVED = 7  # a prime factor f takes f - 1 shuffles
+MOST_DEINTERLEAVED = 16  # phases: a vector for each, and more do not fit the registers
+MOST_PRIME_DEINTERLEAVED = 7  # a prime factor f takes f - 1 shuffles
 MOST_KNOWN_SEGMENT = 1024  # bytes, of a segment that a kernel is compiled for
 CACHE_LINE = 64
 # Rows of many phases, each a piece of a few bytes, go to places that often lie a power of two apart, where the cache holds few of them:
@@ -128,7 +128,7 @@ def plan_of(
             if len(dims) == 1:
                 stretch = max(1, STRETCH_BYTES // (extent * word))
                 own = (1 if size * word <= STRETCH_BYTES else -(-positions // stretch), 0, 0, stretch, 0)
-            row, block = ("deinterleave", extent) if extent in DEINTERLEAVED else ("tiles", 0)
+            row, block = ("deinterleave", extent) if extent in _DEINTERLEAVED else ("tiles", 0)
             numbers = [positions, before, covered, inner * word, extent, stretch]
         if row is not None:
             dims.pop()
@@ -244,4 +244,4 @@ def _largest_prime(number: int) -> int:
 
 
 _NO_LOOP = (PLAIN, 1, 0, 0, 0, 0, 0, 0)
-DEINTERLEAVED = frozenset(n for n in range(2, MOSTDEINTERLEAVED + 1) if _largest_prime(n) <= MOST_PRIMEDEINTERLEAVED)
+_DEINTERLEAVED = frozenset(n for n in range(2, MOST_DEINTERLEAVED + 1) if _largest_prime(n) <= MOST_PRIME_DEINTERLEAVED)

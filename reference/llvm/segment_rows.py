@@ -85,10 +85,12 @@ def windows(segments: Segments, numbers: Numbers) -> Row:
 
     def copy(space: Value, batch: Value, _: Value) -> None:
         with code.loop(low, high) as k:
-            move(code.at(space, code.mul(k, space_step)), code.at(batch, code.mul(k, batch_step)), spec.segment or whole)
+            move(
+                code.at(space, code.mul(k, space_step)), code.at(batch, code.mul(k, batch_step)), spec.segment or whole
+            )
         clipped = code.add(low, code.sub(count, high))
         with code.loop(const(0), clipped) as turn:  # apart, since what it takes would crowd the other loop's registers
-            k = code.add(turn, code.chosen(code.less(turn, low), const(0), code.sub(high, low)))
+            k = code.add(turn, code.select(code.less(turn, low), const(0), code.sub(high, low)))
             near, far = code.at(space, code.mul(k, space_step)), code.at(batch, code.mul(k, batch_step))
             start = code.mul(k, apart)
             first = code.mul(code.clamp(code.sub(before, start), extent), unit)

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 # What `share` of a kernel is given, an int64 each; then, for each range, the step that follows and the one past its end.
 JOB = ("table", "count", "steps", "chunk", "done", "which", "ranges")
-PIECE = ("first", "space", "batch", "numbers")  # a row of the table; `first` is the number of steps of all pieces before
+PIECE = (
+    "first",
+    "space",
+    "batch",
+    "numbers",
+)  # a row of the table; `first` is the number of steps of all pieces before
 SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
 
 
