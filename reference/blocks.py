@@ -13,7 +13,7 @@ from .arguments import Borders
 from .block_grids import BlockGrids
 from .functions import _check_array
 from .image_copies import copy_to_blocks, copy_to_image
-from .image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, move_by_kernels
+from .image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, kernels_take, move_by_kernels
 from .llvm.prepare import NUMBERS, address
 from .memory_order import memory_order
 from .pad_value import numpy_pad_value
@@ -238,7 +238,9 @@ def _left(
     if not batch.size:
         return ()
     strides = np.array([*[x.strides for x in arrays], batch.strides[1:]], np.int64)
-    if batch.dtype.kind not in NUMBERS or (strides % size).any() or batch.strides[0] % size:
+    plain = batch.dtype.kind in NUMBERS and not (strides % size).any() and not batch.strides[0] % size
+    if not plain:
+        kernels_take(op, 0, 0)
         return range(len(arrays))
     strides //= size
     where = batch.shape, (batch.strides[0] // size, *strides[-1].tolist()), address(batch)

@@ -138,12 +138,11 @@ def move_by_kernels(
         RuntimeError: a kernel was demanded that cannot be had.
     """
     every = range(len(grids))
-    demanded = prepared.demanded
-    if demanded not in (None, "llvm") or missing() is not None or itemsize not in _WORDS:
+    if prepared.demanded not in (None, "llvm") or missing() is not None:
         return every
     shape, batch_strides, batch_address = batch
     strides = np.array(images[1], np.int64)
-    if strides.min() < 0 or min(batch_strides) < 0:
+    if not kernels_take(op, itemsize, int(strides.min()), *batch_strides):
         return every
     shapes, addresses = np.array(images[0], np.int64), np.array(images[2], np.int64)
     first = batch_address + grids.offsets[:-1] * (batch_strides[0] * itemsize)
@@ -154,6 +153,23 @@ def move_by_kernels(
             continue
         left += chosen.tolist()
     return left
+
+
+def kernels_take(op: str, itemsize: int, *strides: int) -> bool:
+    """Whether there are kernels for elements of so many bytes (0: they are no plain numbers), and for these strides.
+
+    >>> kernels_take("to_blocks", 4, 6, 1), kernels_take("to_blocks", 4, 6, -1)
+    (True, False)
+
+    Raises:
+        RuntimeError: there are none, and they were demanded.
+    """
+    reason = "a stride is negative" if min(strides) < 0 else None
+    if itemsize not in _WORDS:
+        reason = f"no word has the {itemsize} bytes of an element" if itemsize else "the elements are no plain numbers"
+    if reason is not None and prepared.demanded == "llvm":
+        raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but {reason}")
+    return reason is None
 
 
 def run_pieces(

@@ -12,13 +12,12 @@ import numpy.typing as npt
 from . import prepared
 from .arguments import as_integer, as_sequence, is_scalar, shown
 from .image_layout import letters
-from .image_lists import check_alike, run_pieces
+from .image_lists import check_alike, kernels_take, run_pieces
 from .llvm import openmp
 from .llvm.patch_pieces import patch_pieces
 from .llvm.prepare import missing
 
 DIMS = "TCHW"  # frames, channels, height, width: the order that a layout is brought to
-_WORDS = frozenset((1, 2, 4, 8, 16))
 
 
 class Patches(NamedTuple):
@@ -181,14 +180,14 @@ def move_by_kernels(
     Raises:
         RuntimeError: a kernel was demanded that cannot be had.
     """
-    if prepared.demanded not in (None, "llvm") or missing() is not None or itemsize not in _WORDS:
+    if prepared.demanded not in (None, "llvm") or missing() is not None:
         return False
     places = list(order.places)
     shapes, strides = (np.array(of, np.int64)[:, places] for of in images[:2])
     inner, token_strides, address = tokens
     if not shapes.all() or not all(inner):
         return True  # nothing to move
-    if strides.min() < 0 or min(token_strides) < 0:
+    if not kernels_take(op, itemsize, int(strides.min()), *token_strides):
         return False
     pieces, turned = patch_pieces(to_tokens, shapes, strides, inner, token_strides, order.merge, itemsize)
     sides = np.array(images[2], np.int64), address + offsets * (token_strides[0] * itemsize)

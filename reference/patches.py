@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .arguments import as_integer, shown
 from .functions import _check_array
-from .image_lists import backend_of, check_alike, checked_list
+from .image_lists import backend_of, check_alike, checked_list, kernels_take
 from .llvm.prepare import NUMBERS, address
 from .patch_tokens import DIMS, Patches, TokenOrder, grids_of_images, move_by_kernels, offsets_of, token_order
 from .threads import thread_limit
@@ -203,6 +203,8 @@ def _move(
         found = [x.shape for x in images], strides[:-1], [address(x) for x in images]
         if move_by_kernels(op, to_tokens, order, found, where, offsets[:-1], size, thread_limit(), None):
             return
+    elif tokens.size:
+        kernels_take(op, 0, 0)
     for x, first in zip(images, offsets, strict=False):
         sizes, axes, permuted = order.split_of(x.shape)
         count = int(np.prod(permuted[:5]))
