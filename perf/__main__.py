@@ -16,6 +16,7 @@ COMMANDS = {
     "tune": ("tune", "add_arguments", "main", "measure tile sizes on this GPU and keep the best"),
     "overhead": ("overhead", "add_arguments", "main", "the host's time per call"),
     "first-call": ("first_call", "add_arguments", "main", "what imports and first calls cost"),
+    "blocks": ("blocks", "add_arguments", "main", "lists of images of several sizes, to blocks and to tokens"),
     "atrous": ("dilated", "add_arguments", "main", "where a dilated convolution is faster in batch space"),
     "report": ("report", "add_arguments", "main", "goals met and missed, from a file of measurements"),
     "plot": ("plots", "add_arguments", "main", "pictures of a file of measurements"),
