@@ -244,6 +244,6 @@ def _left(
         return range(len(arrays))
     strides //= size
     where = batch.shape, (batch.strides[0] // size, *strides[-1].tolist()), address(batch)
-    images = [x.shape for x in arrays], strides[:-1].tolist(), [address(x) for x in arrays]
+    images = [x.shape for x in arrays], [*map(tuple, strides[:-1].tolist())], [address(x) for x in arrays]
     bits = pad.tobytes() if to_batch else b""
     return move_by_kernels(op, to_batch, images, where, grids, dims, size, bits, thread_limit(), None)

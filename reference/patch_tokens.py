@@ -12,11 +12,13 @@ import numpy.typing as npt
 from . import prepared
 from .arguments import as_integer, as_sequence, is_scalar, shown
 from .image_layout import letters
-from .image_lists import check_alike, kernels_take, run_pieces
+from .image_lists import MOST_REMEMBERED, check_alike, kernels_take, remember, run_pieces
 from .llvm import openmp
 from .llvm.patch_pieces import patch_pieces
+from .llvm.pieces import Pieces
 from .llvm.prepare import missing
 
+_pieces: dict[Any, tuple[Pieces, bool]] = {}
 DIMS = "TCHW"  # frames, channels, height, width: the order that a layout is brought to
 
 
@@ -183,13 +185,21 @@ def move_by_kernels(
     if prepared.demanded not in (None, "llvm") or missing() is not None:
         return False
     places = list(order.places)
-    shapes, strides = (np.array(of, np.int64)[:, places] for of in images[:2])
     inner, token_strides, address = tokens
-    if not shapes.all() or not all(inner):
-        return True  # nothing to move
-    if not kernels_take(op, itemsize, int(strides.min()), *token_strides):
-        return False
-    pieces, turned = patch_pieces(to_tokens, shapes, strides, inner, token_strides, order.merge, itemsize)
+    few = len(images[0]) <= MOST_REMEMBERED
+    sizes = tuple(inner), tuple(token_strides), order.merge, itemsize
+    key = (to_tokens, order.places, *(tuple(map(tuple, of)) for of in images[:2]), *sizes) if few else None
+    found = _pieces.get(key)
+    if found is None:
+        shapes, strides = (np.array(of, np.int64)[:, places] for of in images[:2])
+        if not shapes.all() or not all(inner):
+            return True  # nothing to move
+        if not kernels_take(op, itemsize, int(strides.min()), *token_strides):
+            return False
+        found = patch_pieces(to_tokens, shapes, strides, *sizes)
+        if few:
+            remember(_pieces, key, found)
+    pieces, turned = found
     sides = np.array(images[2], np.int64), address + offsets * (token_strides[0] * itemsize)
     space, batch = sides[::-1] if turned else sides
     return run_pieces(op, pieces, space, batch, b"", threads, library)

@@ -76,7 +76,7 @@ class Pieces:
         for border in rows.borders:
             columns += border
         columns += rows.numbers
-        self._numbers = np.empty((count, len(columns)), np.int64)
+        self._numbers = np.empty((count, len(columns)), np.int64)  # with a pad value of 0
         for k, column in enumerate(columns):
             self._numbers[:, k] = column
         steps = self._numbers[:, HEAD_NUMBERS : HEAD_NUMBERS + 8 : 4][:, : len(axes)].prod(axis=1)
@@ -104,19 +104,23 @@ class Pieces:
         steps = int(self._table[-1, 0])
         if not steps:
             return
-        self._numbers[:, 1:3] = np.frombuffer((pad * 16)[:16] or bytes(16), np.int64)
-        self._table[:-1, 1], self._table[:-1, 2] = space, batch
+        table, numbers = self._table.copy(), self._numbers  # threads may call at the same time
+        if pad.strip(b"\0"):
+            numbers = numbers.copy()
+            numbers[:, 1:3] = np.frombuffer((pad * 16)[:16], np.int64)
+            table[:-1, 3] += numbers.ctypes.data - self._numbers.ctypes.data
+        table[:-1, 1], table[:-1, 2] = space, batch
         least = SHARED_BYTES if library is not None else SHARED_BYTES_OF_OUR_OWN
         chunk = max(1, steps * CHUNK_BYTES // max(self.moved, 1))
         workers.run_pieces(
             functions,
-            self._table.ctypes.data,
+            table.ctypes.data,
             self.count,
             steps,
             chunk,
             threads if self.moved >= least else 1,
             library,
-            (self._table, self._numbers),
+            (table, numbers),
         )
 
     def __str__(self) -> str:

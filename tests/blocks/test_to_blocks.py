@@ -120,6 +120,15 @@ def test_a_kernel_that_is_not_compiled_is_not_waited_for(monkeypatch: pytest.Mon
         assert all(same(a, b) for a, b in zip(blocks.restore(), x, strict=True))
 
 
+def test_a_list_that_is_met_again_has_another_pad_value() -> None:
+    """What was worked out for a list is kept, and a pad value is no part of it."""
+    x = [torch.rand(3, 9, 9), torch.rand(3, 4, 5)]
+    with waiting_for_kernels():
+        for pad in (7, 0, 5):
+            blocks = to_blocks(x, 4, pad_value=pad)
+            assert (blocks.data[~blocks.valid_mask().expand_as(blocks.data)] == pad).all()
+
+
 def test_the_memory_order_of_the_first_image_is_kept() -> None:
     x = [torch.rand(1, 3, 9, 9).to(memory_format=torch.channels_last)[0], torch.rand(3, 4, 4)]
     with waiting_for_kernels():

@@ -167,7 +167,16 @@ def test_precompilation_ends_in_time() -> None:
 
 def test_lists_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "blocks.json"
-    assert main(["blocks", *"--images 2 --block 64 --dtype uint8 --match 64 --rounds 1 --json".split(), str(file)]) == 0
+    assert (
+        main(
+            [
+                "blocks",
+                *["--images", "2", "--block", "64", "--dtype", "uint8", "--match", "64", "--rounds", "1", "--json"],
+                str(file),
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "to blocks of 64, uint8" in out
     data = json.loads(file.read_text())
