@@ -13,9 +13,14 @@ Arrays of NumPy need no torch: nothing here imports it before a name that is abo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .blocks import to_blocks
 from .explanation import Explanation, explain
 from .functions import batch_to_space, space_to_batch
+from .patches import patchify, unpatchify
+from .reference.block_grids import BlockGrids
+from .reference.blocks import Blocks
 from .reference.geometry import BlockGeometry, required_paddings
+from .reference.patch_tokens import Patches
 from .reference.prepared import use_backend
 from .warm_up import warm_up
 
@@ -32,8 +37,11 @@ __version__ = "0.1.0"
 __all__ = [
     "BlockChoice",
     "BlockGeometry",
+    "BlockGrids",
+    "Blocks",
     "Conversion",
     "Explanation",
+    "Patches",
     "ReceptiveField",
     "batch_to_space",
     "caffe2",
@@ -41,12 +49,15 @@ __all__ = [
     "convert",
     "explain",
     "nn",
+    "patchify",
     "receptive_field",
     "reference",
     "required_paddings",
     "space_to_batch",
     "tensorflow",
     "tiled",
+    "to_blocks",
+    "unpatchify",
     "use_backend",
     "use_compiled",
     "warm_up",

@@ -35,21 +35,21 @@ def _refusal(op: str, x: Tensor) -> str:
     return f"{op}: quantized tensors are not supported; apply it to x.int_repr()"
 
 
-def torch_pad_value(value: Any, dtype: torch.dtype) -> PadValue:
+def torch_pad_value(value: Any, dtype: torch.dtype, op: str = "space_to_batch") -> PadValue:
     """`value` as a Python number that `dtype` holds, or ValueError / TypeError."""
     if type(value) is int and value == 0:
         return 0
     name = str(dtype)
     if dtype is torch.bool:
-        return check_pad_value(value, "b", 0, 1, name)
+        return check_pad_value(value, "b", 0, 1, name, op)
     if dtype.is_floating_point or dtype.is_complex:
         limits = torch.finfo(dtype)
-        number = check_pad_value(value, "c" if dtype.is_complex else "f", limits.min, limits.max, name)
+        number = check_pad_value(value, "c" if dtype.is_complex else "f", limits.min, limits.max, name, op)
         if number in (math.inf, -math.inf) and dtype.itemsize == 1 and dtype is not torch.float8_e5m2:
-            raise ValueError(f"space_to_batch: pad_value {value!r} is out of range for {name}, which has no infinity")
+            raise ValueError(f"{op}: pad_value {value!r} is out of range for {name}, which has no infinity")
         return number
     integers = torch.iinfo(dtype)
-    return check_pad_value(value, "i", integers.min, integers.max, name)
+    return check_pad_value(value, "i", integers.min, integers.max, name, op)
 
 
 def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -> None:

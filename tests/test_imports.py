@@ -41,6 +41,8 @@ def test_the_import_is_light() -> None:
         x = np.arange(16).reshape(1, 1, 4, 4)
         y = spacebatch.space_to_batch(x, 2, 1, pad_value=7)
         assert (spacebatch.batch_to_space(y, 2, crops=1) == x).all()
+        assert (spacebatch.to_blocks([x[0]], 3).restore()[0] == x[0]).all()
+        assert spacebatch.patchify(x[0], 2).tokens.shape == (4, 4)
         assert spacebatch.tensorflow.space_to_batch_nd(x, [1, 2], [[0, 0], [1, 1]]).shape == (2, 1, 3, 4)
         assert spacebatch.windows.window_partition(x, 3, shift=1).shape == (4, 1, 3, 3)
         assert spacebatch.windows.Windows(x.shape, 3, shift=1).mask().shape == (4, 9, 9)

@@ -14,8 +14,11 @@ NAMES = {
     "spacebatch": [
         "BlockChoice",
         "BlockGeometry",
+        "BlockGrids",
+        "Blocks",
         "Conversion",
         "Explanation",
+        "Patches",
         "ReceptiveField",
         "batch_to_space",
         "caffe2",
@@ -23,12 +26,15 @@ NAMES = {
         "convert",
         "explain",
         "nn",
+        "patchify",
         "receptive_field",
         "reference",
         "required_paddings",
         "space_to_batch",
         "tensorflow",
         "tiled",
+        "to_blocks",
+        "unpatchify",
         "use_backend",
         "use_compiled",
         "warm_up",
@@ -100,6 +106,15 @@ SIGNATURES = {
     "BlockGeometry.valid_mask": "(self)",
     "BlockGeometry.space_to_batch": "(self, x, *, pad_value=0, out=None)",
     "BlockGeometry.batch_to_space": "(self, y, *, out=None)",
+    "to_blocks": "(images, block, *, halo=0, pad_value=0, layout=None)",
+    "Blocks": "(data, grids, dims, single=False)",
+    "Blocks.restore": "(self, y=None)",
+    "Blocks.valid_mask": "(self)",
+    "BlockGrids": "(sizes, block, halo=0, *, op='BlockGrids')",
+    "BlockGrids.valid_mask": "(self)",
+    "patchify": "(images, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW', max_num_patches=None)",
+    "unpatchify": "(tokens, grid_thw, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW')",
+    "Patches": "(tokens, grid_thw, cu_seqlens, mask)",
     "nn.SpaceToBatch": f"(block_shape, paddings=0, *, {PAD})",
     "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",
     "nn.SpaceToBatch.forward": "(self, x)",
@@ -162,8 +177,8 @@ def test_signatures(path: str) -> None:
 def test_docstrings_have_an_example(path: str) -> None:
     document = inspect.getdoc(found(path))
     assert document
-    # a module's forward is called through the module, and an explanation made by explain: they have it
-    assert ">>>" in document or path.endswith("forward") or path == "Explanation"
+    # a module's forward is called through the module, and an explanation made by explain, patches by patchify: they have it
+    assert ">>>" in document or path.endswith("forward") or path in ("Explanation", "Patches")
 
 
 def test_public_methods_of_a_geometry() -> None:

@@ -1,7 +1,7 @@
 """The kernel of a spec, for both operators, in LLVM's intermediate language.
 
     whole(space, batch, numbers)     a call
-    share(job, first, spins)         some of it: chunks of steps from a range of one's own, then from the others', until none is left
+    share(job, first, spins)         some of one or of a list of pieces: chunks of steps from a range of one's own, then from the others', until none is left
     join(job)                        the same, from the range of this thread of an OpenMP library, whose number among them tells which
 
 Both run loops over everything but the rows; a step is one turn of the two outermost loops. A row is what lies along the
@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .emit import I64, POINTER, Code, Module, Value, const
-from .segment_rows import contiguous_segments, strided_segments
+from .segment_rows import contiguous_segments, strided_segments, windows
 from .segments import Segments
-from .sharing import write_join, write_share, write_whole
+from .sharing import write_join, write_pieces, write_share, write_whole
 from .spec import KernelSpec
 from .transpose import deinterleave, transpose
 
@@ -33,6 +33,7 @@ _ROWS = {
     "transpose": transpose,
     "contiguous_segments": contiguous_segments,
     "strided_segments": strided_segments,
+    "windows": windows,
 }
 
 
@@ -50,7 +51,7 @@ def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lam
     run = module.function("run", "void", [POINTER, POINTER, POINTER, I64, I64], internal=True)
     _Nest(run, spec, vector).write()
     write_whole(module, run)
-    write_join(module, write_share(module, run))
+    write_join(module, write_share(module, write_pieces(module, run)))
     return module.text()
 
 

@@ -115,3 +115,39 @@ def strided_segments(segments: Segments, numbers: Numbers) -> Row:
         segments.fill_each(batch, const(0), outers, batch_step, unit)
 
     return Row(copy, fill)
+
+
+def windows(segments: Segments, numbers: Numbers) -> Row:
+    """Windows of neighbours that begin `apart` places from each other, and overlap where they are longer; most are whole."""
+    code, spec = segments.code, segments.spec
+    count, apart, extent, before, covered, space_step, batch_step, unit = numbers(8)
+    whole, past = code.mul(extent, unit), code.add(before, covered)
+    low = code.least(code.ceil_div(before, apart), count)
+    fitting = code.div(code.most(code.add(code.sub(past, extent), apart), const(0)), apart)
+    high = code.most(code.least(fitting, count), low)
+
+    def move(space: Value, batch: Value, size: Value | int) -> None:
+        source, target = (space, batch) if spec.to_batch else (batch, space)
+        segments.copy(target, source, size)
+
+    def copy(space: Value, batch: Value, _: Value) -> None:
+        with code.loop(low, high) as k:
+            move(
+                code.at(space, code.mul(k, space_step)), code.at(batch, code.mul(k, batch_step)), spec.segment or whole
+            )
+        clipped = code.add(low, code.sub(count, high))
+        with code.loop(const(0), clipped) as turn:  # apart, since what it takes would crowd the other loop's registers
+            k = code.add(turn, code.select(code.less(turn, low), const(0), code.sub(high, low)))
+            near, far = code.at(space, code.mul(k, space_step)), code.at(batch, code.mul(k, batch_step))
+            start = code.mul(k, apart)
+            first = code.mul(code.clamp(code.sub(before, start), extent), unit)
+            last = code.mul(code.clamp(code.sub(past, start), extent), unit)
+            if spec.to_batch:
+                segments.fill(far, first)
+                segments.fill(code.at(far, last), code.sub(whole, last))
+            move(code.at(near, first), code.at(far, first), code.sub(last, first))
+
+    def fill(batch: Value) -> None:
+        segments.fill_each(batch, const(0), count, batch_step, whole)
+
+    return Row(copy, fill)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .emit import I64, POINTER, Code, Module, const
-from .workers import JOB
+from .emit import I64, POINTER, Code, Module, Value, const
+from .workers import JOB, PIECE
 
 
 def write_whole(module: Module, run: Code) -> None:
@@ -14,7 +14,55 @@ def write_whole(module: Module, run: Code) -> None:
     code.result()
 
 
-def write_share(module: Module, run: Code) -> Code:
+def write_pieces(module: Module, run: Code) -> Code:
+    """pieces(table, count, begin, end): the steps begin to end of all pieces, which are numbered through.
+
+    A row of the table holds the `PIECE` of one piece, and one more row the number of all steps.
+    """
+    code = module.function("pieces", "void", [POINTER, I64, I64, I64], internal=True)
+    table, count, begin, end = code.arguments
+
+    def row(k: Value) -> Value:
+        return code.at(table, code.mul(k, 8 * len(PIECE)))
+
+    # the last piece that starts at `begin` or before: between two numbers, which come closer
+    search, halve, upper, lower, found = (code.block() for _ in range(5))
+    before = code.label
+    code.branch(search)
+    code.begin(search)
+    low, high = code.phi(), code.phi()
+    code.branch_if(code.less(code.add(low, const(1)), high), halve, found)
+    code.begin(halve)
+    middle = code.div(code.add(low, high), 2)
+    code.branch_if(code.less(begin, code.number(row(middle), 0)), upper, lower)
+    for label in (upper, lower):
+        code.begin(label)
+        code.branch(search)
+    code.incoming(low, (const(0), before), (low, upper), (middle, lower))
+    code.incoming(high, (count, before), (middle, upper), (high, lower))
+    code.begin(found)
+    walk, work, over = (code.block() for _ in range(3))
+    before = code.label
+    code.branch(walk)
+    code.begin(walk)
+    piece, step = code.phi(), code.phi()
+    code.branch_if(code.less(step, end), work, over)
+    code.begin(work)
+    here = row(piece)
+    first, space, batch, numbers = (code.number(here, k) for k in range(len(PIECE)))
+    stop = code.least(code.number(here, len(PIECE)), end)
+    arguments = [code.pointer(number) for number in (space, batch, numbers)]
+    code.call(run, [*arguments, code.sub(step, first), code.sub(stop, first)])
+    following = code.add(piece, const(1))
+    code.branch(walk)
+    code.incoming(piece, (low, before), (following, work))
+    code.incoming(step, (begin, before), (stop, work))
+    code.begin(over)
+    code.result()
+    return code
+
+
+def write_share(module: Module, pieces: Code) -> Code:
     """share(job, first, spins): chunks from range `first` on as long as there are some, then a short wait for the others'.
 
     Its result is 1 if all steps are done, else 0.
@@ -22,8 +70,8 @@ def write_share(module: Module, run: Code) -> Code:
     code = module.function("share", I64, [POINTER, I64, I64])
     job, first, spins = code.arguments
     place = {name: k for k, name in enumerate(JOB)}
-    space, batch, numbers = [code.pointer(code.number(job, place[name])) for name in ("space", "batch", "numbers")]
-    steps, chunk, ranges = code.number(numbers, 0), code.number(job, place["chunk"]), code.number(job, place["ranges"])
+    table = code.pointer(code.number(job, place["table"]))
+    count, steps, chunk, ranges = (code.number(job, place[name]) for name in ("count", "steps", "chunk", "ranges"))
     done = code.at(job, const(place["done"]), I64)
     with code.loop(const(0), ranges) as turn:
         which = code.rest(code.add(first, turn), ranges)
@@ -36,7 +84,7 @@ def write_share(module: Module, run: Code) -> Code:
         code.branch_if(code.less(begin, stop), work, out)
         code.begin(work)
         end = code.least(code.add(begin, chunk), stop)
-        code.call(run, [space, batch, numbers, begin, end])
+        code.call(pieces, [table, count, begin, end])
         code.fetch_add(done, code.sub(end, begin))
         code.branch(take)
         code.begin(out)

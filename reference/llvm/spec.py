@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias
 # transpose            what is next to each other in one tensor is far apart in the other, and the other way round: transposed likewise
 # strided_segments     an interleaved blocked dim of segments shorter than a cache line, the channels of a pixel: each segment is copied
 # contiguous_segments  neighbours on both sides: contiguous blocks, whole rows, many channels: one segment is copied
-Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments"]
+# windows              neighbours on both sides, in blocks of an image that is a piece of many: they may overlap, and those at the ends are clipped
+Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments", "windows"]
 Spec: TypeAlias = (
     "tuple[bool, int, bool, Row, int, int, bool, tuple[int, ...], int, bool, bool, bool]"  # fields of a `KernelSpec`
 )
@@ -63,5 +64,6 @@ class KernelSpec(NamedTuple):
             "transpose": "transpose in tiles",
             "strided_segments": f"strided segments{size}",
             "contiguous_segments": f"contiguous segments{size}",
+            "windows": f"windows{size}",
         }[self.row]
         return f"{what}, words of {self.word} byte{'s' if self.word > 1 else ''}{', shifted' if self.wrapped else ''}"

@@ -1,4 +1,4 @@
-"""Threads that share large calls. Each has a range of steps, which it takes chunk by chunk, and then helps the others, so that a
+"""Threads that share large calls, of one piece or of many, each of which is a source, a result and the numbers between. A thread has a range of steps, which it takes chunk by chunk, and then helps the others, so that a
 busy core delays nobody for long, and yet no two begin in the same huge page of the result.
 
 They are the threads of an OpenMP library where one is given, else our own.
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from .engine import Functions
 
 # What `share` of a kernel is given, an int64 each; then, for each range, the step that follows and the one past its end.
-JOB = ("space", "batch", "numbers", "chunk", "done", "which", "ranges")
+JOB = ("table", "count", "steps", "chunk", "done", "which", "ranges")
+PIECE = (
+    "first",
+    "space",
+    "batch",
+    "numbers",
+)  # a row of the table; `first` is the number of steps of all pieces before
 SPINS = 20_000  # some 20 us of waiting for the last chunks before the thread sleeps until they are done
 
 
@@ -29,14 +35,14 @@ class _Worker:
         self.idle = Lock()
         self._start = Lock()
         self._start.acquire()
-        self._job: tuple[Any, Any, bytes, int] | None = None
+        self._job: tuple[Any, Any, object, int] | None = None
         Thread(target=self._run, name="spacebatch", daemon=True).start()
 
-    def give(self, share: Any, job: Any, numbers: bytes, first: int) -> bool:
+    def give(self, share: Any, job: Any, kept: object, first: int) -> bool:
         """Start on a job, from a range on, unless still at another."""
         if not self.idle.acquire(blocking=False):
             return False
-        self._job = share, job, numbers, first  # kept alive by this
+        self._job = share, job, kept, first  # kept alive by this
         self._start.release()
         return True
 
@@ -68,28 +74,56 @@ def run(
 
     A call while another is shared runs in this thread alone.
     """
-    if threads <= 1 or not _in_use.acquire(blocking=False):
+    if threads <= 1 or _in_use.locked():
         functions.long(space, batch, numbers)
         return
+    start = ctypes.cast(ctypes.c_char_p(numbers), ctypes.c_void_p).value or 0
+    table = (ctypes.c_int64 * (2 * len(PIECE)))(0, space, batch, start, steps)
+    run_pieces(functions, ctypes.addressof(table), 1, steps, chunk, threads, library, (table, numbers))
+
+
+def run_pieces(
+    functions: Functions,
+    table: int,
+    count: int,
+    steps: int,
+    chunk: int,
+    threads: int,
+    library: OpenMP | None = None,
+    kept: object = None,
+) -> None:
+    """So many pieces by so many threads at most, which share the whole list.
+
+    Args:
+        functions: of the kernel of all pieces.
+        table: address of a `PIECE` for each, and of one more row, whose `first` is the number of all steps.
+        count, steps: of pieces, and of all their steps.
+        chunk, threads, library: as for `run`.
+        kept: what holds the table and the numbers.
+    """
+    alone = threads <= 1 or not _in_use.acquire(blocking=False)
     try:
+        threads = 1 if alone else threads
         bounds = [steps * k // threads for k in range(threads + 1)]
         ranges = [n for pair in itertools.pairwise(bounds) for n in pair]
         which = library.number if library is not None else 0
-        start = ctypes.cast(ctypes.c_char_p(numbers), ctypes.c_void_p).value or 0
-        job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(space, batch, start, chunk, 0, which, threads, *ranges)
-        if library is not None:
+        job = (ctypes.c_int64 * (len(JOB) + len(ranges)))(table, count, steps, chunk, 0, which, threads, *ranges)
+        if alone:
+            functions.share(ctypes.addressof(job), 0, 0)
+        elif library is not None:
             library.parallel(functions.join, ctypes.addressof(job), threads, 0)
         else:
-            _run_in_team(functions, job, numbers, threads)
+            _run_in_team(functions, job, kept, threads)
     finally:
-        _in_use.release()
+        if not alone:
+            _in_use.release()
 
 
-def _run_in_team(functions: Functions, job: Any, numbers: bytes, threads: int) -> None:
+def _run_in_team(functions: Functions, job: Any, kept: object, threads: int) -> None:
     while len(_team) < threads - 1:
         _team.append(_Worker())
     # a worker may come too late to find work, so the job is its own to keep
-    busy = [worker for k, worker in enumerate(_team[: threads - 1], 1) if worker.give(functions.share, job, numbers, k)]
+    busy = [worker for k, worker in enumerate(_team[: threads - 1], 1) if worker.give(functions.share, job, kept, k)]
     if not functions.share(ctypes.addressof(job), 0, SPINS):
         for worker in busy:
             with worker.idle:

@@ -163,3 +163,23 @@ def test_precompilation_job_by_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_precompilation_ends_in_time() -> None:
     assert compile_all([("compile", by_name("plain"), "cpu")], 0.2) == (0, [])
+
+
+def test_lists_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "blocks.json"
+    assert (
+        main(
+            [
+                "blocks",
+                *["--images", "2", "--block", "64", "--dtype", "uint8", "--match", "64", "--rounds", "1", "--json"],
+                str(file),
+            ]
+        )
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "to blocks of 64, uint8" in out
+    data = json.loads(file.read_text())
+    assert len(data["cases"]) == 3
+    assert all(case["ours_ms"] > 0 and case["ratio"] > 0 for case in data["cases"])
+    assert {*data["host_seconds_per_image"]} == {"8", "500"}

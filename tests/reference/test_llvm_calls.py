@@ -159,8 +159,9 @@ def test_one_thread_alone_takes_all_ranges() -> None:
     numbers = np.frombuffer(call._numbers, np.int64)
     steps = int(numbers[0])
     ranges = [n for k in range(5) for n in (steps * k // 5, steps * (k + 1) // 5)]
+    table = (workers.ctypes.c_int64 * 8)(0, x.data_ptr(), y.data_ptr(), numbers.ctypes.data, steps)
     array = (workers.ctypes.c_int64 * (len(workers.JOB) + 10))(
-        x.data_ptr(), y.data_ptr(), numbers.ctypes.data, 3, 0, 0, 5, *ranges
+        workers.ctypes.addressof(table), 1, steps, 3, 0, 0, 5, *ranges
     )
     assert call.functions(y.data_ptr()).share(workers.ctypes.addressof(array), 3, 0) == 1
     assert torch.equal(y, spacebatch.space_to_batch(x, 2))

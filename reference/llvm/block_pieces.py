@@ -1,0 +1,97 @@
+"""Images of several sizes and their blocks, as pieces: one for each image.
+
+Along each dim that is cut, a block reads `extent` cells from `place = number * block` on, in an image that has `lead` cells of border before
+its first: so blocks overlap where a halo is read. What lies outside of the image is filled with the pad value, or left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .pieces import Integers, Loop, Number, Pieces, Rows, neighbours, product, sorted_loops
+
+
+def block_pieces(
+    to_batch: bool,
+    shapes: Integers,
+    strides: Integers,
+    batch_shape: Sequence[int],
+    batch_strides: Sequence[int],
+    dims: Sequence[int],
+    block: Sequence[int],
+    lead: Sequence[int],
+    itemsize: int,
+) -> list[tuple[Integers, Pieces]]:
+    """Calls that together move all images, and which images each of them moves.
+
+    Args:
+        to_batch: images are read and blocks are written, or the other way round.
+        shapes, strides: of the images, of shape (images, dims), in elements; no stride is negative.
+        batch_shape, batch_strides: of the blocks; dim 0 counts them.
+        dims: of an image, those that are cut. block, lead: along these.
+        itemsize: bytes of an element.
+    """
+    every = np.arange(len(shapes))
+    extents = batch_shape[1:]
+    inner = sorted((d for d, n in enumerate(extents) if n > 1 or d in dims), key=lambda d: -batch_strides[1 + d])
+    cut = max((k for k, d in enumerate(inner) if d in dims), default=-1) + 1
+    run, left = neighbours(inner[cut:], extents, [list(strides.T), batch_strides[1:]])
+    inner = inner[:cut] + left
+    along = inner[-1] if not left and batch_strides[1 + inner[-1]] == run else None
+    groups: list[tuple[Integers, int | None]] = [(every, None)]
+    if along is not None:
+        whole = (strides[:, along] == run) | (shapes[:, along] <= 1)
+        groups = [(every[whole], along), (every[~whole], None)]
+    found = []
+    for chosen, row in groups:
+        if len(chosen):
+            some = shapes[chosen], strides[chosen]
+            rows = _rows(to_batch, *some, extents, batch_strides, dims, block, lead, itemsize, inner, run, row)
+            cells = int(shapes[chosen].prod(axis=1).sum()) * 2
+            found.append((chosen, Pieces(to_batch, itemsize, rows, len(chosen), cells * itemsize)))
+    return found
+
+
+def _rows(
+    to_batch: bool,
+    shapes: Integers,
+    strides: Integers,
+    extents: Sequence[int],
+    batch_strides: Sequence[int],
+    dims: Sequence[int],
+    block: Sequence[int],
+    lead: Sequence[int],
+    itemsize: int,
+    inner: Sequence[int],
+    run: int,
+    row: int | None,
+) -> Rows:
+    """The loops around rows along dim `row`, or around runs of neighbours where there is none."""
+    bordered = [d for d in dims if d != row]
+    unit = run * itemsize
+    loops: list[Loop] = []
+    base: Number = 0
+    blocks: Number = batch_strides[0] * itemsize  # bytes from one block to the next along a dim
+    borders: list[tuple[Number, Number]] = []
+    windows: Sequence[Number] = ()
+    for k in reversed(range(len(dims))):
+        d = dims[k]
+        count: Number = -(-shapes[:, d] // block[k])
+        step: Number = unit if d == row else strides[:, d] * itemsize
+        base = base - lead[k] * step
+        if d == row:
+            windows = count, block[k], extents[d], lead[k], shapes[:, d], block[k] * step, blocks, unit
+        else:
+            loops.append(Loop(count, block[k] * step, blocks, block[k], bordered.index(d)))
+            borders.insert(0, (lead[k], shapes[:, d]))
+        blocks = product([blocks, count])
+    for d in inner:
+        if d != row:
+            axis = bordered.index(d) if d in bordered else -1
+            loops.append(Loop(extents[d], strides[:, d] * itemsize, batch_strides[1 + d] * itemsize, 1, axis))
+    loops = sorted_loops(loops, to_batch)
+    if row is None:
+        return Rows("contiguous_segments", 0, unit, False, loops, borders, (run, 0, run, itemsize), base)
+    return Rows("windows", 0, extents[row] * unit, True, loops, borders, windows, base)
