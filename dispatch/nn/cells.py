@@ -91,16 +91,7 @@ def valid(cells: Cells) -> Tensor:
 
 
 def _valid(rate: tuple[int, ...], sizes: tuple[int, ...], samples: int, device: torch.device) -> Tensor:
-    dims = len(rate)
-    counts = [(size + step - 1) // step for size, step in zip(sizes, rate, strict=True)]
-    inside = torch.ones((), dtype=torch.bool, device=device)
-    for k in range(dims):
-        phase = torch.arange(rate[k], device=device).view([-1 if d == k else 1 for d in range(2 * dims + 2)])
-        cell = torch.arange(counts[k], device=device).view(
-            [-1 if d == dims + 2 + k else 1 for d in range(2 * dims + 2)]
-        )
-        inside = inside & (cell * rate[k] + phase < sizes[k])
-    return inside.expand(*rate, samples, 1, *counts).reshape(math.prod(rate) * samples, 1, *counts)
+    return enter(torch.ones((samples, 1, *sizes), dtype=torch.bool, device=device), rate).tensor
 
 
 class _Kept:

@@ -122,9 +122,9 @@ def recorded(layer: nn.Module, forward: Callable[..., Any], input: Any, *args: A
 
 def found_like(value: Any) -> Tensor:
     """A tensor of the value's shape, type and strides, without numbers."""
-    from .value import _untouched
+    from .value import untouched
 
-    with _untouched():
+    with untouched():
         return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 

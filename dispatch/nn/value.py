@@ -32,7 +32,7 @@ from .cells import Cells, enter, leave
 from .entering import begin, end, entered, recorded, version
 
 Step: TypeAlias = Callable[[Tensor], Tensor]  # from a tensor to a view of it, the same in space and in batch space
-_untouched: Any = torch._C.DisableTorchFunctionSubclass
+untouched: Any = torch._C.DisableTorchFunctionSubclass
 
 
 class Memory:
@@ -104,7 +104,7 @@ class BatchSpaceTensor(Value):
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """What reaches a value below autograd, without having asked it: the image's numbers, in memory that it shares."""
-        with _untouched():
+        with untouched():
             return func(*tree_map(_below, args), **tree_map(_below, kwargs or {}))
 
 
@@ -200,7 +200,7 @@ def _relinked(value: Any) -> None:
     if type(value) is not BatchSpaceTensor or behind is None or value._linked == version(behind):
         return
     if behind.requires_grad and torch.is_grad_enabled():
-        with _untouched():
+        with untouched():
             rate = value._memory.rate if value._memory.image is None else None
             _Relink.apply(value, behind, rate, value._last)  # type: ignore[no-untyped-call]
             value._node = value.grad_fn
@@ -260,7 +260,7 @@ def become_image(value: Any) -> Tensor:
     image = image_of(value)
     if type(value) is not BatchSpaceTensor or memory.given or (value._used and value._own is not None):
         return image
-    with _untouched():
+    with untouched():
         for name, attribute in vars(value).items():
             if name not in _FIELDS:
                 setattr(image, name, attribute)
@@ -302,7 +302,7 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any, last:
         value = value.as_subclass(TracedBatchSpaceTensor)
         value._node = None
     elif own.requires_grad:
-        with _untouched():
+        with untouched():
             value = _link(own, None if given else memory.rate, shape, last)
             value._node = value.grad_fn
     else:
@@ -341,7 +341,7 @@ def _rejoin(value: Any) -> None:
     """Where autograd has recorded something on the value itself, its cells come from there."""
     if type(value) is not BatchSpaceTensor:
         return
-    with _untouched():
+    with untouched():
         if value.grad_fn is value._node:
             return
         memory: Any = value._memory
