@@ -12,7 +12,8 @@ from spacebatch.reference.arguments import as_integer, as_sequence
 
 from .. import trials
 from .atrous import dilation_of
-from .convert_network import convert, shared_copy
+from .convert_network import convert
+from .shared_copy import shared_copy
 
 
 @dataclass(frozen=True)

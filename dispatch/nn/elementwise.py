@@ -33,7 +33,8 @@ def _unary(name: str, keeps: bool, always_writes: bool = False) -> Rule:
     singular = name in _SINGULAR
 
     def made(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        value, rest, writes = args[0] if args else kwargs.get("input"), args[1:], always_writes
+        value: Any = args[0] if args else kwargs.get("input")
+        rest, writes = args[1:], always_writes
         if rest or kwargs:
             writes = writes or in_place(func, args, kwargs)
             kwargs = {key: option for key, option in kwargs.items() if key != "input"}

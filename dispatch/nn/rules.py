@@ -104,7 +104,8 @@ def _asked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 for _name in _ATTRIBUTES.split():
-    if hasattr(_found := getattr(Tensor, _name, None), "__get__"):
+    _found: Any = getattr(Tensor, _name, None)
+    if hasattr(_found, "__get__"):
         RULES[_found.__get__] = _asked
 for _name, _rule in convolution_rules.RULES.items():
     rule(_name)(_rule)
