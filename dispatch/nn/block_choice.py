@@ -11,8 +11,8 @@ from torch import nn
 from spacebatch.reference.arguments import as_integer, as_sequence
 
 from .. import trials
-from .atrous import dilation_of
 from .convert_network import convert
+from .converted_class import dilation_of
 from .shared_copy import shared_copy
 
 

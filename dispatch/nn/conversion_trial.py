@@ -11,10 +11,10 @@ from torch import nn
 
 from .. import trials
 from . import part_timing
-from .atrous import become_atrous, dilation_of
 from .chains import Chain, record
 from .conversion_check import Incomparable, difference
 from .conversion_report import Row
+from .converted_class import become_atrous, dilation_of
 from .leaving import mark_ends
 from .progress import Budget, Told
 

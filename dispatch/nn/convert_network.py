@@ -9,9 +9,9 @@ from torch import nn
 from spacebatch.reference.arguments import check_choice
 
 from .. import trials
-from .atrous import become_atrous, dilation_of
 from .conversion_report import Conversion, Row
 from .conversion_trial import Trial, rate_of
+from .converted_class import become_atrous, dilation_of
 from .leaving import mark_ends
 from .progress import Told, telling
 from .shared_copy import shared_copy

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spacebatch import nn
 from spacebatch.nn import AtrousConv2d, functional, method_choice, transposed
+from spacebatch.nn.value import is_value
 from tests.nn.test_atrous import assert_equal_with_gradients
 
 F = torch.nn.functional
@@ -193,6 +195,42 @@ def test_tracers_record_the_call() -> None:
     traced = torch.fx.symbolic_trace(Module())
     assert functional.atrous_conv_transpose1d in [node.target for node in traced.graph.nodes]
     torch.testing.assert_close(traced(x, weight), F.conv_transpose1d(x, weight, dilation=2))
+
+
+MODULES: dict[int, Any] = {
+    1: (torch.nn.ConvTranspose1d, nn.AtrousConvTranspose1d),
+    2: (torch.nn.ConvTranspose2d, nn.AtrousConvTranspose2d),
+    3: (torch.nn.ConvTranspose3d, nn.AtrousConvTranspose3d),
+}
+
+
+@pytest.mark.parametrize("method", ["native", "batch_space"])
+@pytest.mark.parametrize(
+    ("sizes", "options", "extra", "stays"),
+    [
+        ((9,), {"padding": 2, "dilation": 2}, None, True),
+        ((9,), {"padding": 1, "dilation": 2}, None, False),
+        ((5, 6), {"padding": 3, "dilation": 3, "bias": False, "groups": 2}, None, True),
+        ((5, 6), {"stride": (1, 2), "dilation": 2}, [9, 16], False),
+        ((4, 5, 6), {"dilation": (2, 1, 2), "output_padding": (1, 0, 1)}, None, False),
+        ((4, 5, 6), {"dilation": (2, 1, 2)}, None, True),
+    ],
+    ids=str,
+)
+def test_modules(method: Any, sizes: Any, options: dict[str, Any], extra: Any, stays: bool) -> None:
+    """Those of PyTorch, with or without a batch; a result whose padding is of whole blocks stays in batch space."""
+    native, ours = (kind(2, 4, 3, **options).double() for kind in MODULES[len(sizes)])
+    ours.load_state_dict(native.state_dict())
+    ours.method = method
+    assert repr(ours) == repr(native).replace("Conv", "AtrousConv", 1)[:-1] + f", method={method!r})"
+    for x in (*drawn((2, 2, *sizes)), *drawn((2, *sizes))):
+        found, expected = ours(x, extra), native(x, extra)
+        assert is_value(found) == (stays and method == "batch_space" and x.dim() == len(sizes) + 2)
+        results = (
+            torch.autograd.grad(y.square().sum(), [x, *n.parameters()]) for y, n in ((found, ours), (expected, native))
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 @pytest.fixture

@@ -92,6 +92,17 @@ def standardized(rate: int) -> nn.Module:
     return Standardized(3, 3, 3, padding=rate, dilation=rate)
 
 
+class Transposed(nn.ConvTranspose2d):
+    """One with a forward of its own, that is not the reverse of another."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(input, output_size) * 2
+
+
+def transposed(kind: type[nn.ConvTranspose2d] = nn.ConvTranspose2d, **options: Any) -> nn.Module:
+    return kind(3, 3, 3, **{"padding": 2, "dilation": 2, **options})
+
+
 def inputs(*size: int) -> Tensor:
     return torch.randn(2, 3, *(size or (13, 11)), dtype=torch.double, generator=torch.Generator().manual_seed(0))
 
@@ -127,6 +138,14 @@ FOUND: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[tuple[Any, 
         lambda: nn.Sequential(standardized(2), nn.ReLU(), standardized(2), standardized(3), standardized(3)),
         {},
         [("chain", ("0", "2"), (2, 2)), ("chain", ("3", "4"), (3, 3))],
+    ),
+    "transposed": (
+        lambda: nn.Sequential(
+            *(transposed(), nn.ReLU(), transposed(Transposed), dilated(3, 2)),
+            *(transposed(stride=2, output_padding=1), transposed(dilation=3, padding=1)),
+        ),
+        {},
+        [("chain", ("0", "2", "3"), (2, 2)), ("convolution", ("5",), (3, 3))],
     ),
     "a convolution by itself": (lambda: dilated(3, 2), {}, [("convolution", ("",), (2, 2))]),
     "nothing dilated": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), {}, []),
