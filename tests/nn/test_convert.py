@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import pickle
+import time
 from collections import OrderedDict, UserDict, deque, namedtuple
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -427,6 +428,31 @@ def test_no_budget_measures_nothing(clock: dict[str, Any]) -> None:
     report = convert(made(Network).eval(), inputs(), budget=0.0).conversion
     assert clock["calls"] == []
     assert "the budget was spent" in str(report)
+
+
+def test_progress(clock: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Before each part: how many are measured, and a forecast, which ends within the budget."""
+    seen: list[Any] = []
+    report = convert(made(Network).eval(), inputs(), progress=seen.append).conversion
+    assert [(p.measured, p.parts, p.part.split()[0]) for p in seen] == [
+        *((0, 3, "stages.0.first"), (1, 3, "stages.2.first"), (2, 3, "alone")),
+    ]
+    assert all(p.remaining > 0 and p.seconds + p.remaining <= 30 for p in seen)
+    assert [p.seconds for p in seen] == sorted(p.seconds for p in seen)
+    assert report.notes == ()  # type: ignore[union-attr]
+    convert(made(Network).eval(), inputs(), progress=True)
+    assert "of 3 parts measured in" in capsys.readouterr().err
+    convert(made(Network).eval(), inputs())
+    assert capsys.readouterr().err == ""
+
+
+def test_what_the_budget_does_not_suffice_for(clock: dict[str, Any]) -> None:
+    report: Any = convert(made(Network).eval(), inputs(), budget=0.2, progress=lambda _: time.sleep(0.3)).conversion
+    assert [row.before is not None for row in report.rows] == [True, False, False, False, True]
+    assert [row.replaced for row in report.rows] == [True, False, False, False, True]
+    assert report.notes[0].startswith(
+        "the budget of 0.2 s did not suffice for 2 of 3 parts; all of it would take about "
+    )
 
 
 def test_a_dry_run_only_reports(clock: dict[str, Any]) -> None:
