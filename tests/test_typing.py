@@ -35,7 +35,7 @@ CASES = {
         r'"Literal\[\'major\'\]"|\[call-overload\]',
     ),
     "choose_block": ("assert_type(spacebatch.choose_block(torch.nn.ReLU(), x).block, int)", None),
-    "convert": ("assert_type(spacebatch.convert(torch.nn.ReLU()), torch.nn.Module)", None),
+    "convert": ("assert_type(spacebatch.convert(torch.nn.ReLU()), torch.nn.ReLU)", None),
     "convert, dry": ("assert_type(spacebatch.convert(torch.nn.ReLU(), dry_run=True), spacebatch.Conversion)", None),
     "tensorflow, array": ("assert_type(tensorflow.space_to_batch_nd(a, [2, 2], P), NDArray[np.uint8])", None),
     "tensorflow, tensor": ("assert_type(tensorflow.space_to_batch(x, P, 2), torch.Tensor)", None),

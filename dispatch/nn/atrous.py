@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from spacebatch.reference.arguments import check_choice
 
 from . import chains, functional, method_choice
+from .batch_space_tensor import Value
 from .convolution_rules import convolved, in_cells
 from .dilated import CONVOLUTIONS
 from .entering import entered
 from .functional import AtrousExplanation
 from .method_choice import METHODS, Method
-from .value import Value, copy_of, may_stay
+from .value import copy_of, may_stay
 
 
 class _Atrous(nn.modules.conv._ConvNd):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from . import chains, transposed
 from .atrous import _Atrous
-from .value import Value, copy_of, may_stay
+from .batch_space_tensor import Value
+from .value import copy_of, may_stay
 
 
 class _Transposed(nn.modules.conv._ConvTransposeNd):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .batch_space_tensor import Value
 from .cells import Cells
 from .rule import rule, rule_of_cells
-from .value import Value, cells_of, view_of
+from .value import cells_of, view_of
 
 
 @rule("permute")

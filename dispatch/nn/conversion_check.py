@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from .. import trials
-from .value import Value
+from .batch_space_tensor import Value
 
 # Of the largest number of a tensor: sums of many products in another order, through many layers.
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 3e-2}

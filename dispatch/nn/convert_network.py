@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 from torch import nn
 
@@ -17,29 +17,22 @@ from .progress import Told, telling
 from .shared_copy import shared_copy
 from .taps import positive
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @overload
+def convert(model: nn.Module, *inputs: Any, dry_run: Literal[True], **options: Any) -> Conversion: ...
+@overload
 def convert(
-    model: nn.Module,
+    model: M,
     *inputs: Any,
     method: str = ...,
-    rate: Any = ...,
+    rate: int | tuple[int, ...] | None = ...,
     budget: float = ...,
     progress: bool | Told = ...,
     dry_run: Literal[False] = ...,
     **options: Any,
-) -> nn.Module: ...
-@overload
-def convert(
-    model: nn.Module,
-    *inputs: Any,
-    method: str = ...,
-    rate: Any = ...,
-    budget: float = ...,
-    progress: bool | Told = ...,
-    dry_run: Literal[True],
-    **options: Any,
-) -> Conversion: ...
+) -> M: ...
 def convert(
     model: nn.Module,
     *inputs: Any,

@@ -12,8 +12,9 @@ from torch.nn.utils import parametrize
 from . import chains, functional
 from .atrous import AtrousConv1d, AtrousConv2d, AtrousConv3d, _Atrous, leaf
 from .atrous_transposed import AtrousConvTranspose1d, AtrousConvTranspose2d, AtrousConvTranspose3d
+from .batch_space_tensor import Value
 from .method_choice import Method
-from .value import Value, copy_of, may_stay, wanting
+from .value import copy_of, may_stay, wanting
 
 PARENTS: dict[Any, Any] = {
     nn.Conv1d: AtrousConv1d,

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, cleaned
-from .value import Value, cells_of, value_of
+from .value import cells_of, value_of
 
 
 class Convolution(NamedTuple):

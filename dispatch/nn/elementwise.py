@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from . import chains
+from .batch_space_tensor import Value
 from .cells import Cells
 from .entering import entered, entered_before
 from .rule import Rule, rule
-from .value import Value, cells_of, may_stay, shown, value_of, writable, written
+from .value import cells_of, may_stay, shown, value_of, writable, written
 
 # Of one value: those that leave zero zero, and the others.
 _ZERO_STAYS = """

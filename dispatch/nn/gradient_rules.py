@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, enter, leave
 from .rule import RULES
-from .value import Value, cells_of, copy_of
+from .value import cells_of, copy_of
 
 
 def gradients(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

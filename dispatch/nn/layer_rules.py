@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, cleaned
 from .rule import rule, rule_of_cells
-from .value import Value, cells_of, copy_of, value_of, wanting, writable, written
+from .value import cells_of, copy_of, value_of, wanting, writable, written
 
 F = torch.nn.functional
 

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from . import chains
-from .value import BatchSpaceTensor, Value, become_image, graph
+from .batch_space_tensor import BatchSpaceTensor, Value, graph
+from .value import become_image
 
 DEPTH = 16  # of containers in containers
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .batch_space_tensor import Value
 from .cells import Cells, enter, leave
 from .chains import Call, Chain
-from .value import Value, value_of
+from .value import value_of
 
 ROUNDS = 9
 Part = tuple[Callable[[], Tensor], list[Tensor]]  # a call, and what its gradient is wanted for

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells
-from .value import Value, cells_of, value_of
+from .value import cells_of, value_of
 
 Rule: TypeAlias = Callable[
     [Any, Any, dict[str, Any]], Any

@@ -20,8 +20,9 @@ from . import (
     slices,
     statistics,
 )
+from .batch_space_tensor import Value, graph, untouched
 from .rule import RULES, functions_named, rule
-from .value import Value, become_image, copy_of, graph, image_of, resynchronized, untouched
+from .value import become_image, copy_of, image_of, resynchronized
 
 _MODULES = (
     channels_last_rules,

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells
 from .elementwise import operand
 from .rule import rule
-from .value import Value, cells_of, value_of, view_of
+from .value import cells_of, value_of, view_of
 
 
 @rule("cat", "concat", "concatenate")

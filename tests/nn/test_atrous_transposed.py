@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spacebatch import nn
 from spacebatch.nn import AtrousConv2d, functional, method_choice, transposed
-from spacebatch.nn.value import is_value
+from spacebatch.nn.batch_space_tensor import is_value
 from tests.nn.test_atrous import assert_equal_with_gradients
 
 F = torch.nn.functional

@@ -20,8 +20,8 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from spacebatch import Conversion, choose_block, convert, trials
 from spacebatch.nn import AtrousConv1d, AtrousConv2d
+from spacebatch.nn.batch_space_tensor import is_value
 from spacebatch.nn.conversion_report import Row
-from spacebatch.nn.value import is_value
 from spacebatch.perf.networks import ResidualBlock
 from spacebatch.timing import Timing
 from tests.same_networks import all_results
