@@ -101,16 +101,8 @@ def convolved(
     return value_of(Cells(tensor, cells.rate, found.sizes, clean), memory, source)
 
 
-_TRANSPOSED: dict[str, Any] = {
-    "input": None,
-    "weight": None,
-    "bias": None,
-    "stride": 1,
-    "padding": 0,
-    "output_padding": 0,
-    "groups": 1,
-    "dilation": 1,
-}
+_DEFAULTS: dict[str, Any] = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
+_TRANSPOSED = ("input", "weight", "bias", *_DEFAULTS)
 
 
 def transposed_in_cells(
@@ -144,8 +136,8 @@ def transposed_in_cells(
 
 
 def _transposed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    given = _TRANSPOSED | dict(zip(_TRANSPOSED, args, strict=False)) | kwargs
-    value, weight, bias = given["input"], given["weight"], given["bias"]
+    given = _DEFAULTS | dict(zip(_TRANSPOSED, args, strict=False)) | kwargs
+    value, weight, bias = given["input"], given["weight"], given.get("bias")
     if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
         return NotImplemented
     rate, kernel = value._memory.rate, tuple(weight.shape[2:])
