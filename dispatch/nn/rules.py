@@ -5,10 +5,10 @@ A rule answers first; where there is none, or it returns NotImplemented, the fun
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from . import (
     chains,
@@ -68,30 +68,19 @@ def called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return found
     chains.called(getattr(func, "__name__", str(func)))
     if func in READS and not elementwise.in_place(func, args, kwargs) and kwargs.get("out") is None:
-        return func(*_mapped(args, copy_of), **_mapped(kwargs, copy_of))
+        args, kwargs = tree_map_only(Value, copy_of, (args, kwargs))
+        return func(*args, **kwargs)
     values: list[Any] = []
 
     def image(value: Any) -> Tensor:
         values.append(value)
         return become_image(value)
 
-    result = func(*_mapped(args, image), **_mapped(kwargs, image))
+    args, kwargs = tree_map_only(Value, image, (args, kwargs))
+    result = func(*args, **kwargs)
     for value in values:
         resynchronized(value)
     return result
-
-
-def _mapped(argument: Any, change: Callable[[Any], Any]) -> Any:
-    if isinstance(argument, Value):
-        return change(argument)
-    if isinstance(argument, tuple):
-        parts = [_mapped(part, change) for part in argument]
-        return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
-    if isinstance(argument, list):
-        return [_mapped(part, change) for part in argument]
-    if isinstance(argument, dict):
-        return {name: _mapped(part, change) for name, part in argument.items()}
-    return argument
 
 
 @rule(_ASKED)

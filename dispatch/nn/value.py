@@ -1,7 +1,7 @@
 """Values that stay in batch space: tensors that are images to everybody, and cells to the rules that know them.
 
 >>> import torch
->>> conv = torch.nn.Conv1d(1, 1, 3, padding=2, dilation=2)
+>>> from spacebatch.nn.cells import enter
 >>> h = value_of(enter(torch.randn(1, 1, 6), (2,)))
 >>> type(torch.relu(h)).__name__, h.shape, type(h.flip(-1)).__name__
 ('BatchSpaceTensor', torch.Size([1, 1, 6]), 'Tensor')
