@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .batch_space_tensor import Value
@@ -71,6 +73,19 @@ def _per_dim(value: Any, nd: int) -> tuple[int, ...]:
     return (value,) * nd
 
 
+_known = lru_cache(1024)(in_cells)
+
+
+def _remembered(*arguments: Any) -> Convolution | None:
+    """The same, of what was asked before: a third of what a rule of convolutions takes."""
+    if torch.compiler.is_compiling():
+        return in_cells(*arguments)
+    try:
+        return _known(*arguments)
+    except TypeError:  # lists and symbols are no keys
+        return in_cells(*arguments)
+
+
 _CONVOLUTION = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -80,7 +95,7 @@ def _convolution(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
         return NotImplemented
     rate, kernel = value._memory.rate, tuple(weight.shape[2:])
-    found = in_cells(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
+    found = _remembered(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
     if found is None:
         return NotImplemented
     cells = cells_of(value, enters=any(k > 1 and block > 1 for k, block in zip(kernel, rate, strict=True)))

@@ -67,7 +67,7 @@ def called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if found is not NotImplemented:
             return found
     chains.called(getattr(func, "__name__", str(func)))
-    if func in READS and not elementwise.in_place(func, args, kwargs) and kwargs.get("out") is None:
+    if READS.get(func) and not elementwise.in_place(func, args, kwargs) and kwargs.get("out") is None:
         args, kwargs = tree_map_only(Value, copy_of, (args, kwargs))
         return func(*args, **kwargs)
     values: list[Any] = []
@@ -99,5 +99,6 @@ for _name in _ATTRIBUTES.split():
         RULES[_found.__get__] = _asked
 for _name, _rule in convolution_rules.RULES.items():
     rule(_name)(_rule)
-READS = frozenset(functions_named(_READS, elementwise.UNARY, elementwise.BINARY))
+# a dict, for torch.compile finds no function in a set
+READS = dict.fromkeys(functions_named(_READS, elementwise.UNARY, elementwise.BINARY), True)
 graph.rules = called
