@@ -29,7 +29,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 _NAME = "SPACEBATCH_AUTOTUNE"
-# `os.environ.get` raises and catches an error where nothing is set, and takes 2 us; what it looks into does not.
+# `os.environ.get` raises and catches an error where nothing is set, and takes 0.7 us; what it looks into does not.
 _data: Any = getattr(os.environ, "_data", None)
 _key: Any = os.environ.encodekey(_NAME)
 
