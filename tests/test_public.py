@@ -44,6 +44,9 @@ NAMES = {
         "AtrousConv1d",
         "AtrousConv2d",
         "AtrousConv3d",
+        "AtrousConvTranspose1d",
+        "AtrousConvTranspose2d",
+        "AtrousConvTranspose3d",
         "BatchSpace",
         "BatchToSpace",
         "SpaceToBatch",
@@ -79,7 +82,7 @@ SIGNATURES = {
     "use_backend": "(name)",
     "use_compiled": "(name)",
     "warm_up": "(operation, *arguments, **options)",
-    "convert": "(model, *inputs, method='auto', rate=None, budget=30.0, dry_run=False, **options)",
+    "convert": "(model, *inputs, method='auto', rate=None, budget=30.0, progress=False, dry_run=False, **options)",
     "choose_block": "(model, *inputs, candidates=None)",
     "tiled": "(model, image, tile, *, halo=None, overlap=None, blend='none', sigma_scale=0.125, pad_value=0.0, batch=1, "
     "finish=None, out=None, device=None, progress=False, resume=None, group=None, grad=False)",

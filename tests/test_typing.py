@@ -35,7 +35,7 @@ CASES = {
         r'"Literal\[\'major\'\]"|\[call-overload\]',
     ),
     "choose_block": ("assert_type(spacebatch.choose_block(torch.nn.ReLU(), x).block, int)", None),
-    "convert": ("assert_type(spacebatch.convert(torch.nn.ReLU()), torch.nn.Module)", None),
+    "convert": ("assert_type(spacebatch.convert(torch.nn.ReLU()), torch.nn.ReLU)", None),
     "convert, dry": ("assert_type(spacebatch.convert(torch.nn.ReLU(), dry_run=True), spacebatch.Conversion)", None),
     "tiled, no such blend": ('spacebatch.tiled(torch.nn.ReLU(), x, 4, blend="cubic")', r"Literal\['cubic'\]"),
     "receptive_field": (

@@ -8,6 +8,7 @@ SpaceToBatch(block_shape=2, paddings=1)
 from . import functional, moves
 from . import rules as rules
 from .atrous import AtrousConv1d, AtrousConv2d, AtrousConv3d
+from .atrous_transposed import AtrousConvTranspose1d, AtrousConvTranspose2d, AtrousConvTranspose3d
 from .batch_space import BatchSpace
 
 SpaceToBatch, BatchToSpace = moves.SpaceToBatch, moves.BatchToSpace
@@ -16,6 +17,9 @@ __all__ = [
     "AtrousConv1d",
     "AtrousConv2d",
     "AtrousConv3d",
+    "AtrousConvTranspose1d",
+    "AtrousConvTranspose2d",
+    "AtrousConvTranspose3d",
     "BatchSpace",
     "BatchToSpace",
     "SpaceToBatch",

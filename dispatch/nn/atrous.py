@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from spacebatch.reference.arguments import check_choice
 
 from . import chains, functional, method_choice
+from .batch_space_tensor import Value
 from .convolution_arguments import checked
 from .convolution_rules import in_cells
 from .functional import AtrousExplanation
-from .method_choice import CONVOLUTION_METHODS, ConvolutionMethod, Method
-from .value import Value, copy_of, may_stay, wanting
+from .method_choice import CONVOLUTION_METHODS, METHODS, ConvolutionMethod
+from .value import copy_of, may_stay
 
 
 class _Atrous(nn.modules.conv._ConvNd):
@@ -25,17 +24,19 @@ class _Atrous(nn.modules.conv._ConvNd):
     method: ConvolutionMethod = "auto"
     rate: tuple[int, ...] | None = None  # blocks to use instead of the dilation
     otherwise: bool = False  # whether "batch_space" may be another method where that is known to be faster
+    _own_forward = False  # whether a subclass's own forward is around this one, and is recorded
 
     def __init__(self, *arguments: Any, method: ConvolutionMethod = "auto", **options: Any) -> None:
-        check_choice(type(self).__name__, "method", method, CONVOLUTION_METHODS)
+        methods = METHODS if isinstance(self, nn.modules.conv._ConvTransposeNd) else CONVOLUTION_METHODS
+        check_choice(type(self).__name__, "method", method, methods)
         super().__init__(*arguments, **options)
         self.method = method
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The parent's forward; a leaf to `torch.fx`."""
         if isinstance(input, torch.fx.Proxy):
-            result: Tensor = _leaf(self, input, *args, **kwargs)
-        elif chains.recording() and not isinstance(self, _OwnForward):  # that has recorded it
+            result: Tensor = leaf(self, input, *args, **kwargs)
+        elif chains.recording() and not self._own_forward:
             result = chains.recorded(self, super().forward, input, *args, **kwargs)
         else:
             result = super().forward(input, *args, **kwargs)
@@ -101,6 +102,10 @@ class _Atrous(nn.modules.conv._ConvNd):
     def explain(self, input: Tensor) -> AtrousExplanation:
         """Which method this module takes for an input, and the times behind it; see `functional.explain_atrous`."""
         options, weight = self._options(), self.weight
+        if self.transposed:
+            del options["padding_mode"]  # they have none but zeros
+            more: Any = self.output_padding
+            return functional.explain_atrous(input, weight, self.bias, **options, transposed=True, output_padding=more)
         x, taps, _ = checked(len(self.kernel_size), input, weight, self.bias, **options)
         free = self._freedom()["otherwise"]
         options["method"] = functional.settled(self.method, x, weight, taps, self.groups, free)
@@ -111,7 +116,7 @@ class _Atrous(nn.modules.conv._ConvNd):
         return inherited + ("" if self.method == "auto" else f", method={self.method!r}")
 
 
-def _leaf(layer: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Any:
+def leaf(layer: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Any:
     """The call of a module while `torch.fx` traces what calls it."""
     tracer: Any = input.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input, *args), kwargs)
@@ -165,91 +170,3 @@ class AtrousConv3d(_Atrous, nn.Conv3d):
 
     Args, Shape, Raises: as `AtrousConv1d`, for `torch.nn.Conv3d`: (N, C, D, H, W) or (C, D, H, W).
     """
-
-
-PARENTS: dict[Any, Any] = {nn.Conv1d: AtrousConv1d, nn.Conv2d: AtrousConv2d, nn.Conv3d: AtrousConv3d}
-
-
-class _OwnForward:
-    """Before a class with a forward of its own: what it is called with may be moved where that forward convolves it."""
-
-    def forward(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-        """The class's own forward."""
-        if isinstance(input, torch.fx.Proxy):
-            return _leaf(self, input, *args, **kwargs)
-        if isinstance(input, Tensor) and input.dim() == len(self.kernel_size) + 2 and self.method != "native":
-            if isinstance(input, Value) and not self._felt(input._memory.rate):
-                chains.called("a convolution of another geometry")
-                input = copy_of(input)
-            if type(input) in (Tensor, nn.Parameter) and may_stay(input):
-                blocks = self.rate or functional.blocks_of(tuple(self.kernel_size), self.dilation, input.shape[2:])
-                input = wanting(input, blocks)
-        if chains.recording():
-            return chains.recorded(self, super().forward, input, *args, **kwargs)  # type: ignore[misc]
-        return super().forward(input, *args, **kwargs)  # type: ignore[misc]
-
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:
-        """By the class that it was converted from: pickles find that by its name."""
-        return (
-            _again,
-            (type(self)._converted_from,),
-            self.__getstate__() if hasattr(self, "__getstate__") else vars(self),
-        )
-
-
-class _Converted:
-    """After a class of its own: pickled by the class that it was converted from."""
-
-    __reduce_ex__ = _OwnForward.__reduce_ex__
-
-
-def _again(kind: Any) -> Any:
-    made = converted_class(kind)
-    return made.__new__(made)
-
-
-@cache
-def converted_class(kind: Any) -> Any:
-    """The class of convolutions of a class, once their dilation goes through the batch.
-
-    >>> converted_class(nn.Conv2d) is AtrousConv2d
-    True
-    """
-    if kind in PARENTS:
-        return PARENTS[kind]
-    if issubclass(kind, _Atrous):
-        return kind
-    parent = next(base for base in PARENTS if issubclass(kind, base))
-    if len(kind.__bases__) == 1 and kind.__name__ == f"Parametrized{kind.__bases__[0].__name__}":
-        inherited = converted_class(kind.__bases__[0])
-        own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
-        return type(kind.__name__, (inherited,), own)  # removing the parametrization leaves its first base
-    own_forward = kind.forward is not parent.forward or kind._conv_forward is not parent._conv_forward
-    bases = (_OwnForward if own_forward else _Converted, kind, PARENTS[parent])
-    return type(kind.__name__, bases, {"__module__": kind.__module__, "_converted_from": kind, "__doc__": kind.__doc__})
-
-
-def dilation_of(layer: Any) -> tuple[int, ...] | None:
-    """A convolution's dilation, 1 along dims where the kernel has one element; None where all are 1.
-
-    >>> dilation_of(nn.Conv2d(1, 1, (1, 3), dilation=(5, 2))), dilation_of(nn.Conv2d(1, 1, 3))
-    ((1, 2), None)
-    """
-    kinds: Any = tuple(PARENTS)
-    if not isinstance(layer, kinds) or isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-        return None
-    dilation = tuple(d if size > 1 else 1 for d, size in zip(layer.dilation, layer.kernel_size, strict=True))
-    return dilation if max(dilation) > 1 else None
-
-
-def become_atrous(layer: Any, method: Method, rate: tuple[int, ...] | None) -> None:
-    """The same module, weights, hooks, parametrizations and all, of the class whose dilation goes through the batch."""
-    kind: Any = type(layer)
-    layer.__class__ = _per_module(layer) if parametrize.is_parametrized(layer) else converted_class(kind)
-    layer.method, layer.rate, layer.otherwise = method, rate, True
-
-
-def _per_module(layer: Any) -> Any:
-    """A parametrized module has a class of its own; so it stays."""
-    kind: Any = type(layer)
-    return converted_class.__wrapped__(kind)

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .batch_space_tensor import graph
 from .leaving import images_in
 from .taps import positive
-from .value import graph, may_stay, wanting
+from .value import may_stay, wanting
 
 
 class BatchSpace(nn.Sequential):

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from spacebatch.reference.arguments import as_integer, as_sequence
+from spacebatch.reference.arguments import as_sequence
 
 from .. import trials
-from .atrous import dilation_of
-from .convert_network import convert, shared_copy
+from .convert_network import convert
+from .converted_class import dilation_of
+from .shared_copy import shared_copy
+from .taps import positive
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,8 @@ def choose_block(model: nn.Module, *inputs: Any, candidates: Sequence[int] | Non
     if candidates is None:
         blocks = sorted({b for d in dilations for b in range(2, d + 1) if d % b == 0})
     else:
-        blocks = [
-            as_integer(b, f"choose_block: candidates[{k}]")
-            for k, b in enumerate(as_sequence(candidates, "choose_block: candidates"))
-        ]
-        for k, block in enumerate(blocks):
-            if block < 1:
-                raise ValueError(f"choose_block: candidates[{k}] must be at least 1, got {block}")
+        given = as_sequence(candidates, "choose_block: candidates")
+        blocks = [*positive("choose_block", "candidates", given, len(given))]
     networks, skipped = {1: model}, {}
     for block in blocks:
         found = _with_block(model, inputs, block) if block > 1 else model

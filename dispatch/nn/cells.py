@@ -91,15 +91,12 @@ def valid(cells: Cells) -> Tensor:
 
 
 def _valid(rate: tuple[int, ...], sizes: tuple[int, ...], samples: int, device: torch.device) -> Tensor:
-    dims = len(rate)
-    counts = [(size + step - 1) // step for size, step in zip(sizes, rate, strict=True)]
+    dims, counts = len(rate), [(size + block - 1) // block for size, block in zip(sizes, rate, strict=True)]
     inside = torch.ones((), dtype=torch.bool, device=device)
-    for k in range(dims):
-        phase = torch.arange(rate[k], device=device).view([-1 if d == k else 1 for d in range(2 * dims + 2)])
-        cell = torch.arange(counts[k], device=device).view(
-            [-1 if d == dims + 2 + k else 1 for d in range(2 * dims + 2)]
-        )
-        inside = inside & (cell * rate[k] + phase < sizes[k])
+    for k, (size, block, count) in enumerate(zip(sizes, rate, counts, strict=True)):
+        phase, cell = torch.arange(block, device=device), torch.arange(count, device=device)
+        shape = [{k: block, dims + 2 + k: count}.get(d, 1) for d in range(2 * dims + 2)]
+        inside = inside & (phase[:, None] + block * cell < size).view(shape)
     return inside.expand(*rate, samples, 1, *counts).reshape(math.prod(rate) * samples, 1, *counts)
 
 

@@ -14,17 +14,18 @@ from .cells import Cells
 
 
 class Call(NamedTuple):
-    """One call of a dilated convolution: what it was given, as a tensor of the meta device."""
+    """One call of a dilated convolution; its input is a tensor of the meta device."""
 
     layer: Any
     like: Tensor
+    options: tuple[tuple[Any, ...], dict[str, Any]]  # what it was given beside the input
     wants_gradient: bool
     rate: tuple[int, ...] | None  # None: it entered no batch space
     stayed: bool  # whether its input was there already
 
 
 class Chain:
-    """Convolutions between which values stayed in batch space."""
+    """Convolutions between which values stayed in batch space; one that entered none is a chain of its own."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -34,14 +35,11 @@ class Chain:
 
     def root(self) -> Chain:
         """The chain that this one has become a part of."""
-        chain = self
-        while chain.into is not None:
-            chain = chain.into
-        return chain
+        return self if self.into is None else self.into.root()
 
 
 class Record:
-    """All calls of one run, by chain; convolutions that entered no batch space are chains of their own."""
+    """All chains of one run, and where in the network it is now."""
 
     def __init__(self, network: nn.Module) -> None:
         self.paths = {id(part): path for path, part in network.named_modules()}
@@ -84,10 +82,10 @@ def record(network: nn.Module) -> Iterator[Record]:
             made.stack.pop()
 
     modules = torch.nn.modules.module
-    hooks = [
+    hooks = (
         modules.register_module_forward_pre_hook(before),
         modules.register_module_forward_hook(after, always_call=True),
-    ]
+    )
     _record = made
     try:
         yield made
@@ -99,33 +97,27 @@ def record(network: nn.Module) -> Iterator[Record]:
 
 def recorded(layer: nn.Module, forward: Callable[..., Any], input: Any, *args: Any, **kwargs: Any) -> Any:
     """The forward of a dilated convolution, with a note of it."""
-    from .value import Value
-
     assert _record is not None
-    found = getattr(input, "_memory", None) if isinstance(input, Value) else None
-    before = None if found is None or found.image is not None else found.chain
-    like = input.detach().to("meta") if found is None else torch.empty_like(found_like(input), device="meta")
+    before = _chain_in(input)
+    with torch._C.DisableTorchFunctionSubclass():
+        like = torch.empty_strided(input.shape, input.stride(), dtype=input.dtype, device="meta")
+        wants_gradient = input.requires_grad
     result = forward(input, *args, **kwargs)
-    memory = result._memory if isinstance(result, Value) else None
-    if memory is None or memory.image is not None:
-        chain, stayed = Chain(), False
+    memory, chain = getattr(result, "_memory", None), _chain_in(result)
+    if chain is None:
+        chain = Chain()
         _record.started.append(chain)
-    else:
-        stayed = before is not None and memory.chain is not None and memory.chain.root() is before.root()
-        if memory.chain is None:
-            memory.chain = Chain()
-            _record.started.append(memory.chain)
-        chain = memory.chain.root()
-    chain.calls.append(Call(layer, like, input.requires_grad, None if memory is None else memory.rate, stayed))
+    rate = None
+    if memory is not None and memory.image is None:
+        memory.chain, rate = chain, memory.rate
+    chain.calls.append(Call(layer, like, (args, kwargs), wants_gradient, rate, chain is before))
     return result
 
 
-def found_like(value: Any) -> Tensor:
-    """A tensor of the value's shape, type and strides, without numbers."""
-    from .value import _untouched
-
-    with _untouched():
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+def _chain_in(x: Any) -> Chain | None:
+    """The chain of what may be a value in batch space."""
+    memory = getattr(x, "_memory", None)
+    return None if memory is None or memory.image is not None or memory.chain is None else memory.chain.root()
 
 
 def met(memory: Any, other: Any) -> None:

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from .. import trials
-from .value import Value
+from .batch_space_tensor import Value
 
 # Of the largest number of a tensor: sums of many products in another order, through many layers.
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3, torch.bfloat16: 0.1, torch.float16: 3e-2}
 # Of the largest number of all gradients, or buffers: what is smaller by itself may be rounding errors alone.
 SMALL = 0.1
+RANDOM = "two native runs differ as well, for the network draws random numbers"
+
+
+class Incomparable(Exception):  # noqa: N818
+    """Nothing can be said of a network, and why."""
 
 
 def difference(
@@ -27,38 +32,32 @@ def difference(
         network: converted. call: runs it on the example. natively: switches its convolutions between the methods.
         training: whether gradients are compared.
 
-    Returns:
-        A sentence, or None where nothing differs. A network of random numbers cannot be compared: "" says so.
+    Raises:
+        Incomparable: two native runs differ.
     """
     natively(True)
     first, second = (_results(network, call, training, seed) for seed in (0, 1))
     natively(False)
     found = _results(network, call, training, 0)
     if _apart(first, second) is not None:
-        return ""
+        raise Incomparable(RANDOM)
     return _apart(first, found)
 
 
 def _results(network: nn.Module, call: Callable[[], Any], training: bool, seed: int) -> dict[str, Any]:
-    with trials.undisturbed(network), torch.set_grad_enabled(training):
+    with trials.undisturbed(network), trials.gradients_kept(network), torch.set_grad_enabled(training):
         torch.manual_seed(seed)
-        output = call()
-        leaves, structure = tree_flatten(output)
+        leaves, structure = tree_flatten(call())
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        types = [Tensor if isinstance(leaf, Value) else type(leaf) for leaf in leaves]  # autograd may need a value
-        gradients: list[Tensor | None] = []
-        if training:
-            with trials.gradients_kept(network):
-                wanting = [leaf for leaf in tensors if leaf.requires_grad]
-                if wanting:
-                    torch.autograd.backward(wanting, [_seed(leaf) for leaf in wanting])
-                gradients = [None if p.grad is None else p.grad.detach().clone() for p in network.parameters()]
-        buffers = [buffer.detach().clone() for buffer in network.buffers()]
+        wanting = [leaf for leaf in tensors if training and leaf.requires_grad]
+        if wanting:
+            torch.autograd.backward(wanting, [_seed(leaf) for leaf in wanting])
         return {
-            "the structure of the output": (structure, types),
+            # autograd may need a value
+            "the structure of the output": (structure, [Tensor if isinstance(x, Value) else type(x) for x in leaves]),
             "outputs": [leaf.detach() for leaf in tensors],
-            "gradients": gradients,
-            "buffers": buffers,
+            "gradients": [None if p.grad is None else p.grad.detach().clone() for p in network.parameters()],
+            "buffers": [buffer.detach().clone() for buffer in network.buffers()],
         }
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, cleaned
-from .value import Value, cells_of, value_of
+from .value import cells_of, value_of
 
 
 class Convolution(NamedTuple):
@@ -70,6 +73,19 @@ def _per_dim(value: Any, nd: int) -> tuple[int, ...]:
     return (value,) * nd
 
 
+_known = lru_cache(1024)(in_cells)
+
+
+def _remembered(*arguments: Any) -> Convolution | None:
+    """The same, of what was asked before: a third of what a rule of convolutions takes."""
+    if torch.compiler.is_compiling():
+        return in_cells(*arguments)
+    try:
+        return _known(*arguments)
+    except TypeError:  # lists and symbols are no keys
+        return in_cells(*arguments)
+
+
 _CONVOLUTION = {"input": None, "weight": None, "bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -79,7 +95,7 @@ def _convolution(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
         return NotImplemented
     rate, kernel = value._memory.rate, tuple(weight.shape[2:])
-    found = in_cells(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
+    found = _remembered(value._sizes, rate, kernel, given["stride"], given["padding"], given["dilation"])
     if found is None:
         return NotImplemented
     cells = cells_of(value, enters=any(k > 1 and block > 1 for k, block in zip(kernel, rate, strict=True)))
@@ -100,45 +116,62 @@ def convolved(
     return value_of(Cells(tensor, cells.rate, found.sizes, clean), memory, source)
 
 
-_TRANSPOSED = {
-    "input": None,
-    "weight": None,
-    "bias": None,
-    "stride": 1,
-    "padding": 0,
-    "output_padding": 0,
-    "groups": 1,
-    "dilation": 1,
-}
+_DEFAULTS: dict[str, Any] = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
+_TRANSPOSED = ("input", "weight", "bias", *_DEFAULTS)
+
+
+def transposed_in_cells(
+    sizes: tuple[int, ...],
+    rate: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+) -> Convolution | None:
+    """The transposed convolution in batch space of a rate, None where it cannot be there: each phase is one of its own.
+
+    >>> transposed_in_cells((9,), (2,), (3,), 1, 2, 0, 2)
+    Convolution(stride=(1,), padding=(1,), dilation=(1,), sizes=(9,), reads_beyond=True)
+    """
+    nd = len(rate)
+    steps, paddings, dilations = _per_dim(stride, nd), _per_dim(padding, nd), _per_dim(dilation, nd)
+    if len(kernel) != nd or any(_per_dim(output_padding, nd)) or any(step != 1 for step in steps):
+        return None
+    dims = tuple(zip(sizes, dilations, kernel, paddings, rate, strict=True))
+    if any(p % block or (k > 1 and d % block) for _, d, k, p, block in dims):
+        return None
+    new = tuple(size + d * (k - 1) - 2 * p for size, d, k, p, _ in dims)
+    pads = tuple(p // block for _, _, _, p, block in dims)
+    return (
+        Convolution(steps, pads, tuple(max(d // block, 1) for _, d, _, _, block in dims), new, True)
+        if min(new) > 0
+        else None
+    )
 
 
 def _transposed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A transposed convolution of stride 1: each phase is one of its own, and nothing but zeros may lie beyond its end."""
-    given: dict[str, Any] = _TRANSPOSED | dict(zip(_TRANSPOSED, args, strict=False)) | kwargs
-    value, weight, bias = given["input"], given["weight"], given["bias"]
+    given = _DEFAULTS | dict(zip(_TRANSPOSED, args, strict=False)) | kwargs
+    value, weight, bias = given["input"], given["weight"], given.get("bias")
     if not isinstance(value, Value) or isinstance(weight, Value) or isinstance(bias, Value):
         return NotImplemented
     rate, kernel = value._memory.rate, tuple(weight.shape[2:])
-    nd = len(rate)
-    if (
-        len(kernel) != nd
-        or any(_per_dim(given["output_padding"], nd))
-        or any(s != 1 for s in _per_dim(given["stride"], nd))
-    ):
+    options = (given[name] for name in ("stride", "padding", "output_padding", "dilation"))
+    found = transposed_in_cells(value._sizes, rate, kernel, *options)
+    enters = any(k > 1 and block > 1 for k, block in zip(kernel, rate, strict=False))
+    cells = None if found is None else cells_of(value, enters=enters)
+    if cells is None or found is None:
         return NotImplemented
-    padding, dilation = _per_dim(given["padding"], nd), _per_dim(given["dilation"], nd)
-    sizes = tuple(s + d * (k - 1) - 2 * p for s, d, k, p in zip(value._sizes, dilation, kernel, padding, strict=True))
-    fits = all(
-        p % block == 0 and (k == 1 or d % block == 0)
-        for p, d, k, block in zip(padding, dilation, kernel, rate, strict=True)
-    )
-    cells = cells_of(value) if fits and min(sizes) > 0 else None
-    if cells is None:
-        return NotImplemented
-    pads = tuple(p // block for p, block in zip(padding, rate, strict=True))
-    rates = tuple(max(d // block, 1) for d, block in zip(dilation, rate, strict=True))
-    tensor = func(cleaned(cells).tensor, weight, bias, 1, pads, 0, given["groups"], rates)
-    return value_of(Cells(tensor, rate, sizes, False), value._memory)
+    return transposed(cells, found, func, weight, bias, given["groups"], value._memory)
+
+
+def transposed(
+    cells: Cells, found: Convolution, func: Any, weight: Tensor, bias: Tensor | None, groups: int, memory: Any = None
+) -> Tensor:
+    """The value of a transposed convolution of cells; nothing but zeros may lie beyond their end."""
+    source = cells.tensor if memory is None else None
+    tensor = func(cleaned(cells).tensor, weight, bias, found.stride, found.padding, 0, groups, found.dilation)
+    return value_of(Cells(tensor, cells.rate, found.sizes, False), memory, source)
 
 
 _POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")

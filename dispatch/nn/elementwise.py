@@ -4,66 +4,52 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import chains
+from .batch_space_tensor import Value
 from .cells import Cells
 from .entering import entered, entered_before
-from .value import Value, cells_of, may_stay, shown, value_of, writable, written
+from .rule import Rule, rule
+from .value import cells_of, may_stay, shown, value_of, writable, written
 
-# Of one value; True: what is zero stays zero.
-UNARY: dict[str, bool] = {
-    **dict.fromkeys(("relu", "relu6", "leaky_relu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish"), True),
-    **dict.fromkeys(("hardswish", "softsign", "tanhshrink", "hardshrink", "softshrink", "tanh", "abs", "neg"), True),
-    **dict.fromkeys(
-        ("square", "sign", "sin", "asinh", "atan", "erf", "expm1", "negative", "absolute", "nan_to_num"), True
-    ),
-    **dict.fromkeys(("__neg__", "__abs__", "clone", "sqrt"), True),
-    **dict.fromkeys(("logsigmoid", "hardsigmoid", "softplus", "hardtanh", "sigmoid", "exp", "cos", "threshold"), False),
-    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "clip", "pow", "__pow__", "rsqrt", "reciprocal", "log"), False),
-}
+# Of one value: those that leave zero zero, and the others.
+_ZERO_STAYS = """
+    relu relu6 leaky_relu rrelu elu celu selu gelu silu mish hardswish softsign tanhshrink hardshrink softshrink tanh abs neg square
+    sign sin asinh atan erf expm1 negative absolute nan_to_num __neg__ __abs__ clone sqrt
+"""
+_ZERO_CHANGES = """
+    logsigmoid hardsigmoid softplus hardtanh sigmoid exp cos threshold clamp clamp_min clamp_max clip pow __pow__ rsqrt reciprocal log
+"""
+UNARY = _ZERO_STAYS + _ZERO_CHANGES
 # The derivative may be infinite, or the result: beside it the zero gradient of a cell that is no position of the image is no number.
-SINGULAR = frozenset(("sqrt", "pow", "__pow__", "rsqrt", "reciprocal", "log", "exp", "expm1"))
-BINARY = ("add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "maximum", "minimum")
-_OPERATORS = ("add", "sub", "mul", "truediv", "div")
-_MULTIPLIES = ("mul", "mul_", "multiply", "multiply_", "__mul__", "__imul__", "__rmul__")
-_DIVIDES = (
-    *("div", "div_", "divide", "divide_", "true_divide", "true_divide_"),
-    *("__truediv__", "__itruediv__", "__div__", "__idiv__", "__rtruediv__", "__rdiv__"),
-)
+_SINGULAR = frozenset(("sqrt", "pow", "__pow__", "rsqrt", "reciprocal", "log", "exp", "expm1"))
+BINARY = "add sub subtract mul multiply div divide true_divide maximum minimum"
 
 
-def _unary(name: str, keeps: bool, writes_by_name: bool) -> Callable[..., Any]:
+def _unary(name: str, keeps: bool, always_writes: bool = False) -> Rule:
+    singular = name in _SINGULAR
 
-    def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def made(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         value: Any = args[0] if args else kwargs.get("input")
-        if len(args) == 1 and not kwargs and not writes_by_name:
-            cells = cells_of(value, last=True)
-            if cells is None or (name in SINGULAR and not cells.whole):
+        rest, writes = args[1:], always_writes
+        if rest or kwargs:
+            writes = writes or in_place(func, args, kwargs)
+            kwargs = {key: option for key, option in kwargs.items() if key != "input"}
+            if not isinstance(value, Value) or any(isinstance(a, Tensor) for a in (*rest, *kwargs.values())):
                 return NotImplemented
-            result = Cells(func(cells.tensor), cells.rate, cells.sizes, cells.clean and keeps, cells.last)
-            return value_of(result, value._memory)
-        if not isinstance(value, Value) or kwargs.get("out") is not None:
-            return NotImplemented
-        if any(isinstance(other, Tensor) for other in (*args[1:], *(v for k, v in kwargs.items() if k != "input"))):
-            return NotImplemented
         cells = cells_of(value, last=True)
-        if cells is None or (name in SINGULAR and not cells.whole):
+        if cells is None or (singular and not cells.whole) or (writes and not writable(value)):
             return NotImplemented
-        rest = {key: option for key, option in kwargs.items() if key != "input"}
-        writes = writes_by_name or in_place(func, args, kwargs)
-        if writes and not writable(value):
-            return NotImplemented
-        result = func(cells.tensor, *args[1:], **rest)
+        tensor = func(cells.tensor, *rest, **kwargs)
         if writes:
             return written(value, keeps)
-        return value_of(cells._replace(tensor=result, clean=cells.clean and keeps), value._memory)
+        return value_of(Cells(tensor, cells.rate, cells.sizes, cells.clean and keeps, cells.last), value._memory)
 
-    return rule
+    return made
 
 
 def in_place(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -77,13 +63,12 @@ def in_place(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     return isinstance(flag, int) and bool(flag)
 
 
-_PLACES: dict[Any, int] = {}
-for _name in UNARY:
-    _function = getattr(torch.nn.functional, _name, None)
-    if inspect.isfunction(_function):
-        _parameters = list(inspect.signature(_function).parameters)
-        if "inplace" in _parameters:
-            _PLACES[_function] = _parameters.index("inplace")
+def _place(function: Any) -> int | None:
+    names = [*inspect.signature(function).parameters] if inspect.isfunction(function) else []
+    return names.index("inplace") if "inplace" in names else None
+
+
+_PLACES = {f: _place(f) for name in UNARY.split() if (f := getattr(torch.nn.functional, name, None)) is not None}
 
 
 def operand(other: Any, cells: Cells, memory: Any) -> Any:
@@ -110,36 +95,31 @@ def operand(other: Any, cells: Cells, memory: Any) -> Any:
         return None
     if cells.last:
         return (other, False) if other.dim() <= 1 else None
-    shape, dims = tuple(other.shape), len(cells.rate)
-    if constant_over_space(shape, dims):
-        return other, False
-    if len(shape) != dims + 2 or shape[0] not in (1, cells.samples) or other.device != cells.tensor.device:
+    rank = cells.tensor.dim()
+    if other.dim() > rank:
         return None
-    if all(size == 1 for size in shape[2:]):
-        return other.repeat(math.prod(cells.rate), *(1,) * (dims + 1)), False
-    if shape[2:] != cells.sizes or not may_stay(other):
+    samples, _, *sizes = (*(1,) * (rank - other.dim()), *other.shape)
+    everywhere = all(size == 1 for size in sizes)  # the same at all positions
+    if everywhere and samples == 1:
+        return other, False
+    if samples not in (1, cells.samples) or other.dim() != rank or other.device != cells.tensor.device:
+        return None
+    if everywhere:
+        return other.repeat(math.prod(cells.rate), *(1,) * (rank - 1)), False
+    if tuple(sizes) != cells.sizes or not may_stay(other):
         return None
     moved = entered(other, cells.rate).tensor
-    return (moved if shape[0] == cells.samples else moved.repeat_interleave(cells.samples, 0)), True
+    return (moved if samples == cells.samples else moved.repeat_interleave(cells.samples, 0)), True
 
 
-def constant_over_space(shape: Sequence[int], dims: int) -> bool:
-    """Whether a tensor of this shape, beside one in space, is the same number at all positions of all samples.
+def _binary(name: str, writes: bool = False, reversed: bool = False) -> Rule:
+    divides, multiplies = name.endswith(("div", "divide")), name.startswith("mul")
 
-    >>> constant_over_space((1, 8, 1, 1), 2), constant_over_space((4, 8, 1, 1), 2), constant_over_space((8, 1), 2)
-    (True, False, False)
-    """
-    if len(shape) <= dims:
-        return all(size == 1 for size in shape)
-    return all(size == 1 for size in shape[len(shape) - dims :]) and all(size == 1 for size in shape[: -dims - 1])
-
-
-def _binary(name: str, in_place: bool) -> Callable[..., Any]:
-    def rule(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def made(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if len(args) != 2 or kwargs.keys() - {"alpha", "rounding_mode"}:
             return NotImplemented
         a, b = args
-        for value, beside in ((a, b),) if in_place else ((a, b), (b, a)):
+        for value, beside in ((a, b),) if writes else ((a, b), (b, a)):
             cells = cells_of(value, last=True) if isinstance(value, Value) else None
             other = None if cells is None else operand(beside, cells, value._memory)
             if other is not None:
@@ -147,30 +127,31 @@ def _binary(name: str, in_place: bool) -> Callable[..., Any]:
         else:
             return NotImplemented
         assert cells is not None
-        if in_place and not writable(value):
+        if writes and not writable(value):
             return NotImplemented
-        if (value is b or (isinstance(b, Tensor) and b.dim())) and name in _DIVIDES and not cells.whole:
+        divisor = reversed or value is b  # what is no position may hold zero
+        if divides and not cells.whole and (divisor or (isinstance(b, Tensor) and b.dim())):
             return NotImplemented
         tensor, clean = other
-        alone = not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[2:] != cells.tensor.shape[2:]
-        if alone:  # a number, or one per channel
-            clean = cells.clean and (name in _MULTIPLIES or (name in _DIVIDES and value is a))
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[2:] != cells.tensor.shape[2:]:
+            clean = multiplies or (divides and not divisor)  # a number, or one per channel
         else:
-            clean = cells.clean and clean and name not in _DIVIDES
+            clean = clean and not divides
+        clean = clean and cells.clean
         result = func(cells.tensor, tensor, **kwargs) if value is a else func(tensor, cells.tensor, **kwargs)
-        if in_place:
-            return written(value, clean)
-        return value_of(cells._replace(tensor=result, clean=clean), value._memory)
+        return written(value, clean) if writes else value_of(cells._replace(tensor=result, clean=clean), value._memory)
 
-    return rule
+    return made
 
 
-RULES: dict[str, Callable[..., Any]] = {
-    **{name: _unary(name, keeps, False) for name, keeps in UNARY.items()},
-    **{f"{name}_": _unary(name, keeps, True) for name, keeps in UNARY.items() if not name.startswith("__")},
-    **{name: _binary(name, False) for name in (*BINARY, "rsub")},
-    **{f"{name}_": _binary(f"{name}_", True) for name in BINARY},
-    **{f"__{name}__": _binary(f"__{name}__", False) for name in _OPERATORS},
-    **{f"__r{name}__": _binary(f"__r{name}__", False) for name in _OPERATORS},
-    **{f"__i{name}__": _binary(f"__i{name}__", True) for name in _OPERATORS},
-}
+for _names, _keeps in ((_ZERO_STAYS, True), (_ZERO_CHANGES, False)):
+    for _name in _names.split():
+        rule(_name)(_unary(_name, _keeps))
+        rule(f"{_name.strip('_')}_")(_unary(_name, _keeps, True))
+for _name in f"{BINARY} rsub".split():
+    rule(_name)(_binary(_name))
+    rule(f"{_name}_")(_binary(_name, True))
+for _name in ("add", "sub", "mul", "truediv", "div"):
+    rule(f"__{_name}__")(_binary(_name))
+    rule(f"__r{_name}__")(_binary(_name, reversed=True))
+    rule(f"__i{_name}__")(_binary(_name, True))

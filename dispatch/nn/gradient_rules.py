@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, enter, leave
-from .value import Value, cells_of, copy_of
+from .rule import RULES
+from .value import cells_of, copy_of
 
 
 def gradients(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """`torch.autograd.grad` with respect to values: by their cells."""
     given = dict(zip(("outputs", "inputs"), args, strict=False)) | kwargs
-    inputs, several = given["inputs"], isinstance(given["inputs"], (tuple, list))
-    wanted = list(inputs) if several else [inputs]
+    wanted = given["inputs"] if isinstance(given["inputs"], (tuple, list)) else [given["inputs"]]
     anchors = [anchor_of(value) if isinstance(value, Value) else (value, None) for value in wanted]
-    outputs = [copy_of(y) if isinstance(y, Value) else y for y in _listed(given["outputs"])]
+    outputs = given["outputs"] if isinstance(given["outputs"], (tuple, list)) else [given["outputs"]]
+    outputs = [copy_of(y) if isinstance(y, Value) else y for y in outputs]
     rest = {k: v for k, v in given.items() if k not in ("outputs", "inputs")}
     found = func(outputs, [anchor for anchor, _ in anchors], *args[2:], **rest)
     return tuple(
         grad if cells is None or grad is None else leave(cells._replace(tensor=grad))
         for grad, (_, cells) in zip(found, anchors, strict=True)
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
 def anchor_of(value: Any) -> tuple[Tensor, Cells | None]:
@@ -47,7 +46,7 @@ def hooked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     anchor, cells = anchor_of(value)
     if cells is None:
         return anchor.register_hook(hook)  # type: ignore[no-untyped-call]
-    rate, sizes, last = cells.rate, cells.sizes, cells.last
+    _, rate, sizes, _, last = cells
 
     def moved(grad: Tensor) -> Tensor | None:
         changed = hook(leave(Cells(grad, rate, sizes, False, last)))
@@ -66,3 +65,12 @@ def gradient(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     anchor, cells = anchor_of(args[0])
     found = anchor.grad
     return found if found is None or cells is None else leave(cells._replace(tensor=found))
+
+
+_grad: Any = Tensor.grad
+RULES |= {
+    torch.autograd.grad: gradients,
+    Tensor.register_hook: hooked,
+    Tensor.retain_grad: retained,
+    _grad.__get__: gradient,
+}

@@ -1,73 +1,60 @@
-"""Rules for what layers call: convolutions, batch norm, dropout, padding, and what goes along the channels.
-
-A convolution whose dilation is a multiple of the rate has that much less of it; padding becomes padding in cells.
-"""
+"""Rules for what layers call: dropout, padding, and what goes along the channels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from .batch_space_tensor import Value
 from .cells import Cells, cleaned
-from .masked_norm import batch_norm
-from .value import Value, cells_of, copy_of, value_of, wanting, writable, written
+from .rule import rule, rule_of_cells
+from .value import cells_of, copy_of, value_of, wanting, writable, written
 
 F = torch.nn.functional
 
 
-_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-
-
-def _batch_norm(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    given = dict(zip(_BATCH_NORM, args, strict=False)) | kwargs
-    value = given.get("input")
-    cells = cells_of(value) if isinstance(value, Value) else None
-    if cells is None or func is not F.batch_norm:
+@rule_of_cells("softmax", "log_softmax", "softmin", "glu")
+def _along_channels(func: Any, cells: Cells, dim: Any = None, dtype: Any = None) -> Any:
+    if dim not in (1, 1 - cells.tensor.dim()):
         return NotImplemented
-    if given.get("training") and not cells.whole:
-        if cells.samples * math.prod(cells.sizes) <= 1:
-            return NotImplemented  # PyTorch refuses a single value per channel
-        mean, var, weight, bias = (given.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
-        momentum, eps = given.get("momentum", 0.1), given.get("eps", 1e-5)
-        tensor = batch_norm(cells, mean, var, weight, bias, 0.0 if momentum is None else momentum, eps)
-    else:
-        if given.get("training") and cells.samples * math.prod(cells.sizes) <= 1:
-            return NotImplemented
-        tensor = F.batch_norm(**{**given, "input": cells.tensor})
-    return value_of(cells._replace(tensor=tensor, clean=False), value._memory)  # type: ignore[union-attr]
+    options = {} if dtype is None else {"dtype": dtype}
+    return cells._replace(tensor=func(cells.tensor, dim=dim, **options), clean=False)
 
 
+@rule_of_cells("prelu")
+def _prelu(func: Any, cells: Cells, weight: Any = None) -> Any:
+    return cells._replace(tensor=func(cells.tensor, weight))
+
+
+@rule("dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d")
 def _dropout(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Elements alone, or a channel of a sample in all phases or in none."""
-    given = dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | kwargs
-    value, p = given.get("input"), given.get("p", 0.5)
-    training = given.get("training", given.get("train", True))
+    given = {"p": 0.5, "training": True, "inplace": False}
+    given |= dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | kwargs
+    value: Any = given.get("input")
+    p, writes = given["p"], given["inplace"]
     cells = cells_of(value) if isinstance(value, Value) else None
-    if cells is None or func not in _DROPOUTS or not 0 <= p <= 1:
+    if cells is None or func not in _DROPOUTS or not 0 <= p <= 1 or (writes and not writable(value)):
         return NotImplemented
-    if not training:
+    if not given["training"]:
         return value
-    if given.get("inplace") and not writable(value):
-        return NotImplemented
+    x, clean = cells.tensor, cells.clean and func is not F.alpha_dropout
     if func in (F.dropout, F.alpha_dropout):
-        tensor = func(cells.tensor, p, True, bool(given.get("inplace")))
-        clean = func is F.dropout
+        tensor = func(x, p, True, writes)
     else:
-        x = cells.tensor
         kept = func(x.new_ones((cells.samples, x.shape[1], *(1,) * len(cells.rate))), p, True)
         kept = kept.repeat(math.prod(cells.rate), *(1,) * (x.dim() - 1))
-        tensor, clean = x.mul_(kept) if given.get("inplace") else x * kept, True
-    if given.get("inplace"):
-        return written(value, clean)
-    return value_of(cells._replace(tensor=tensor, clean=cells.clean and clean), value._memory)  # type: ignore[union-attr]
+        tensor = x.mul_(kept) if writes else x * kept
+    return written(value, clean) if writes else value_of(cells._replace(tensor=tensor, clean=clean), value._memory)
 
 
 _DROPOUTS = (F.dropout, F.alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d)
 
 
+@rule("pad")
 def _pad(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """With a constant, in cells; what fills the border otherwise is done to the image, which wants to go back."""
     given: dict[str, Any] = {"mode": "constant", "value": None}
@@ -77,61 +64,28 @@ def _pad(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return NotImplemented
     cells = cells_of(value)
     number = 0 if given["value"] is None else given["value"]
-    if cells is not None and given["mode"] == "constant" and _fits(amounts, cells):
-        return value_of(_padded(cells, tuple(amounts), number), value._memory)
-    if func is not F.pad:
+    padded = None if cells is None or given["mode"] != "constant" else _padded(cells, amounts, number)
+    if padded is not None:
+        return value_of(padded, value._memory)
+    if func is not F.pad or value._last:
         return NotImplemented
     plain = copy_of(value)
     return wanting(F.pad(plain, amounts, given["mode"], given["value"]), value._memory.rate, value._memory.chain)
 
 
-def _fits(amounts: Any, cells: Cells) -> bool:
-    rate, rest = cells.rate, len(amounts) // 2
-    if len(amounts) % 2 or rest > len(rate):
-        return False
-    return all(
-        isinstance(before, int) and isinstance(after, int) and before >= 0 and after >= 0 and before % block == 0
-        for before, after, block in zip(amounts[::2], amounts[1::2], rate[::-1], strict=False)
-    )
-
-
-def _padded(cells: Cells, amounts: tuple[int, ...], number: float) -> Cells:
-    cells = cleaned(cells, number)
+def _padded(cells: Cells, amounts: Any, number: float) -> Cells | None:
+    """With a constant number, before and after channels and spatial dims, the last one first; None where it cannot be in cells."""
+    nd, pairs = len(cells.rate), list(zip(amounts[::2], amounts[1::2], strict=False))
+    if len(amounts) % 2 or not all(isinstance(amount, int) for amount in amounts) or any(amounts[2 * nd + 2 :]):
+        return None
+    if any(min(pair) < 0 or pair[0] % block for pair, block in zip(pairs, cells.rate[::-1], strict=False)):
+        return None
     sizes, counts = list(cells.sizes), []
-    for k in range(len(amounts) // 2):
-        dim, before, after = len(sizes) - 1 - k, amounts[2 * k], amounts[2 * k + 1]
+    for dim, (before, after) in zip(range(nd - 1, -1, -1), pairs, strict=False):
         block, old = cells.rate[dim], cells.tensor.shape[2 + dim]
-        sizes[dim] = sizes[dim] + before + after
+        sizes[dim] += before + after
         counts += [before // block, (sizes[dim] + block - 1) // block - old - before // block]
-    tensor = F.pad(cells.tensor, counts, value=number)
-    return cells._replace(tensor=tensor, sizes=tuple(sizes), clean=number == 0)
-
-
-def _along_channels(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    given = dict(zip(("input", "dim"), args, strict=False)) | kwargs
-    value = given.get("input")
-    cells = cells_of(value) if isinstance(value, Value) else None
-    if cells is None or given.get("dim") not in (1, 1 - cells.tensor.dim()) or "out" in kwargs:
-        return NotImplemented
-    tensor = func(cells.tensor, *args[1:], **{k: v for k, v in kwargs.items() if k != "input"})
-    return value_of(cells._replace(tensor=tensor, clean=False), value._memory)  # type: ignore[union-attr]
-
-
-def _prelu(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    if kwargs or len(args) != 2 or not isinstance(args[0], Value) or isinstance(args[1], Value):
-        return NotImplemented
-    cells = cells_of(args[0])
-    return (
-        NotImplemented
-        if cells is None
-        else value_of(cells._replace(tensor=func(cells.tensor, args[1])), args[0]._memory)
-    )
-
-
-RULES: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("softmax", "log_softmax", "softmin", "glu"), _along_channels),
-    **dict.fromkeys(("dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d"), _dropout),
-    "batch_norm": _batch_norm,
-    "pad": _pad,
-    "prelu": _prelu,
-}
+    if tuple(sizes) != cells.sizes:
+        cells = cleaned(cells, number)
+    tensor: Tensor = F.pad(cells.tensor, [*counts, *amounts[2 * nd : 2 * nd + 2]], value=number)
+    return cells._replace(tensor=tensor, sizes=tuple(sizes), clean=cells.clean and number == 0)

@@ -7,17 +7,32 @@ from collections.abc import Iterable, MutableMapping
 from types import SimpleNamespace
 from typing import Any
 
+from torch import nn
+
 from . import chains
-from .value import BatchSpaceTensor, Value, become_image, graph
+from .batch_space_tensor import BatchSpaceTensor, Value, graph
+from .value import become_image
 
 DEPTH = 16  # of containers in containers
 
 
-def left(result: Any) -> Any:
-    """What leaves a network, or an explicit chain, that `graph.enter` was called before."""
+def entering(module: nn.Module, args: Any) -> None:
+    """The hook before a converted network."""
+    graph.enter()
+
+
+def as_images(module: nn.Module, args: Any, result: Any) -> Any:
+    """The hook after it: what leaves it are images."""
     graph.leave()
     chains.called("")
     return images_in(result)
+
+
+def mark_ends(network: nn.Module) -> None:
+    """Let what leaves a network be images."""
+    if as_images not in network._forward_hooks.values():
+        network.register_forward_pre_hook(entering)
+        network.register_forward_hook(as_images, always_call=True)
 
 
 def images_in(result: Any, depth: int = 0) -> Any:

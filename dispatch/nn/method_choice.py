@@ -9,7 +9,6 @@ but the first and the last. It stands beside the kernels' tuning tables, in a fi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -65,7 +64,7 @@ def settings(kind: str) -> tuple[Any, ...]:
     """What a choice depends on beside the tensors and the arguments."""
     return (
         *(torch.is_grad_enabled(), torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)),
-        *(torch.are_deterministic_algorithms_enabled(), os.environ.get("SPACEBATCH_AUTOTUNE")),
+        *(torch.are_deterministic_algorithms_enabled(), tuning.setting()),
         kind == "cuda" and torch.backends.cudnn.benchmark,
     )
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .batch_space_tensor import Value
 from .cells import Cells, enter, leave
 from .chains import Call, Chain
 from .value import value_of
 
-ROUNDS, WARMUP = 9, 2
+ROUNDS = 9
+Part = tuple[Callable[[], Tensor], list[Tensor]]  # a call, and what its gradient is wanted for
 
 
 def signature(chain: Chain) -> Any:
@@ -20,14 +22,8 @@ def signature(chain: Chain) -> Any:
     calls = [
         (
             *(tuple(call.like.shape), call.like.stride(), call.like.dtype, call.wants_gradient, call.rate, call.stayed),
-            *(call.layer.in_channels, call.layer.out_channels, call.layer.kernel_size, call.layer.groups),
-            *(
-                call.layer.padding,
-                call.layer.dilation,
-                call.layer.stride,
-                call.layer.padding_mode,
-                call.layer.bias is None,
-            ),
+            *(str(getattr(call.layer, name)) for name in nn.modules.conv._ConvNd.__constants__),
+            *(call.layer.bias is None, call.layer.transposed, getattr(type(call.layer), "_converted_from", None)),
         )
         for call in chain.calls
     ]
@@ -36,81 +32,44 @@ def signature(chain: Chain) -> Any:
 
 def calls_of(chain: Chain, device: torch.device, training: bool) -> dict[str, Callable[[], object]]:
     """The chain's convolutions as they are natively, and in batch space, each on random numbers; with backward in training."""
-    natively = [_natively(call, device, training) for call in chain.calls]
-    ours = [
-        _in_batch(call, device, training) if call.stayed else _entering(call, device, training) for call in chain.calls
-    ]
+    natively = [_convolution(call, device, training, True) for call in chain.calls]
+    ours = [_convolution(call, device, training, False) for call in chain.calls]
     ours += [_leaving(cells, device, training) for cells in chain.leaves if chain.calls[0].rate is not None]
     return {"before": _run(natively, training), "after": _run(ours, training)}
 
 
-Part = tuple[Callable[[], Tensor], list[Tensor]]  # a call, and what its gradient is wanted for
-
-
-def _filled(like: Tensor, device: torch.device, gradient: bool) -> Tensor:
-    return torch.empty_like(like, device=device).normal_().requires_grad_(gradient)
-
-
-def _parameters(call: Call) -> list[Tensor]:
-    return [p for p in (*call.layer.parameters(),) if p.requires_grad]
-
-
-def _natively(call: Call, device: torch.device, training: bool) -> Part:
-    x, layer = _filled(call.like, device, training and call.wants_gradient), call.layer
+def _convolution(call: Call, device: torch.device, training: bool, natively: bool) -> Part:
+    layer, (args, kwargs) = call.layer, call.options
+    x = leaf = _filled(call.like, device)
+    if call.stayed and not natively:
+        assert call.rate is not None
+        cells = enter(x, call.rate)._replace(clean=False)
+        leaf = cells.tensor
+    leaf.requires_grad_(training and call.wants_gradient)
 
     def run() -> Tensor:
-        chosen, layer.method = layer.method, "native"
-        try:
-            result: Tensor = layer._conv_forward(x, layer.weight, layer.bias)
-            return result
-        finally:
-            layer.method = chosen
+        layer.method = "native" if natively else "batch_space"
+        y = layer.forward(x if leaf is x else value_of(cells), *args, **kwargs)
+        return y._memory.cells.tensor if isinstance(y, Value) and y._memory.cells is not None else y
 
-    return run, [*([x] if x.requires_grad else []), *_parameters(call)]
-
-
-def _entering(call: Call, device: torch.device, training: bool) -> Part:
-    x, layer = _filled(call.like, device, training and call.wants_gradient), call.layer
-    return (
-        lambda: _cells(layer._conv_forward(x, layer.weight, layer.bias)),
-        [*([x] if x.requires_grad else []), *_parameters(call)],
-    )
-
-
-def _in_batch(call: Call, device: torch.device, training: bool) -> Part:
-    x, layer, rate = _filled(call.like, device, False), call.layer, call.rate
-    assert rate is not None
-    cells = enter(x, rate)
-    cells.tensor.requires_grad_(training and call.wants_gradient)
-    cells = cells._replace(clean=False)
-    return (
-        lambda: _cells(layer._conv_forward(value_of(cells), layer.weight, layer.bias)),
-        [*([cells.tensor] if cells.tensor.requires_grad else []), *_parameters(call)],
-    )
+    return run, [tensor for tensor in (leaf, *layer.parameters()) if tensor.requires_grad]
 
 
 def _leaving(like: Cells, device: torch.device, training: bool) -> Part:
-    cells = like._replace(tensor=_filled(like.tensor, device, training))
+    cells = like._replace(tensor=_filled(like.tensor, device).requires_grad_(training))
     return lambda: leave(cells), [cells.tensor] if training else []
 
 
-def _cells(value: Any) -> Tensor:
-    tensor: Tensor = (
-        value._memory.cells.tensor if hasattr(value, "_memory") and value._memory.cells is not None else value
-    )
-    return tensor
+def _filled(like: Tensor, device: torch.device) -> Tensor:
+    return torch.empty_like(like, device=device).normal_()
 
 
 def _run(parts: Sequence[Part], training: bool) -> Callable[[], object]:
-    def infer() -> None:
-        with torch.no_grad():
-            for call, _ in parts:
-                call()
+    def run() -> None:
+        with torch.set_grad_enabled(training):
+            for call, wanted in parts:
+                y = call()
+                if wanted and y.requires_grad:
+                    torch.autograd.grad(y, wanted, torch.ones_like(y), allow_unused=True)
 
-    def train() -> None:
-        for call, wanted in parts:
-            y = call()
-            if wanted and y.requires_grad:
-                torch.autograd.grad(y, wanted, torch.ones_like(y), allow_unused=True)
-
-    return train if training else infer
+    return run

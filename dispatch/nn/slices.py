@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .batch_space_tensor import Value
+from .cells import Cells
 from .elementwise import operand
-from .value import Value, cells_of, value_of, view_of
+from .rule import rule
+from .value import cells_of, value_of, view_of
 
 
+@rule("cat", "concat", "concatenate")
 def _concatenated(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = args[0] if args else kwargs.get("tensors")
     dim = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
@@ -21,12 +24,9 @@ def _concatenated(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     cells = None if value is None else cells_of(value)
     if cells is None or dim not in (1, 1 - cells.tensor.dim()):
         return NotImplemented
-    parts = []
-    clean = True
+    parts, clean = [], True
     for tensor in tensors:
-        if not isinstance(tensor, Tensor) or tensor.dim() != cells.tensor.dim():
-            return NotImplemented
-        if not isinstance(tensor, Value) and (tensor.shape[0], *tensor.shape[2:]) != (cells.samples, *cells.sizes):
+        if not isinstance(tensor, Value) and (tensor.shape[:1], tensor.shape[2:]) != ((cells.samples,), cells.sizes):
             return NotImplemented
         found = operand(tensor, cells, value._memory)
         if found is None or found[0].shape[2:] != cells.tensor.shape[2:]:
@@ -36,110 +36,104 @@ def _concatenated(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return value_of(cells._replace(tensor=torch.cat(parts, 1), clean=clean), value._memory)
 
 
+@rule("chunk", "split", "tensor_split", "unsafe_chunk", "unsafe_split", "split_with_sizes")
 def _split(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`chunk`, `split` and their like, along the channels: as many views."""
+    """Along the channels: as many views."""
     value: Any = args[0] if args else None
-    dim = kwargs.get("dim", args[2] if len(args) > 2 else 0)
-    if not isinstance(value, Value) or len(args) < 1:
-        return NotImplemented
-    cells = cells_of(value)
-    if cells is None or dim not in (1, 1 - cells.tensor.dim()):
+    cells = cells_of(value) if isinstance(value, Value) else None
+    if cells is None or kwargs.get("dim", args[2] if len(args) > 2 else 0) not in (1, 1 - cells.tensor.dim()):
         return NotImplemented
     parts: Any = func(cells.tensor, *args[1:], **kwargs)
-    start = 0
-    views = []
+    views, start = [], 0
     for part in parts:
-        views.append(_channels(value, slice(start, start + part.shape[1]), part))
-        start += part.shape[1]
+        where = slice(start, start + part.shape[1])
+        views.append(view_of(value, lambda t, where=where: t[:, where], cells.sizes, part))  # type: ignore[misc]
+        start = where.stop
     return type(parts)(views)
 
 
-def _channels(value: Any, where: slice, tensor: Tensor) -> Tensor:
-    return view_of(value, lambda t: t[:, where], value._sizes, tensor)
-
-
+@rule("narrow")
 def _narrowed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    if kwargs or len(args) != 4 or not isinstance(args[0], Value) or not all(isinstance(a, int) for a in args[1:]):
+    """A slice of the channels."""
+    if kwargs or len(args) != 4 or not all(isinstance(a, int) for a in args[1:]):
         return NotImplemented
     value, dim, start, length = args
-    if dim < 0:
-        dim += len(value._sizes) + 2
-    if (
-        not 0 <= start <= start + length <= (value._own if value._memory.image is None else value._plain).shape[1]
-        or dim != 1
-    ):
+    cells = cells_of(value)
+    if cells is None or dim not in (1, 1 - cells.tensor.dim()):
+        return NotImplemented
+    if not 0 <= start <= start + length <= cells.tensor.shape[1]:  # PyTorch's own error, or it counts from the end
         return NotImplemented
     return _taken(func, (value, (slice(None), slice(start, start + length))), {})
 
 
+@rule("__getitem__")
 def _taken(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """value[…, a:b, …]."""
     value, index = args
     cells = cells_of(value) if isinstance(value, Value) else None
-    if cells is None:
-        return NotImplemented
-    entries: Sequence[Any] = index if isinstance(index, tuple) else (index,)
-    if sum(entry is Ellipsis for entry in entries) > 1:
-        return NotImplemented
-    for k, entry in enumerate(entries):
-        if entry is Ellipsis:
-            entries = (*entries[:k], *(slice(None),) * (3 + len(cells.rate) - len(entries)), *entries[k + 1 :])
-            break
-    if len(entries) > 2 + len(cells.rate) or not all(isinstance(entry, slice) for entry in entries):
-        return NotImplemented
+    part = None if cells is None else _part(cells, index if isinstance(index, tuple) else (index,))
+    return NotImplemented if part is None else view_of(value, lambda t: t[index], part.sizes, part.tensor)
+
+
+def _part(cells: Cells, entries: tuple[Any, ...]) -> Cells | None:
+    """The cells of a slice, None where it is none, or not of whole cells."""
+    rank = 2 + len(cells.rate)
+    gaps = [k for k, entry in enumerate(entries) if entry is Ellipsis]
+    if len(gaps) == 1:
+        entries = (*entries[: gaps[0]], *(slice(None),) * (1 + rank - len(entries)), *entries[gaps[0] + 1 :])
+    if len(entries) > rank or not all(isinstance(entry, slice) for entry in entries):
+        return None
     tensor, sizes = cells.tensor, list(cells.sizes)
     for d, entry in enumerate(entries):
         if entry.start is None and entry.stop is None and entry.step is None:
             continue
         if d == 0 or not all(part is None or isinstance(part, int) for part in (entry.start, entry.stop, entry.step)):
-            return NotImplemented
-        size = tensor.shape[1] if d == 1 else sizes[d - 2]
-        start, stop, step = entry.indices(size)
+            return None
         if d == 1:
             tensor = tensor[:, entry]
             continue
+        start, stop, step = entry.indices(sizes[d - 2])
         block = cells.rate[d - 2]
         if step != 1 or start % block or stop <= start:
-            return NotImplemented
+            return None
         sizes[d - 2] = stop - start
         tensor = tensor.narrow(d, start // block, (sizes[d - 2] + block - 1) // block)
-    return view_of(value, lambda t: t[index], tuple(sizes), tensor)
+    return cells._replace(tensor=tensor, sizes=tuple(sizes))
 
 
+@rule("detach")
 def _detached(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     cells = cells_of(args[0]) if len(args) == 1 else None
     if cells is None:
         return NotImplemented
-    return view_of(args[0], Tensor.detach, args[0]._sizes, cells.tensor.detach())
+    return view_of(args[0], Tensor.detach, cells.sizes, cells.tensor.detach())
 
 
-def _same(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`contiguous`: the value itself where it is so already."""
-    value = args[0]
-    cells = cells_of(value)
-    if cells is None or len(args) > 1:
+@rule("contiguous")
+def _contiguous(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The value itself where it is so already."""
+    value, cells = args[0], cells_of(args[0]) if len(args) == 1 else None
+    if cells is None:
         return NotImplemented
     if cells.tensor.is_contiguous(**kwargs):
         return value
     return value_of(cells._replace(tensor=cells.tensor.contiguous(**kwargs)), value._memory)
 
 
+@rule("to", "type_as", "float", "double", "half", "bfloat16", "type", "cuda", "cpu")
 def _converted(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Another type or device: the value itself where it has them already."""
-    value: Any = args[0] if args else None
-    if kwargs.keys() & {"copy", "memory_format"} or len(args) > 3 or any(isinstance(a, bool) for a in args):
+    value, *others = args
+    if kwargs.keys() & {"copy", "memory_format"} or len(args) > 3 or any(isinstance(a, bool) for a in others):
         return NotImplemented
-    if not isinstance(value, Value):  # to what a value is
-        others = [other for other in args[1:] if isinstance(other, Value)]
-        return (
-            value.to(others[0].device, others[0].dtype) if len(args) == 2 and others and not kwargs else NotImplemented
-        )
-    if any(isinstance(other, Value) for other in (*args[1:], *kwargs.values())):
+    if not isinstance(value, Value) and len(args) == 2 and not kwargs:  # to what a value is
+        return value.to(others[0].device, others[0].dtype)
+    if any(isinstance(other, Value) for other in (*others, *kwargs.values())):
         return NotImplemented
     cells = cells_of(value)
     if cells is None:
         return NotImplemented
-    tensor = func(cells.tensor, *args[1:], **kwargs)
+    tensor = func(cells.tensor, *others, **kwargs)
     if not isinstance(tensor, Tensor):
         return tensor  # `type()` gives its name
     if (tensor.dtype, tensor.device) == (cells.tensor.dtype, cells.tensor.device):
@@ -147,20 +141,8 @@ def _converted(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return value_of(cells._replace(tensor=tensor), value._memory)
 
 
+@rule("new_empty", "new_zeros", "new_ones", "new_full", "new_tensor")
 def _made_new(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """`new_zeros` and its like ask for the type and the device alone."""
-    value = args[0]
-    cells = cells_of(value) if isinstance(value, Value) else None
+    """They ask for the type and the device alone."""
+    cells = cells_of(args[0]) if isinstance(args[0], Value) else None
     return NotImplemented if cells is None else func(cells.tensor, *args[1:], **kwargs)
-
-
-RULES: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("cat", "concat", "concatenate"), _concatenated),
-    **dict.fromkeys(("chunk", "split", "tensor_split", "unsafe_chunk", "unsafe_split", "split_with_sizes"), _split),
-    **dict.fromkeys(("to", "type_as", "float", "double", "half", "bfloat16", "type", "cuda", "cpu"), _converted),
-    **dict.fromkeys(("new_empty", "new_zeros", "new_ones", "new_full", "new_tensor"), _made_new),
-    "narrow": _narrowed,
-    "__getitem__": _taken,
-    "detach": _detached,
-    "contiguous": _same,
-}

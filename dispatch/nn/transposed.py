@@ -21,6 +21,8 @@ from spacebatch.reference.arguments import as_integer, check_choice
 from .. import functions
 from . import method_choice
 from .convolution_arguments import check_tensors
+from .convolution_rules import transposed, transposed_in_cells
+from .entering import entered
 from .method_choice import METHODS, Method
 from .taps import entries, missing, positive
 
@@ -91,7 +93,7 @@ def atrous_conv_transpose1d(
     Raises:
         ValueError, TypeError: arguments that do not fit, named before anything is computed.
     """
-    return _called(1, input, weight, bias, stride, padding, output_padding, groups, dilation, method)
+    return convolution(1, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
 
 
 def atrous_conv_transpose2d(
@@ -115,7 +117,7 @@ def atrous_conv_transpose2d(
 
     Args, Returns, Raises: as `atrous_conv_transpose1d`, for (N, C, H, W) or (C, H, W).
     """
-    return _called(2, input, weight, bias, stride, padding, output_padding, groups, dilation, method)
+    return convolution(2, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
 
 
 def atrous_conv_transpose3d(
@@ -139,13 +141,13 @@ def atrous_conv_transpose3d(
 
     Args, Returns, Raises: as `atrous_conv_transpose1d`, for (N, C, D, H, W) or (C, D, H, W).
     """
-    return _called(3, input, weight, bias, stride, padding, output_padding, groups, dilation, method)
+    return convolution(3, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
 
 
 FUNCTIONS = {1: atrous_conv_transpose1d, 2: atrous_conv_transpose2d, 3: atrous_conv_transpose3d}
 
 
-def _called(
+def convolution(
     nd: int,
     x: Any,
     weight: Tensor,
@@ -155,8 +157,12 @@ def _called(
     output_padding: Any,
     groups: int,
     dilation: Any,
+    *,
     method: Method,
+    stays: bool = False,
+    rate: tuple[int, ...] | None = None,
 ) -> Tensor:
+    """The transposed convolution by the method that is asked for or chosen; see `functional.convolution`."""
     if not isinstance(x, Tensor) and hasattr(type(x), "__torch_function__"):  # what a tracer records with
         given = (weight, bias, stride, padding, output_padding, groups, dilation)
         return handle_torch_function(FUNCTIONS[nd], (x,), x, *given, method=method)
@@ -184,6 +190,12 @@ def _called(
     elif method == "auto":
         calls = {"native": native, "batch_space": batch_space}
         taken = method_choice.choose(op, calls, (images, weight, bias), (*per_dim, groups))
+    if stays and taken == "batch_space" and x.dim() == nd + 2:
+        felt = rate or blocks
+        sizes, kernel, *options = zip(*per_dim, strict=True)
+        found = transposed_in_cells(sizes, felt, kernel, *options)
+        if found is not None:
+            return transposed(entered(x, felt), found, TRANSPOSED[nd], weight, bias, groups)
     y = (native if taken == "native" else batch_space)(images, weight, bias)
     return y if x.dim() == nd + 2 else y.squeeze(0)
 

@@ -1,7 +1,7 @@
 """Values that stay in batch space: tensors that are images to everybody, and cells to the rules that know them.
 
 >>> import torch
->>> conv = torch.nn.Conv1d(1, 1, 3, padding=2, dilation=2)
+>>> from spacebatch.nn.cells import enter
 >>> h = value_of(enter(torch.randn(1, 1, 6), (2,)))
 >>> type(torch.relu(h)).__name__, h.shape, type(h.flip(-1)).__name__
 ('BatchSpaceTensor', torch.Size([1, 1, 6]), 'Tensor')
@@ -9,112 +9,25 @@
 `rules` say by torch function what may stay in batch space. Anything else gets the image: a copy of it where the function is
 known to return memory of its own (`rules.READS`), else the value itself becomes the image, and with it all its aliases.
 
-Eager, a value is a tensor without memory. Autograd records what the rules do with its cells; to whatever meets the value
-without asking it, a custom `autograd.Function`, say, it is a node behind its cells (`_Link`), and what such code records is
-brought back to the cells (`_Rejoin`). Under torch.compile, which cannot make such tensors, it is a tensor of the image's shape that
-nothing reads and the compiler leaves out.
+Autograd records what the rules do with a value's cells; to whatever meets the value without asking it, a custom `autograd.Function`,
+say, it is a node behind its cells (`Link`), and what such code records is brought back to the cells (`Rejoin`).
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from .. import routes, torch_private
 from . import chains
-from .cells import Cells, enter, leave
-from .entering import begin, end, entered, recorded, version
-
-Step: TypeAlias = Callable[[Tensor], Tensor]  # from a tensor to a view of it, the same in space and in batch space
-_untouched: Any = torch._C.DisableTorchFunctionSubclass
-
-
-class Memory:
-    """What a value and its aliases share: the cells, until something has asked for the image.
-
-    Attributes:
-        cells: of the value that the aliases are views of; None once the image holds the numbers.
-        image: what holds the numbers instead. given: whether it was there before the value.
-        rate: the blocks. source: cells that were entered once and may serve again, kept as long as what came of them.
-        chain: the report's notes, if one is made.
-    """
-
-    def __init__(self, rate: tuple[int, ...], cells: Cells | None = None, image: Tensor | None = None) -> None:
-        self.rate, self.cells, self.image = rate, cells, image
-        self.given = image is not None
-        self.source: Tensor | None = None
-        self.chain: Any = None
-        self.members: list[Any] = []  # references to the aliases, where there are several
-
-
-class Graph:
-    """What values are used by: the rules, and whether torch.compile traces a network at whose end values become images: no value may leave a graph."""
-
-    inside = 0
-    rules: Any = None  # `rules.called`, which imports this module
-
-    def enter(self) -> None:
-        """Such a network is entered."""
-        if torch.compiler.is_dynamo_compiling():
-            self.inside += 1
-        elif not torch.compiler.is_compiling():
-            begin()
-
-    def leave(self) -> None:
-        """It is left."""
-        if torch.compiler.is_dynamo_compiling():
-            self.inside = max(self.inside - 1, 0)
-        elif not torch.compiler.is_compiling():
-            end()
-
-
-graph = Graph()
-
-
-class Value(Tensor):
-    """A value in batch space, eager or traced."""
-
-    _memory: Memory
-    _own: Tensor | None  # its own cells: a view of the memory's
-    _sizes: tuple[int, ...]
-    _last: bool  # whether its channels are its last dim
-    _steps: tuple[tuple[Step, bool], ...]  # how it is a view of the memory's image, and whether autograd saw it
-    _plain: Tensor | None  # its own view of the memory's image
-    _copy: tuple[Tensor, int] | None  # an image of its own, and the version of the cells that it shows
-    _node: Any  # its grad_fn, as made here
-    _linked: int | None  # the version of the cells, or of the image, that autograd sees behind it
-    _used: bool  # whether autograd has recorded the cells as an input
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return graph.rules(func, args, kwargs or {})
-
-
-class BatchSpaceTensor(Value):
-    """A value in batch space, in eager mode: it has the image's shape, type and strides, and no memory of its own."""
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """What reaches a value below autograd, without having asked it: the image's numbers, in memory that it shares."""
-        with _untouched():
-            return func(*tree_map(_below, args), **tree_map(_below, kwargs or {}))
-
-
-class TracedBatchSpaceTensor(Value):
-    """A value in batch space while torch.compile traces."""
-
-
-def is_value(x: Any) -> bool:
-    """Whether x is a value of batch space, to code that treats them apart."""
-    return isinstance(x, Value)
+from .autograd_nodes import Rejoin, Relink, link
+from .batch_space_tensor import BatchSpaceTensor, Memory, Step, TracedBatchSpaceTensor, Value, graph, untouched, wrapper
+from .cells import Cells, leave
+from .entering import entered, recorded, version
 
 
 def may_stay(x: Tensor) -> bool:
@@ -200,9 +113,9 @@ def _relinked(value: Any) -> None:
     if type(value) is not BatchSpaceTensor or behind is None or value._linked == version(behind):
         return
     if behind.requires_grad and torch.is_grad_enabled():
-        with _untouched():
-            rate = value._memory.rate if value._memory.image is None else None
-            _Relink.apply(value, behind, rate, value._last)  # type: ignore[no-untyped-call]
+        with untouched():
+            where = (value._memory.rate, value._last) if value._memory.image is None else None
+            Relink.apply(value, behind, where)  # type: ignore[no-untyped-call]
             value._node = value.grad_fn
     value._linked = version(behind)
 
@@ -260,7 +173,7 @@ def become_image(value: Any) -> Tensor:
     image = image_of(value)
     if type(value) is not BatchSpaceTensor or memory.given or (value._used and value._own is not None):
         return image
-    with _untouched():
+    with untouched():
         for name, attribute in vars(value).items():
             if name not in _FIELDS:
                 setattr(image, name, attribute)
@@ -302,11 +215,11 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any, last:
         value = value.as_subclass(TracedBatchSpaceTensor)
         value._node = None
     elif own.requires_grad:
-        with _untouched():
-            value = _link(own, None if given else memory.rate, shape, last)
+        with untouched():
+            value = link(own, None if given else (memory.rate, last), shape)
             value._node = value.grad_fn
     else:
-        value = _wrapper(own, shape)
+        value = wrapper(own, shape)
         value._node = None
     value._linked = version(own)
     value._memory, value._own, value._sizes, value._steps, value._last = memory, own, sizes, steps, last
@@ -314,16 +227,8 @@ def _made(memory: Memory, own: Tensor, sizes: tuple[int, ...], steps: Any, last:
     return value  # type: ignore[no-any-return]
 
 
-def _wrapper(own: Tensor, shape: tuple[int, ...]) -> Tensor:
-    strides = None
-    if not own.is_contiguous():
-        strides, step = [0] * len(shape), 1
-        for d in sorted(range(len(shape)), key=lambda d: (own.stride(d), -d)):
-            strides[d], step = step, step * max(shape[d], 1)
-    return torch.Tensor._make_wrapper_subclass(BatchSpaceTensor, shape, strides, dtype=own.dtype, device=own.device)
-
-
-def _below(value: Any) -> Any:
+def below(value: Any) -> Any:
+    """The numbers of a value for what reached it below torch functions: the image's, in memory that it shares."""
     if not isinstance(value, BatchSpaceTensor):
         return value
     before = value._own if value._memory.image is None else value._plain
@@ -341,61 +246,22 @@ def _rejoin(value: Any) -> None:
     """Where autograd has recorded something on the value itself, its cells come from there."""
     if type(value) is not BatchSpaceTensor:
         return
-    with _untouched():
+    with untouched():
         if value.grad_fn is value._node:
             return
         memory: Any = value._memory
         if memory.image is None:
-            value._own = _Rejoin.apply(value, [value._own], memory.rate, value._sizes, value._last)  # type: ignore[no-untyped-call]
+            own: Any = value._own
+            like = Cells(own, memory.rate, value._sizes, False, value._last)
+            value._own = Rejoin.apply(value, [own], like)  # type: ignore[no-untyped-call]
             if not value._steps:
                 memory.cells = memory.cells._replace(tensor=value._own)
         else:
-            value._plain = _Rejoin.apply(value, [value._plain], None, None, False)  # type: ignore[no-untyped-call]
+            value._plain = Rejoin.apply(value, [value._plain], None)  # type: ignore[no-untyped-call]
             if not value._steps:
                 memory.image = value._plain
         value._node, value._copy = value.grad_fn, None
         value._linked = version(value._own) if value._own is not None else 0
 
 
-class _Link(torch.autograd.Function):
-    """The value behind its cells, for autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, rate: tuple[int, ...] | None, shape: tuple[int, ...], last: bool) -> Tensor:
-        ctx.rate, ctx.last = rate, last
-        return _wrapper(own, shape)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return (grad if ctx.rate is None else enter(grad, ctx.rate, ctx.last).tensor), None, None, None
-
-
-_link = torch_private.apply_of(_Link)
-
-
-class _Relink(torch.autograd.Function):
-    """The value behind the cells that a rule has written into."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, own: Tensor, rate: tuple[int, ...] | None, last: bool) -> Tensor:
-        ctx.rate, ctx.last = rate, last
-        ctx.mark_dirty(value)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
-        return None, (grad if ctx.rate is None else enter(grad, ctx.rate, ctx.last).tensor), None, None
-
-
-class _Rejoin(torch.autograd.Function):
-    """Cells, or an image, behind what was recorded on the value."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, own: list[Tensor], rate: Any, sizes: Any, last: bool) -> Tensor:
-        ctx.rate, ctx.sizes, ctx.last = rate, sizes, last
-        return own[0].detach()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        image = grad if ctx.rate is None else leave(Cells(grad, ctx.rate, ctx.sizes, False, ctx.last))
-        return image, None, None, None, None
+graph.below = below

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spacebatch import nn
 from spacebatch.nn import AtrousConv2d, functional, method_choice, transposed
+from spacebatch.nn.batch_space_tensor import is_value
 from tests.nn.test_atrous import assert_equal_with_gradients
 
 F = torch.nn.functional
@@ -195,6 +197,42 @@ def test_tracers_record_the_call() -> None:
     torch.testing.assert_close(traced(x, weight), F.conv_transpose1d(x, weight, dilation=2))
 
 
+MODULES: dict[int, Any] = {
+    1: (torch.nn.ConvTranspose1d, nn.AtrousConvTranspose1d),
+    2: (torch.nn.ConvTranspose2d, nn.AtrousConvTranspose2d),
+    3: (torch.nn.ConvTranspose3d, nn.AtrousConvTranspose3d),
+}
+
+
+@pytest.mark.parametrize("method", ["native", "batch_space"])
+@pytest.mark.parametrize(
+    ("sizes", "options", "extra", "stays"),
+    [
+        ((9,), {"padding": 2, "dilation": 2}, None, True),
+        ((9,), {"padding": 1, "dilation": 2}, None, False),
+        ((5, 6), {"padding": 3, "dilation": 3, "bias": False, "groups": 2}, None, True),
+        ((5, 6), {"stride": (1, 2), "dilation": 2}, [9, 16], False),
+        ((4, 5, 6), {"dilation": (2, 1, 2), "output_padding": (1, 0, 1)}, None, False),
+        ((4, 5, 6), {"dilation": (2, 1, 2)}, None, True),
+    ],
+    ids=str,
+)
+def test_modules(method: Any, sizes: Any, options: dict[str, Any], extra: Any, stays: bool) -> None:
+    """Those of PyTorch, with or without a batch; a result whose padding is of whole blocks stays in batch space."""
+    native, ours = (kind(2, 4, 3, **options).double() for kind in MODULES[len(sizes)])
+    ours.load_state_dict(native.state_dict())
+    ours.method = method
+    assert repr(ours) == repr(native).replace("Conv", "AtrousConv", 1)[:-1] + f", method={method!r})"
+    for x in (*drawn((2, 2, *sizes)), *drawn((2, *sizes))):
+        found, expected = ours(x, extra), native(x, extra)
+        assert is_value(found) == (stays and method == "batch_space" and x.dim() == len(sizes) + 2)
+        results = (
+            torch.autograd.grad(y.square().sum(), [x, *n.parameters()]) for y, n in ((found, ours), (expected, native))
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
 @pytest.fixture
 def empty_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("SPACEBATCH_CACHE_DIR", str(tmp_path))
@@ -246,3 +284,11 @@ def test_bad_arguments(change: dict[str, Any], kind: type[Exception], message: s
     arguments = {"input": torch.zeros(1, 3, 8, 8), "weight": torch.zeros(3, 4, 3, 3), "dilation": 2, **change}
     with pytest.raises(kind, match=rf"^atrous_conv_transpose2d: {message}"):
         functional.atrous_conv_transpose2d(**arguments)
+
+
+def test_modules_explain_themselves() -> None:
+    module = nn.AtrousConvTranspose2d(2, 4, 3, padding=2, dilation=2, method="batch_space")
+    found = module.explain(torch.ones(1, 2, 8, 8))
+    assert (found.operation, found.method, found.blocks) == ("atrous_conv_transpose2d", "batch_space", (2, 2))
+    with pytest.raises(ValueError, match="AtrousConvTranspose2d: method must be one of"):
+        nn.AtrousConvTranspose2d(2, 4, 3, method="channels_last")

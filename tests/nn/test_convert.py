@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import pickle
+import time
 from collections import OrderedDict, UserDict, deque, namedtuple
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -19,8 +20,8 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from spacebatch import Conversion, choose_block, convert, trials
 from spacebatch.nn import AtrousConv1d, AtrousConv2d
+from spacebatch.nn.batch_space_tensor import is_value
 from spacebatch.nn.conversion_report import Row
-from spacebatch.nn.value import is_value
 from spacebatch.perf.networks import ResidualBlock
 from spacebatch.timing import Timing
 from tests.same_networks import all_results
@@ -92,6 +93,17 @@ def standardized(rate: int) -> nn.Module:
     return Standardized(3, 3, 3, padding=rate, dilation=rate)
 
 
+class Transposed(nn.ConvTranspose2d):
+    """One with a forward of its own, that is not the reverse of another."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(input, output_size) * 2
+
+
+def transposed(kind: type[nn.ConvTranspose2d] = nn.ConvTranspose2d, **options: Any) -> nn.Module:
+    return kind(3, 3, 3, **{"padding": 2, "dilation": 2, **options})
+
+
 def inputs(*size: int) -> Tensor:
     return torch.randn(2, 3, *(size or (13, 11)), dtype=torch.double, generator=torch.Generator().manual_seed(0))
 
@@ -127,6 +139,14 @@ FOUND: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[tuple[Any, 
         lambda: nn.Sequential(standardized(2), nn.ReLU(), standardized(2), standardized(3), standardized(3)),
         {},
         [("chain", ("0", "2"), (2, 2)), ("chain", ("3", "4"), (3, 3))],
+    ),
+    "transposed": (
+        lambda: nn.Sequential(
+            *(transposed(), nn.ReLU(), transposed(Transposed), dilated(3, 2)),
+            *(transposed(stride=2, output_padding=1), transposed(dilation=3, padding=1)),
+        ),
+        {},
+        [("chain", ("0", "2", "3"), (2, 2)), ("convolution", ("5",), (3, 3))],
     ),
     "a convolution by itself": (lambda: dilated(3, 2), {}, [("convolution", ("",), (2, 2))]),
     "nothing dilated": (lambda: nn.Sequential(nn.Conv2d(3, 3, 3)), {}, []),
@@ -408,6 +428,31 @@ def test_no_budget_measures_nothing(clock: dict[str, Any]) -> None:
     report = convert(made(Network).eval(), inputs(), budget=0.0).conversion
     assert clock["calls"] == []
     assert "the budget was spent" in str(report)
+
+
+def test_progress(clock: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Before each part: how many are measured, and a forecast, which ends within the budget."""
+    seen: list[Any] = []
+    report = convert(made(Network).eval(), inputs(), progress=seen.append).conversion
+    assert [(p.measured, p.parts, p.part.split()[0]) for p in seen] == [
+        *((0, 3, "stages.0.first"), (1, 3, "stages.2.first"), (2, 3, "alone")),
+    ]
+    assert all(p.remaining > 0 and p.seconds + p.remaining <= 30 for p in seen)
+    assert [p.seconds for p in seen] == sorted(p.seconds for p in seen)
+    assert report.notes == ()  # type: ignore[union-attr]
+    convert(made(Network).eval(), inputs(), progress=True)
+    assert "of 3 parts measured in" in capsys.readouterr().err
+    convert(made(Network).eval(), inputs())
+    assert capsys.readouterr().err == ""
+
+
+def test_what_the_budget_does_not_suffice_for(clock: dict[str, Any]) -> None:
+    report: Any = convert(made(Network).eval(), inputs(), budget=0.2, progress=lambda _: time.sleep(0.3)).conversion
+    assert [row.before is not None for row in report.rows] == [True, False, False, False, True]
+    assert [row.replaced for row in report.rows] == [True, False, False, False, True]
+    assert report.notes[0].startswith(
+        "the budget of 0.2 s did not suffice for 2 of 3 parts; all of it would take about "
+    )
 
 
 def test_a_dry_run_only_reports(clock: dict[str, Any]) -> None:

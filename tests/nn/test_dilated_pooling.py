@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from spacebatch.nn.batch_space_tensor import is_value
 from spacebatch.nn.cells import enter
-from spacebatch.nn.value import is_value, value_of
+from spacebatch.nn.value import value_of
 
 F = torch.nn.functional
 POOLS: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

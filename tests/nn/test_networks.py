@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spacebatch import convert, functions
-from spacebatch.nn.atrous import dilation_of
+from spacebatch.nn.converted_class import dilation_of
 from spacebatch.perf.networks import NETWORKS, TCN
 from tests.same_networks import assert_same, assert_same_in_both_modes
 

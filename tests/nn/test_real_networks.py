@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_structure
 
 from spacebatch import Conversion, convert
-from spacebatch.nn.atrous import dilation_of
+from spacebatch.nn.converted_class import dilation_of
 from tests.nn.real_networks import CASES
 from tests.same_networks import all_results, assert_close_beside_the_largest
 

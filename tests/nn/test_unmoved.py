@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import spacebatch
 from spacebatch.nn import AtrousConv1d, AtrousConv2d, functional
 from spacebatch.nn.atrous import become_atrous
-from spacebatch.nn.value import is_value
+from spacebatch.nn.batch_space_tensor import is_value
 
 
 def integers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spacebatch import convert, functions
 from spacebatch.nn import AtrousConv2d, BatchSpace, elementwise, rules
-from spacebatch.nn.value import BatchSpaceTensor, is_value
+from spacebatch.nn.batch_space_tensor import BatchSpaceTensor, is_value
 from tests.same_networks import all_results
 
 F = torch.nn.functional
@@ -116,7 +116,11 @@ one_line("drop_path", lambda m, h: h * h.new_empty((h.shape[0],) + (1,) * (h.ndi
 one_line("numbers", lambda m, h: (1 - h) * 2 + h / 3 - torch.tensor(2.0))
 one_line("max_pool_dilated", lambda m, h: F.max_pool2d(F.max_pool2d(h, 3, 1, 0, 2), (1, 5), 1, (0, 2), (1, 2)))
 one_line("transposed", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, 3, padding=2, dilation=2))
-one_line("transposed_larger", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, (3, 2), dilation=(4, 2)))
+one_line(
+    "transposed_larger",
+    lambda m, h: F.conv_transpose2d(h, m.c.weight, m.c.bias, dilation=(4, 2)),
+    c=lambda: nn.ConvTranspose2d(4, 4, (3, 2)),
+)
 one_line(
     "transposed_stride", lambda m, h: m.c(h), c=lambda: nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, dilation=2)
 )
@@ -124,6 +128,9 @@ one_line("softmax_of_channels", lambda m, h: h.softmax(1))
 one_line("halves_swapped", lambda m, h: torch.cat(h.chunk(2, 1)[::-1], 1))
 one_line("split", lambda m, h: torch.cat(h.split([1, 3], 1)[::-1], 1))
 one_line("padded", lambda m, h: F.pad(h, (2, 1, 4, 0), value=1.5))
+one_line(
+    "padded_channels", lambda m, h: m.c(F.pad(h, (0, 0, 0, 0, 2, 2, 0, 0))), c=lambda: nn.Conv2d(8, 4, 1, bias=False)
+)
 one_line("cut", lambda m, h: h[..., :-2])
 one_line("narrow", lambda m, h: torch.cat([h.narrow(1, 0, 2), h.narrow(-3, 2, 2)], 1))
 one_line("layer_norm", lambda m, h: m.n(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), n=lambda: nn.LayerNorm(4))
