@@ -235,7 +235,7 @@ def test_choices_nest_and_end_with_their_block() -> None:
 def test_explain_of_another_operation(operation: Any) -> None:
     with pytest.raises(
         ValueError,
-        match=r"^explain: the operation must be space_to_batch, batch_to_space or atrous_conv1d, 2d or 3d, got",
+        match=r"^explain: the operation must be space_to_batch, batch_to_space, atrous_conv1d, 2d or 3d, or ",
     ):
         spacebatch.explain(operation, torch.zeros(1, 4), (2,))
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from spacebatch import convert, trials
-from spacebatch.nn.atrous import dilation_of
+from spacebatch.nn.converted_class import dilation_of
 from spacebatch.perf import networks
 from spacebatch.perf.dilated import put_between
 from spacebatch.perf.records import write_json

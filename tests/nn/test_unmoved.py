@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import spacebatch
 from spacebatch.nn import AtrousConv1d, AtrousConv2d, functional
-from spacebatch.nn.atrous import become_atrous
 from spacebatch.nn.batch_space_tensor import is_value
+from spacebatch.nn.converted_class import become_atrous
 
 
 def integers(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
