@@ -56,7 +56,13 @@ class Timing:
 
 
 def interleaved(
-    calls: Mapping[str, Call], device: torch.device, *, rounds: int = 15, warmup: int = 3, clock: Clock | None = None
+    calls: Mapping[str, Call],
+    device: torch.device,
+    *,
+    rounds: int = 15,
+    warmup: int = 3,
+    clock: Clock | None = None,
+    more: Callable[[dict[str, Timing]], bool] | None = None,
 ) -> dict[str, Timing]:
     """Time the calls against each other: every round runs each of them once, in a random order.
 
@@ -68,12 +74,19 @@ def interleaved(
         rounds: timed runs of each call.
         warmup: runs of each call before, not timed: kernels get compiled and memory pools filled.
         clock: how a round is timed, if not by the device's own clock.
+        more: asked after the rounds, with what all of them came to, whether there are to be as many again.
 
     Returns:
         A `Timing` for each name.
     """
-    seconds = round_seconds(calls, clock or clock_of(device), rounds=rounds, warmup=warmup)
-    return {name: Timing.of(found) for name, found in seconds.items()}
+    clock = clock or clock_of(device)
+    seconds = round_seconds(calls, clock, rounds=rounds, warmup=warmup)
+    while True:
+        times = {name: Timing.of(found) for name, found in seconds.items()}
+        if more is None or not more(times):
+            return times
+        for name, found in round_seconds(calls, clock, rounds=rounds, warmup=0).items():
+            seconds[name] += found
 
 
 def round_seconds(calls: Mapping[str, Call], clock: Clock, *, rounds: int, warmup: int) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from torch.utils._pytree import tree_leaves
 from .timing import Timing, interleaved
 
 ROUNDS, WARMUP = 7, 2
+MOST_ROUNDS = 5  # times as many, where the choice is close
+CLOSE = 0.05  # of the time: what another run may find
 
 
 @contextmanager
@@ -89,10 +92,26 @@ def step(network: nn.Module, call: Callable[[], Any], training: bool) -> Callabl
 
 
 def timings(
-    calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int = ROUNDS, warmup: int = WARMUP
+    calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int = ROUNDS, until: float | None = None
 ) -> dict[str, Timing]:
-    """The calls against each other; see `timing.interleaved`."""
-    return interleaved(calls, device, rounds=rounds, warmup=warmup)
+    """The calls against each other; see `timing.interleaved`.
+
+    Args:
+        until: of `time.monotonic()`; "before" and "after" get more rounds as long as it is close which of them is to be taken, but no
+            new ones past that time. None: the rounds are all.
+    """
+
+    def more(times: dict[str, Timing]) -> bool:
+        if until is None or time.monotonic() >= until or times["before"].runs >= MOST_ROUNDS * rounds:
+            return False
+        before, after = times["before"], times["after"]
+        return gains(_scaled(before, 1 - CLOSE), after) != gains(_scaled(before, 1 + CLOSE), after)
+
+    return interleaved(calls, device, rounds=rounds, warmup=WARMUP, more=more)
+
+
+def _scaled(times: Timing, factor: float) -> Timing:
+    return Timing(times.median * factor, times.lower * factor, times.upper * factor, times.runs)
 
 
 def tensors_of(value: Any) -> list[Tensor]:

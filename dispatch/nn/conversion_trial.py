@@ -103,7 +103,7 @@ class Trial:
             key, row = part_timing.signature(chain), self.rows[k]
             if known[key] is None and budget.allows(" ".join(row.where)):
                 calls = part_timing.calls_of(chain, device, self.training)
-                known[key] = trials.timings(calls, device, part_timing.ROUNDS)
+                known[key] = trials.timings(calls, device, part_timing.ROUNDS, budget.until)
                 budget.measured += 1
             times = known[key]
             if times is None:
@@ -118,9 +118,9 @@ class Trial:
                 f"the budget of {seconds:g} s did not suffice for {len(late)} of {len(chains)} parts; all of it would take about "
                 f"{budget.needed:.0f} s"
             )
-        self._measure_the_whole(device)
+        self._measure_the_whole(device, budget.until)
 
-    def _measure_the_whole(self, device: torch.device) -> None:
+    def _measure_the_whole(self, device: torch.device, until: float) -> None:
         replaced = {path for row in self.rows if row.replaced for path in row.where}
         if not replaced:
             return
@@ -132,7 +132,7 @@ class Trial:
 
             return trials.step(self.network, call, self.training)
 
-        times = trials.timings({"before": step_with(()), "after": step_with(replaced)}, device)
+        times = trials.timings({"before": step_with(()), "after": step_with(replaced)}, device, until=until)
         kept = self.asked or trials.gains(times["before"], times["after"])
         if not kept:
             why = "the network as a whole was not faster beyond noise"

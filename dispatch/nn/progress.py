@@ -49,6 +49,11 @@ class Budget:
         self.whole = runs * once
 
     @property
+    def until(self) -> float:
+        """When it is spent, by `time.monotonic()`."""
+        return self.start + self.seconds
+
+    @property
     def needed(self) -> float:
         """Seconds that all parts and the whole would take, from what those before took."""
         spent = time.monotonic() - self.start

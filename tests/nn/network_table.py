@@ -35,7 +35,7 @@ from spacebatch.timing import compiled_first, hardware, interleaved, software
 from tests.nn.real_networks import SMP, monai, smp, timm, transformers, with_weight_norm
 
 MARKS = "<!-- networks: begin -->", "<!-- networks: end -->"
-RUNS, BUDGET, ROUNDS = 3, 5.0, 5
+RUNS, BUDGET, ROUNDS = 3, 10.0, 5
 
 
 class Entry(NamedTuple):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from spacebatch import Conversion, choose_block, convert, trials
+from spacebatch import Conversion, choose_block, convert, timing, trials
 from spacebatch.nn import AtrousConv1d, AtrousConv2d
 from spacebatch.nn.batch_space_tensor import is_value
 from spacebatch.nn.conversion_report import Row
@@ -413,8 +413,8 @@ def test_auto_replaces_what_is_faster(clock: dict[str, Any], after: float, sprea
 def test_auto_gives_up_where_the_whole_is_not_faster(clock: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     times = trials.timings
 
-    def timings(calls: Any, device: Any, *rounds: int) -> Any:
-        found = times(calls, device, *rounds)
+    def timings(calls: Any, device: Any, *rounds: Any, **until: Any) -> Any:
+        found = times(calls, device, *rounds, **until)
         return found if rounds else {name: Timing(1.0, 1.0, 1.0, 9) for name in found}
 
     monkeypatch.setattr(trials, "timings", timings)
@@ -422,6 +422,21 @@ def test_auto_gives_up_where_the_whole_is_not_faster(clock: dict[str, Any], monk
     assert type(converted.alone) is nn.Conv2d
     assert not any(row.replaced for row in converted.conversion.rows)  # type: ignore[union-attr]
     assert "the network as a whole was not faster" in str(converted.conversion)
+
+
+@pytest.mark.parametrize(
+    ("before", "until", "runs"), [(1.05, 60.0, 35), (1.5, 60.0, 7), (0.9, 60.0, 7), (1.05, 0.0, 7)]
+)
+def test_a_close_choice_gets_more_rounds(
+    before: float, until: float, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"before": before, "after": 1.0}
+    monkeypatch.setattr(timing, "clock_of", lambda _: lambda calls: [(name, seconds[name]) for name, _ in calls])
+    calls = dict.fromkeys(seconds, int)
+    found = trials.timings(calls, torch.device("cpu"), until=time.monotonic() + until)
+    assert {name: (times.median, times.runs) for name, times in found.items()} == {
+        name: (seconds[name], runs) for name in seconds
+    }
 
 
 def test_no_budget_measures_nothing(clock: dict[str, Any]) -> None:
