@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import index_maps
+from . import arguments, index_maps
 from .arguments import (
     INT64_MAX,
     Arrangement,
@@ -600,7 +600,10 @@ def _set(
     own["samples"] = space_shape[0]
     own["phases"] = phases
     own["_prepared"] = {}
-    if not (0 < math.prod(space_shape) <= INT64_MAX and 0 < math.prod(batch_shape) <= INT64_MAX):
+    elements = math.prod(space_shape)
+    if arguments.may_be_symbol(elements):
+        return self  # to ask would bound the symbols from above, and an export wants them unbounded
+    if not (0 < elements <= INT64_MAX and 0 < math.prod(batch_shape) <= INT64_MAX):
         check_int64(op, space_shape, "space")
         check_int64(op, (phases * max(space_shape[0], 1), *batch_shape[1:]), "batch")
     return self

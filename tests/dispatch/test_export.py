@@ -95,6 +95,16 @@ def test_every_size_is_padded_to_whole_blocks(
         equal(program(x), network(x))
 
 
+@pytest.mark.parametrize("strict", [False, True], ids=["nonstrict", "strict"])
+def test_a_batch_without_a_largest_size(strict: bool) -> None:
+    network, x = Network(), torch.randn(3, 4, 6, 8)
+    shapes = {"x": {0: Dim("samples")}}
+    program = torch.export.export(network, (x,), dynamic_shapes=shapes, strict=strict).module()
+    for samples in (2, 5):
+        x = torch.randn(samples, 4, 6, 8)
+        equal(program(x), network(x))
+
+
 def test_static_shapes() -> None:
     network = Network(3, ((1, 2), (0, 1)), arrangement="contiguous", shifts=(4, -2))
     x = torch.randn(2, 1, 3, 5)
