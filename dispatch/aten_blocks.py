@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .torch_backend import _KNOWN
+from .torch_backend import KNOWN_DTYPES
 
 if TYPE_CHECKING:
     from .block_tensors import Cut
@@ -42,7 +42,7 @@ def blocks_of_image(x: Tensor, k: int, cut: Cut, number: PadValue) -> Tensor:
 def _padded(x: Tensor, amounts: Sequence[tuple[int, int]], number: PadValue) -> Tensor:
     if not any(map(any, amounts)):
         return x
-    if isinstance(number, complex) or x.is_complex() or x.dtype not in _KNOWN or not x.numel():
+    if isinstance(number, complex) or x.is_complex() or x.dtype not in KNOWN_DTYPES or not x.numel():
         whole = x.new_full([n + sum(pair) for n, pair in zip(x.shape, amounts, strict=True)], 0)
         whole = whole if not number else torch.full_like(whole, number)
         inner = whole

@@ -17,7 +17,7 @@ from . import aten
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 # What all of PyTorch's operators know on every device; the others travel as integers of the same width.
-_KNOWN = frozenset(
+KNOWN_DTYPES = frozenset(
     getattr(torch, name)
     for name in (
         "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()  # noqa: SIM905
@@ -31,7 +31,7 @@ class TorchCopy:
     def __init__(self, direction: Direction, geometry: BlockGeometry, source: Layout) -> None:
         self._to_batch = direction == "space_to_batch"
         self._geometry = geometry
-        self._bits = None if source.dtype in _KNOWN else INTEGERS[source.itemsize]
+        self._bits = None if source.dtype in KNOWN_DTYPES else INTEGERS[source.itemsize]
         self._dtype = self._bits or source.dtype
         self._split = aten.split(geometry)
         self._shape = aten.padded_shape(geometry)  # of the space tensor with its padding

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .arguments import Borders
 from .block_grids import BlockGrids
-from .functions import _check_array
+from .functions import check_array
 from .image_copies import copy_to_blocks, copy_to_image
 from .image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, kernels_take, move_by_kernels
 from .llvm.prepare import NUMBERS, address
@@ -94,7 +94,7 @@ class Blocks:
         """
         y = self.data if y is None else y
         if isinstance(y, np.ndarray):
-            _check_array("restore", y)
+            check_array("restore", y)
             images = _restored(grids_of_blocks(self, y.shape), self.dims, y)
         elif tensors is not None and tensors.is_tensor(y):
             images = tensors.restored(grids_of_blocks(self, tuple(y.shape)), self.dims, y)
@@ -152,7 +152,7 @@ def to_blocks(
     single = isinstance(images, np.ndarray)
     arrays = (images,) if single else checked_list(op, images, "numpy.ndarray")
     for array in arrays:
-        _check_array(op, array)
+        check_array(op, array)
     dtype: np.dtype[Any] = arrays[0].dtype
     if len({x.dtype for x in arrays}) > 1:
         check_alike(op, "dtype", [x.dtype for x in arrays])

@@ -58,7 +58,7 @@ def space_to_batch(
 
     Source: Caffe2's SpaceToBatch, TensorFlow's SpaceToBatchND.
     """
-    _check_array("space_to_batch", x)
+    check_array("space_to_batch", x)
     pad: Any = b""
     if not (type(pad_value) is int and pad_value == 0 and x.dtype.kind in "biufc"):
         pad = numpy_pad_value(pad_value, x.dtype)
@@ -105,7 +105,7 @@ def batch_to_space(
 
     Source: Caffe2's BatchToSpace, TensorFlow's BatchToSpaceND.
     """
-    _check_array("batch_to_space", y)
+    check_array("batch_to_space", y)
     shape = y.shape
     known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
     if known is None and out is None:
@@ -171,7 +171,8 @@ def layout_of(array: Array, new: bool = False) -> Layout:
     return Layout(strides, array.itemsize, array.dtype, "numpy", new)
 
 
-def _check_array(op: str, array: Any) -> None:
+def check_array(op: str, array: Any) -> None:
+    """The input is an array of NumPy, and not a masked one."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{op}: the input must be a numpy.ndarray, got {type(array).__name__}")
     if isinstance(array, np.ma.MaskedArray):

@@ -230,9 +230,8 @@ def run_pieces(
     Raises:
         RuntimeError: the kernel was demanded and cannot be had.
     """
-    demanded = prepared.demanded == "llvm"
-    if not pieces.ready(wait=prepared._waiting or demanded):
-        if demanded:
+    if not pieces.ready(wait=prepared.waits()):
+        if prepared.demanded == "llvm":
             raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but {pieces.kernel.refused}")
         return False
     pieces(space, batch, pad, threads, library)

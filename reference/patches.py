@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import as_integer, shown
-from .functions import _check_array
+from .functions import check_array
 from .image_lists import backend_of, check_alike, checked_list, kernels_take
 from .llvm.prepare import NUMBERS, address
 from .patch_tokens import DIMS, Patches, TokenOrder, grids_of_images, move_by_kernels, offsets_of, token_order
@@ -38,7 +38,7 @@ def patchify(
     order = token_order(op, patch_size, merge, temporal, layout, token)
     arrays = (images,) if isinstance(images, np.ndarray) else checked_list(op, images, "numpy.ndarray")
     for array in arrays:
-        _check_array(op, array)
+        check_array(op, array)
     check_alike(op, "dtype", [x.dtype for x in arrays])
     check_dims(op, [x.ndim for x in arrays], layout)
     backend_of(op, "arrays", ("llvm", "numpy"))
@@ -77,7 +77,7 @@ def unpatchify(
     """
     op = "unpatchify"
     order = token_order(op, patch_size, merge, temporal, layout, token)
-    _check_array(op, tokens)
+    check_array(op, tokens)
     grid, inner, offsets = checked_tokens(op, tokens.shape, grid_thw, order, layout)
     backend_of(op, "arrays", ("llvm", "numpy"))
     split = tokens.reshape(-1, *(inner[DIMS.index(letter)] for letter in order.token))

@@ -135,6 +135,11 @@ def waiting_for_kernels() -> Iterator[None]:
         _waiting = before
 
 
+def waits() -> bool:
+    """Whether calls wait until their kernel is compiled: inside `waiting_for_kernels`, and where a backend is demanded."""
+    return _waiting or demanded is not None
+
+
 def answers(
     direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, device: str | None = None
 ) -> Iterator[tuple[str, Answer]]:
@@ -168,7 +173,7 @@ def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: 
     for _, answer in answers(direction, geometry, source, result):
         if isinstance(answer, str):
             reason = answer
-        elif answer.ready(wait=_waiting or demanded is not None):
+        elif answer.ready(wait=waits()):
             return answer, keep
         else:
             reason = "its kernel is not compiled"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .pieces import Integers, Loop, Number, Pieces, Rows, neighbours, product, sorted_loops
-from .plan import _DEINTERLEAVED
+from .plan import DEINTERLEAVED
 
 FRAME, CHANNEL, HEIGHT, WIDTH = range(4)  # dims of images, and of what is inside a token
 
@@ -40,7 +40,7 @@ def patch_pieces(
     run, left = neighbours(dims, inner, [near, inside])
     channels = inner[CHANNEL]
     turned = False  # channels together in the tokens
-    split = run == 1 and channels in _DEINTERLEAVED and inner[WIDTH] > 1 and itemsize < 16
+    split = run == 1 and channels in DEINTERLEAVED and inner[WIDTH] > 1 and itemsize < 16
     if split:
         together = [bool((near[CHANNEL] == 1).all() and (near[WIDTH] == channels).all()), inside[CHANNEL] == 1]
         apart = [inside[WIDTH] == 1, bool((near[WIDTH] == 1).all())]

@@ -134,7 +134,7 @@ def plan_of(
             if len(dims) == 1:
                 stretch = max(1, STRETCH_BYTES // (extent * word))
                 own = (1 if size * word <= STRETCH_BYTES else -(-positions // stretch), 0, 0, stretch, 0)
-            row, block = ("deinterleave", extent) if extent in _DEINTERLEAVED else ("tiles", 0)
+            row, block = ("deinterleave", extent) if extent in DEINTERLEAVED else ("tiles", 0)
             numbers = [positions, before, covered, inner * word, extent, stretch]
         if row is not None:
             dims.pop()
@@ -274,4 +274,4 @@ def _largest_prime(number: int) -> int:
 
 
 _NO_LOOP = (PLAIN, 1, 0, 0, 0, 0, 0, 0, 0)
-_DEINTERLEAVED = frozenset(n for n in range(2, MOST_DEINTERLEAVED + 1) if _largest_prime(n) <= MOST_PRIME_DEINTERLEAVED)
+DEINTERLEAVED = frozenset(n for n in range(2, MOST_DEINTERLEAVED + 1) if _largest_prime(n) <= MOST_PRIME_DEINTERLEAVED)
