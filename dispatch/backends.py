@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spacebatch.reference.arithmetic import Arithmetic
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.llvm_backend import LLVM
 from spacebatch.reference.numpy_backend import NumpyCopies
@@ -18,10 +19,18 @@ from .torch_backend import INTEGERS, TORCH
 from .triton_backend import TRITON
 
 
-def _prepare_numpy(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
+def _prepare_numpy(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+) -> Answer:
     """NumPy on the memory of CPU tensors, whose elements travel as integers: NumPy lacks some of their dtypes."""
     if source.device != "cpu":
         return f"the tensor is on {source.device}, not on the CPU"
+    if arithmetic is not None:
+        return "it computes nothing on the way of tensors"
     integer = INTEGERS.get(source.itemsize)
     bits = source.dtype if integer is None else integer  # complex128 has no integer of its width
     dtype = torch.empty(0, dtype=bits, device="cpu").numpy().dtype

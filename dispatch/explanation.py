@@ -155,7 +155,7 @@ def _asked(
 ) -> Explanation:
     """What the loop over the backends finds, with nothing compiled."""
     reasons: dict[str, str | None] = {}
-    for name, answer in prepared.answers(direction, geometry, source, result, device):
+    for name, answer in prepared.answers(direction, geometry, source, result, device=device):
         if not isinstance(answer, str):
             reasons[name] = None
             return Explanation(direction, geometry, route, name, str(answer), reasons)

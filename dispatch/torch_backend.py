@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from spacebatch.reference.arithmetic import NO_OPERANDS, Arithmetic, Operands
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Answer, Backend, Direction, Layout
@@ -40,7 +41,7 @@ class TorchCopy:
         """Always."""
         return True
 
-    def __call__(self, source: Tensor, result: Tensor, pad: bytes) -> None:
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
         """Fill the result."""
         source, result = source.detach(), result.detach()
         if self._bits is not None:
@@ -95,7 +96,15 @@ class TorchCopy:
         return "padded, then one strided copy" if self._to_batch else "one strided copy, then cropped"
 
 
-def _prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
+def _prepare(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+) -> Answer:
+    if arithmetic is not None:
+        return "it computes nothing on the way"
     return TorchCopy(direction, geometry, source)
 
 

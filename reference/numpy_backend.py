@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .arithmetic import NO_OPERANDS, Arithmetic, Operands
 from .geometry import BlockGeometry
 from .prepared import Answer, Backend, Direction, Layout
 from .strided_copies import Array, copy_to_batch, copy_to_space
@@ -32,7 +33,7 @@ class NumpyCopies:
         """Always."""
         return True
 
-    def __call__(self, source: Any, result: Any, pad: Any) -> None:
+    def __call__(self, source: Any, result: Any, pad: Any, operands: Operands = NO_OPERANDS) -> None:
         """Fill the result."""
         read, write, threads = self._as_array(source), self._as_array(result), self._threads()
         if not self._to_batch:
@@ -46,7 +47,15 @@ class NumpyCopies:
         return "strided copies of whole rectangles" + (", border filled apart" if self._to_batch else "")
 
 
-def _prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Answer:
+def _prepare(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+) -> Answer:
+    if arithmetic is not None:
+        return "it computes nothing on the way"
     return NumpyCopies(direction, geometry, source.dtype)
 
 

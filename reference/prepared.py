@@ -1,6 +1,6 @@
 """The way of a call: a geometry and two layouts in, a prepared call out, which then needs nothing but source and result.
 
-Every backend answers one question: `prepare(direction, geometry, source, result)` gives a `Prepared` or the reason why it
+Every backend answers one question: `prepare(direction, geometry, source, result, arithmetic)` gives a `Prepared` or the reason why it
 cannot. Each kind of device has a chain of backends, best first, and `find` is the loop that asks it. `use_backend` replaces the
 chain by one backend, and `explain` prints the answers.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from .arithmetic import NO_OPERANDS, Arithmetic, Operands
 from .geometry import BlockGeometry
 
 Direction: TypeAlias = Literal["space_to_batch", "batch_to_space"]
@@ -43,12 +44,13 @@ class Prepared(Protocol):
     def ready(self, wait: bool = False) -> bool:
         """Whether it can run at once. While it is being compiled, which the first question starts, it cannot, unless told to wait."""
 
-    def __call__(self, source: Any, result: Any, pad: Any) -> None:
+    def __call__(self, source: Any, result: Any, pad: Any, operands: Operands = NO_OPERANDS) -> None:
         """Fill the result.
 
         Args:
             source, result: tensors or arrays of the layouts that this was prepared for.
-            pad: the bytes of one element of padding; empty for zero bits. Of arrays of objects: a 0-d array.
+            pad: the bytes of one element of padding, in the result's dtype; empty for zero bits. Of arrays of objects: a 0-d array.
+            operands: of the arithmetic that this was prepared for.
         """
 
     def __str__(self) -> str:
@@ -59,10 +61,10 @@ Answer: TypeAlias = "Prepared | str"
 
 
 class Backend(NamedTuple):
-    """A name and the one question: can you run this?"""
+    """A name and the one question: can you run this? The last argument is the arithmetic on the way, None where bits are moved."""
 
     name: str
-    prepare: Callable[[Direction, BlockGeometry, Layout, Layout], Answer]
+    prepare: Callable[[Direction, BlockGeometry, Layout, Layout, Arithmetic | None], Answer]
 
 
 class Device(NamedTuple):
@@ -141,12 +143,17 @@ def waits() -> bool:
 
 
 def answers(
-    direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, device: str | None = None
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+    device: str | None = None,
 ) -> Iterator[tuple[str, Answer]]:
     """Each backend's name and its answer, in the order in which they are asked.
 
     Args:
-        direction, geometry, source, result: of the call.
+        direction, geometry, source, result: of the call. arithmetic: on the way, if any.
         device: whose chain is asked; by default that of the source.
     """
     found = DEVICES.get(source.device if device is None else device) or DEVICES[""]
@@ -159,10 +166,16 @@ def answers(
             kind = "a NumPy array" if source.device == "numpy" else f"a tensor on {source.device}"
             yield demanded, f"it does not compute on {kind}"
     for backend in backends:
-        yield backend.name, backend.prepare(direction, geometry, source, result)
+        yield backend.name, backend.prepare(direction, geometry, source, result, arithmetic)
 
 
-def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> tuple[Prepared, bool]:
+def find(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+) -> tuple[Prepared, bool]:
     """The first backend's call that can run now, and whether it is to be kept: not while a better one is being compiled.
 
     Raises:
@@ -170,7 +183,7 @@ def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: 
     """
     keep = True
     reason = ""
-    for _, answer in answers(direction, geometry, source, result):
+    for _, answer in answers(direction, geometry, source, result, arithmetic):
         if isinstance(answer, str):
             reason = answer
         elif answer.ready(wait=waits()):
@@ -178,7 +191,9 @@ def find(direction: Direction, geometry: BlockGeometry, source: Layout, result: 
         else:
             reason = "its kernel is not compiled"
             keep = False
-    for _, answer in answers(direction, geometry, source, result):  # again: why there is no kernel may be known by now
+    for _, answer in answers(
+        direction, geometry, source, result, arithmetic
+    ):  # again: why there is no kernel may be known by now
         reason = answer if isinstance(answer, str) else reason
     raise RuntimeError(f"{direction}: the backend {demanded!r} was asked for, but {reason}")
 

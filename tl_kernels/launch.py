@@ -12,6 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
+from spacebatch.reference.arithmetic import NO_OPERANDS, Operands
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, nest
 from spacebatch.reference.memory_order import dense_strides, memory_order
@@ -139,7 +140,7 @@ class PreparedCall:
             )
         return variant
 
-    def __call__(self, source: Tensor, result: Tensor, pad: bytes = b"") -> None:
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes = b"", operands: Operands = NO_OPERANDS) -> None:
         """Fill the result from the source, with the bits of an element of padding; none stand for zero."""
         read, write = source.data_ptr(), result.data_ptr()
         variant = self._variant(read % 16 == 0, write % 16 == 0)

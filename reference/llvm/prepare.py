@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spacebatch.reference.arithmetic import NO_OPERANDS, Operands
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction, Layout
 from spacebatch.reference.threads import thread_limit
@@ -143,7 +144,7 @@ class Call:
         self._short = functions.short if functions is not None and moved < SHORT_BYTES else None
         self.shared = moved >= SHARED_BYTES and (moved >= SHARED_BYTES_OF_OUR_OWN or self._library() is not None)
 
-    def __call__(self, source: Any, result: Any, pad: bytes) -> None:
+    def __call__(self, source: Any, result: Any, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
         short = self._short
         if short is None or pad:
             pair = source.data_ptr(), result.data_ptr()
@@ -240,7 +241,7 @@ class ArrayCall(Call):
 
     __slots__ = ()
 
-    def __call__(self, source: Any, result: Any, pad: bytes) -> None:
+    def __call__(self, source: Any, result: Any, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
         short = self._short
         if short is None or pad:
             pair = address(source), address(result)
