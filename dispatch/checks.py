@@ -54,40 +54,49 @@ def torch_pad_value(value: Any, dtype: torch.dtype, op: str = "space_to_batch") 
 
 def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -> None:
     """A tensor that can hold the result, of plain elements in places of their own, and no part of a gradient."""
+    check_kind(op, out)
+    check_fits(op, source, shape, out)
+    check_plain(op, source, out)
+
+
+def check_kind(op: Direction, out: Any) -> None:
+    """A tensor."""
     if not isinstance(out, Tensor):
         raise TypeError(f"{op}: out must be a torch.Tensor, got {type(out).__name__}")
+
+
+def check_fits(op: Direction, source: Tensor, shape: tuple[int, ...], out: Tensor) -> None:
+    """What shape, strides, dtype and device tell."""
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
     if out.dtype != source.dtype:
         raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
     if out.device != source.device:
         raise ValueError(f"{op}: out is on {out.device}, the input on {source.device}")
-    if torch.is_grad_enabled() and (source.requires_grad or out.requires_grad):
-        raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
-    if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
-        raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
     if out.is_contiguous() or not out.numel():
         return
     if any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
 
 
+def check_plain(op: Direction, source: Tensor, out: Tensor) -> None:
+    """No part of a gradient, and elements that are there as such."""
+    if torch.is_grad_enabled() and (source.requires_grad or out.requires_grad):
+        raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
+    if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
+        raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
+
+
 def check_apart(op: Direction, source: Tensor, out: Tensor) -> None:
-    """`out` shares no memory with the input."""
-    if _overlap(source, out):
+    """`out` shares no memory with the input: the ranges from first to last element do not meet."""
+    if -reach(out) < out.data_ptr() - source.data_ptr() < reach(source):
         raise ValueError(f"{op}: out overlaps the input in memory")
 
 
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether the ranges of memory from first to last element meet."""
-    if a.is_meta or a.nbytes == 0 or b.nbytes == 0:
-        return False
-    a_start, b_start = a.data_ptr(), b.data_ptr()
-    return a_start < b_start + _reach(b) and b_start < a_start + _reach(a)
-
-
-def _reach(x: Tensor) -> int:
-    """Bytes from the first element to behind the last."""
+def reach(x: Tensor) -> int:
+    """Bytes from the first element to behind the last; 0 where there is nothing in memory."""
+    if x.is_meta or not x.numel():
+        return 0
     if x.is_contiguous():
         return x.nbytes
     return (1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))) * x.itemsize

@@ -16,7 +16,7 @@ from spacebatch.reference.memory_order import result_layout
 from spacebatch.reference.prepared import Direction, Layout, Prepared
 
 from . import backends as backends  # lists them
-from .checks import PadValue, check_tensor
+from .checks import PadValue, check_apart, check_fits, check_kind, check_plain, check_tensor, reach
 from .huge_pages import HUGE_BYTES, advised
 
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -29,6 +29,7 @@ class _Call(NamedTuple):
     shape: tuple[int, ...]  # of the result
     strides: tuple[int, ...]
     huge: bool  # a new result asks for huge pages
+    reaches: tuple[int, int]  # of source and `out`, see `checks.reach`
 
 
 def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: bytes, out: Tensor | None = None) -> Tensor:
@@ -38,21 +39,36 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
         direction, geometry: of the call.
         source: a plain, strided tensor of the geometry's shape.
         pad: the bytes of one element of padding, empty for zero bits.
-        out: where to write, checked; None allocates the result in the source's memory order.
+        out: where to write; None allocates the result in the source's memory order.
+
+    Raises:
+        ValueError, TypeError: an `out` that does not fit.
     """
+    into = None
+    if out is not None:
+        if type(out) is not Tensor:
+            check_kind(direction, out)
+        into = out.shape, out.stride(), out.dtype, out.device  # what these tell is checked when the call is prepared
     if source.is_complex() or source.is_neg():
-        source = source.resolve_conj().resolve_neg()  # backends move raw bits
-    into = None if out is None else out.stride()
+        plain = source.resolve_conj().resolve_neg()  # backends move raw bits
+        if out is not None and plain is not source:
+            check_apart(direction, source, out)
+        source = plain
     key = direction, source.stride(), source.dtype, source.device, into, prepared.demanded
-    fill, shape, strides, huge = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
+    fill, shape, strides, huge, reaches = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
     if out is None:
         result = source.new_empty_strided(shape, strides)
         if huge:
             advised(result)
     else:
         result = out
-        if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
-            torch.autograd.graph.increment_version(out)
+        if out.requires_grad or out.is_neg() or out.is_conj():
+            check_plain(direction, source, out)
+        if -reaches[1] < out.data_ptr() - source.data_ptr() < reaches[0]:
+            check_apart(direction, source, out)
+        torch.autograd.graph.increment_version(
+            out
+        )  # kernels write past autograd, which may have kept it for a gradient
     fill(source, result, pad)
     return result
 
@@ -99,12 +115,15 @@ def _prepare(
     key: tuple[Any, ...], direction: Direction, geometry: BlockGeometry, source: Tensor, out: Tensor | None
 ) -> _Call:
     check_tensor(direction, source)
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    if out is not None:
+        check_fits(direction, source, shape, out)
     there, result = layouts_of(direction, geometry, source, out)
     fill, keep = prepared.find(direction, geometry, there, result)
-    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
     assert result.strides is not None  # a tensor's always are
     huge = there.device == "cpu" and prod(shape) * there.itemsize >= HUGE_BYTES
-    call = _Call(fill, shape, result.strides, huge)
+    reaches = (0, 0) if out is None else (reach(source), reach(out))
+    call = _Call(fill, shape, result.strides, huge, reaches)
     if keep:
         prepared.keep(geometry, key, call)
     return call

@@ -37,7 +37,7 @@ def space_to_batch(
         raise TypeError(_NO_TENSOR.format("space_to_batch", type(x).__name__))
     number = pad_value if type(pad_value) is int and pad_value == 0 else torch_pad_value(pad_value, x.dtype)
     route = route_of(x)
-    if x.is_nested or out is not None or (route != "eager" and route != "autograd"):
+    if x.is_nested or (route != "eager" and route != "autograd"):
         check_tensor("space_to_batch", x)
     if route == "aten" or (route == "operator" and symbolic(x)):
         route = "aten"
@@ -54,17 +54,15 @@ def space_to_batch(
         known = met("space_to_batch", x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts)
         if known is None:
             check_tensor("space_to_batch", x)
-        if out is None and route == "eager":
+        arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
+        if route == "eager":
             pad = b"" if type(number) is int and number == 0 else pad_bits(number, x.dtype)
-            if known is not None:
-                return run("space_to_batch", known, x, pad)
-            arguments = block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
-            result = run_new("space_to_batch", x, pad, x.shape, *arguments)
-            if result is not None:
-                return result
-        geometry = known or space_geometry(
-            x.shape, block_shape, paddings, spatial_dims, batch_order, arrangement, shifts
-        )
+            if known is None and out is None:
+                result = run_new("space_to_batch", x, pad, x.shape, *arguments)
+                if result is not None:
+                    return result
+            return run("space_to_batch", known or space_geometry(x.shape, *arguments), x, pad, out)
+        geometry = known or space_geometry(x.shape, *arguments)
     if out is not None:
         return _into("space_to_batch", geometry, x, number, route, out)
     return call("space_to_batch", geometry, x, number, route)
@@ -84,7 +82,7 @@ def batch_to_space(
     if not isinstance(y, Tensor):
         raise TypeError(_NO_TENSOR.format("batch_to_space", type(y).__name__))
     route = route_of(y)
-    if y.is_nested or out is not None or (route != "eager" and route != "autograd"):
+    if y.is_nested or (route != "eager" and route != "autograd"):
         check_tensor("batch_to_space", y)
     if route == "aten" or (route == "operator" and symbolic(y)):
         route = "aten"
@@ -101,14 +99,14 @@ def batch_to_space(
         known = met("batch_to_space", y.shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
         if known is None:
             check_tensor("batch_to_space", y)
-        if out is None and route == "eager":
-            if known is not None:
-                return run("batch_to_space", known, y, b"")
-            arguments = block_shape, crops, spatial_dims, batch_order, arrangement, shifts
-            result = run_new("batch_to_space", y, b"", y.shape, *arguments)
-            if result is not None:
-                return result
-        geometry = known or batch_geometry(y.shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
+        arguments = block_shape, crops, spatial_dims, batch_order, arrangement, shifts
+        if route == "eager":
+            if known is None and out is None:
+                result = run_new("batch_to_space", y, b"", y.shape, *arguments)
+                if result is not None:
+                    return result
+            return run("batch_to_space", known or batch_geometry(y.shape, *arguments), y, b"", out)
+        geometry = known or batch_geometry(y.shape, *arguments)
     if out is not None:
         return _into("batch_to_space", geometry, y, 0, route, out)
     return call("batch_to_space", geometry, y, 0, route)
@@ -124,11 +122,9 @@ def shape_of(op: str, x: Any) -> Sequence[int]:
 
 
 def _into(direction: Direction, geometry: BlockGeometry, x: Tensor, number: Any, route: Route, out: Tensor) -> Tensor:
-    """The result in `out`: written there where it can be, else copied, as in a graph."""
+    """The result copied to `out`, as in a graph."""
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
     check_out(direction, x, shape, out)
-    if route in ("eager", "autograd"):
+    if route == "autograd":
         check_apart(direction, x, out)
-    if route == "eager":
-        return run(direction, geometry, x, pad_bits(number, x.dtype), out)
     return out.copy_(call(direction, geometry, x, number, route))

@@ -108,12 +108,17 @@ def split(wanted: Sequence[Provider], device: torch.device) -> tuple[tuple[Provi
 # This library, and PyTorch
 
 
-def _ours(case: Case) -> Function:
-    operation = getattr(spacebatch, case.direction)
+def _as_written(case: Case, spatial_dims: Any = None) -> tuple[Any, dict[str, Any]]:
+    """The arguments of a case's call as one writes it: nothing that is so by default."""
     options: dict[str, Any] = {"batch_order": case.batch_order, "arrangement": case.arrangement}
-    options = {k: v for k, v in options.items() if v not in ("block_major", "interleaved")}  # as one writes it
+    options = {k: v for k, v in options.items() if v not in ("block_major", "interleaved")}
     options = {**options, "shifts": case.shifts} if case.shifts else options
-    arguments = (case.block, case.paddings) if any(map(any, case.paddings)) else (case.block,)
+    options = {**options, "spatial_dims": spatial_dims} if spatial_dims else options
+    return (case.block, case.paddings) if any(map(any, case.paddings)) else (case.block,), options
+
+
+def _ours(case: Case) -> Function:
+    operation, (arguments, options) = getattr(spacebatch, case.direction), _as_written(case)
     return _differentiated(case, lambda x: operation(x, *arguments, **options))
 
 
@@ -130,9 +135,9 @@ def _ours_out(case: Case) -> Function:
 
 
 def _our_arrays(case: Case) -> Function:
-    operation, geometry = getattr(spacebatch, case.direction), case.memory_geometry
-    arguments = geometry.arguments if case.direction == "space_to_batch" else geometry.inverse
-    return lambda x: operation(x, **arguments)
+    dims = case.memory_geometry.spatial_dims if case.layout == "channels_last" else None
+    operation, (arguments, options) = getattr(spacebatch, case.direction), _as_written(case, dims)
+    return lambda x: operation(x, *arguments, **options)
 
 
 def _eager(case: Case) -> Function:

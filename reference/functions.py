@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,8 @@ def space_to_batch(
 
     Source: Caffe2's SpaceToBatch, TensorFlow's SpaceToBatchND.
     """
-    check_array("space_to_batch", x)
+    if type(x) is not np.ndarray:
+        check_array("space_to_batch", x)
     pad: Any = b""
     if not (type(pad_value) is int and pad_value == 0 and x.dtype.kind in "biufc"):
         pad = numpy_pad_value(pad_value, x.dtype)
@@ -105,7 +106,8 @@ def batch_to_space(
 
     Source: Caffe2's BatchToSpace, TensorFlow's BatchToSpaceND.
     """
-    check_array("batch_to_space", y)
+    if type(y) is not np.ndarray:
+        check_array("batch_to_space", y)
     shape = y.shape
     known = met("batch_to_space", shape, block_shape, crops, spatial_dims, batch_order, arrangement, shifts)
     if known is None and out is None:
@@ -116,23 +118,50 @@ def batch_to_space(
     return _run("batch_to_space", geometry, y, b"", out)
 
 
+class _Call(NamedTuple):
+    """What calls of one geometry have in common whose sources and results lie alike in memory."""
+
+    fill: prepared.Prepared
+    shape: tuple[int, ...]  # of a new result, in the order of its memory
+    dims: tuple[int, ...] | None  # where each dim of the result stands in it; None: in their own order
+
+
 def _run(direction: Direction, geometry: BlockGeometry, source: Array, pad: Any, out: Array | None) -> Array:
     """Look up or prepare the call, allocate its result, and fill it."""
-    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    into = None
+    if out is not None:
+        if type(out) is not np.ndarray:
+            _check_kind(direction, out)
+        if not out.flags.writeable:
+            raise ValueError(f"{direction}: out is read-only")
+        into = out.shape, out.strides, out.dtype  # whatever these tell is checked when the call is prepared
+    key = direction, source.strides, source.dtype, into, prepared.demanded
+    fill, shape, dims = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
     if out is None:
-        result = result_like(source, shape)
+        result = np.empty(shape, source.dtype)
+        if dims is not None:
+            result = result.transpose(dims)
     else:
-        _check_out(direction, source, shape, out)
         result = out
-    key = (direction, source.strides, source.dtype, result.strides, out is None, prepared.demanded)
-    fill = geometry._prepared.get(key)
-    if fill is None:
-        layouts = layout_of(source), layout_of(result, new=out is None)
-        fill, keep = prepared.find(direction, geometry, *layouts)
-        if keep:
-            prepared.keep(geometry, key, fill)
-    fill(np.asarray(source), np.asarray(result), pad)
+        own = out.flags.owndata and source.flags.owndata and out is not source  # told in a third of the time
+        if not own and np.may_share_memory(source, out):
+            raise ValueError(f"{direction}: out overlaps the input in memory")
+    fill(source, result, pad)
     return result
+
+
+def _prepare(
+    key: tuple[Any, ...], direction: Direction, geometry: BlockGeometry, source: Array, out: Array | None
+) -> _Call:
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    if out is not None:
+        _check_fits(direction, source, shape, out)
+    result = result_like(source, shape) if out is None else out
+    fill, keep = prepared.find(direction, geometry, layout_of(source), layout_of(result, new=out is None))
+    call = _Call(fill, *_in_memory(source, shape))
+    if keep:
+        prepared.keep(geometry, key, call)
+    return call
 
 
 def _run_new(
@@ -181,27 +210,32 @@ def check_array(op: str, array: Any) -> None:
         )
 
 
-def _check_out(op: str, source: Array, shape: tuple[int, ...], out: Array) -> None:
+def _check_kind(op: str, out: Array) -> None:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{op}: out is a masked array, whose mask would not be written")
+
+
+def _check_fits(op: str, source: Array, shape: tuple[int, ...], out: Array) -> None:
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {out.shape}, the result has {shape}")
     if out.dtype != source.dtype:
         raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
-    if not out.flags.writeable:
-        raise ValueError(f"{op}: out is read-only")
     if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
-    if np.may_share_memory(source, out):
-        raise ValueError(f"{op}: out overlaps the input in memory")
 
 
 def result_like(source: Array, shape: tuple[int, ...]) -> Array:
     """An array of `shape`, not filled, in the memory order of `source`."""
+    sizes, dims = _in_memory(source, shape)
+    result = np.empty(sizes, source.dtype)
+    return result if dims is None else result.transpose(dims)
+
+
+def _in_memory(source: Array, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """(`shape` in the order of `source`'s memory, where each dim stands in that; None where they stand in their own order)."""
     if source.flags.c_contiguous:
-        return np.empty(shape, dtype=source.dtype)
+        return shape, None
     order = memory_order(source.shape, source.strides)
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    return np.empty([shape[d] for d in order], dtype=source.dtype).transpose(inverse)
+    return tuple(shape[d] for d in order), tuple(sorted(range(len(order)), key=order.__getitem__))

@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import math
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -247,9 +248,9 @@ class ArrayCall(Call):
             pair = address(source), address(result)
             self._run(*(pair if self._to_batch else pair[::-1]), pad)
         elif self._to_batch:
-            short(address(source), address(result), self._numbers)
+            short(pointer(source), pointer(result), self._numbers)
         else:
-            short(address(result), address(source), self._numbers)
+            short(pointer(result), pointer(source), self._numbers)
 
     def _threads(self) -> int:
         return thread_limit()
@@ -267,8 +268,14 @@ def _address_in_header(array: Any) -> int:
     return _word_at(id(array) + _HEADER).value or 0
 
 
+def _pointer_in_header(array: Any) -> ctypes.c_void_p:
+    """The same as a C function takes it, without a number on the way."""
+    return _word_at(id(array) + _HEADER)
+
+
 _HEADER = object.__basicsize__
 _word_at = ctypes.c_void_p.from_address
 _probe = np.empty(1)
 _plain = sys.implementation.name == "cpython" and _address_in_header(_probe) == _address(_probe)
 address = _address_in_header if _plain else _address
+pointer: Callable[[Any], Any] = _pointer_in_header if _plain else _address
