@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+
+from spacebatch import __version__
+from spacebatch.exit_status import said, status_of
+
+from . import load
+
+NAME = "python -m spacebatch.perf"
 
 # name: (module, its functions that add options and that run, text). A module is imported for its own command alone.
 COMMANDS = {
@@ -27,10 +35,29 @@ COMMANDS = {
 }
 
 
+UNTIMED = (
+    "check",
+    "list",
+    "report",
+    "plot",
+    "compare",
+    "static",
+)  # whatever else runs meanwhile does not matter to these
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; the exit status."""
+    """Run one subcommand; the exit status.
+
+    0: done, and nothing wrong was found. 1: something wrong was. 2: a mistake in the arguments, or something is missing here.
+    130: interrupted. 141: nobody reads what is printed any more.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser("python -m spacebatch.perf", description="Measure on the machine at hand.")
+    return status_of(next((word for word in arguments if word in COMMANDS), NAME), lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(NAME, description="Measure on the machine at hand.")
+    parser.add_argument("--version", action="version", version=f"spacebatch {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (file, options_of, run, text) in COMMANDS.items():
         chosen = commands.add_parser(name, help=text)
@@ -40,14 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen.set_defaults(run=getattr(module, run))
     options = parser.parse_args(arguments)
     try:
-        if options.command == "first-call":  # which measures what happens by default
-            return int(options.run(options))
-        from spacebatch.timing import compiled_first
+        if options.command in UNTIMED or options.command == "first-call":  # that measures what happens by default
+            first: AbstractContextManager[None] = nullcontext()
+        else:
+            from spacebatch.timing import compiled_first
 
-        with compiled_first():
+            first = compiled_first()
+        with first, nullcontext() if options.command in UNTIMED else load.watched(options.command):
             return int(options.run(options))
     except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
+        said(f"{options.command}: {error}")
         return 2
 
 

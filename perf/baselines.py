@@ -41,6 +41,7 @@ class Provider:
         of_tensor, to_tensor: from a tensor to its kind of array and back.
         wait: returns when a result is there, for what queues its work where PyTorch does not see it.
         peer: whether goals compare this library with it.
+        against: which of this library's providers its times are compared with.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Provider:
     to_tensor: Function = lambda y: y
     wait: Callable[[Any], object] | None = None
     peer: bool = True
+    against: str = "ours"
 
     def missing(self, device: torch.device) -> str | None:
         """None, or why it cannot run on this machine."""
@@ -302,7 +304,6 @@ _NUMPY: dict[str, Any] = {
     "lacks": _numpy_lacks,
     "of_tensor": Tensor.numpy,
     "to_tensor": torch.from_numpy,
-    "peer": False,
 }
 _EVERYONE = (
     OURS,
@@ -342,8 +343,8 @@ _EVERYONE = (
         to_tensor=lambda y: _dlpack.from_dlpack(_package("tensorflow").experimental.dlpack.to_dlpack(y)),
         wait=_tensorflow_wait,
     ),
-    Provider("numpy", "this library on NumPy arrays", _our_arrays, **_NUMPY),
-    Provider("einops-numpy", "einops.rearrange of NumPy arrays", _einops_array, "einops", **_NUMPY),
+    Provider("numpy", "this library on NumPy arrays", _our_arrays, peer=False, **_NUMPY),
+    Provider("einops-numpy", "einops.rearrange of NumPy arrays", _einops_array, "einops", against="numpy", **_NUMPY),
 )
 PROVIDERS = {provider.name: provider for provider in _EVERYONE}
 DEFAULTS = {

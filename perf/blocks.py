@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 import spacebatch
-from spacebatch.timing import Clock, clock_of, hardware, round_seconds, software
+from spacebatch.timing import Clock, clock_of, round_seconds
 
-from .records import write_json
-from .report import aligned, markdown, positive
+from .cases import dtype_of
+from .records import about, write_json
+from .report import aligned, dtype_name, markdown, positive
 
 Call = Callable[[], Any]
 SMALLEST, LARGEST = 200, 900  # of a photograph's sides
@@ -204,7 +205,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--block", type=positive, action="append", help="a block size, again for more; default 224, 64 and 16"
     )
-    parser.add_argument("--dtype", action="append", help="again for more; default uint8 and float32")
+    parser.add_argument("--dtype", type=dtype_name, action="append", help="again for more; default uint8 and float32")
     parser.add_argument("--rounds", type=positive, default=7, help="timed runs of each; default 7")
     parser.add_argument("--threads", type=positive, help="of PyTorch; arrays take OMP_NUM_THREADS")
     parser.add_argument(
@@ -219,7 +220,9 @@ def main(options: argparse.Namespace) -> int:
     """Run the command; the exit status."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    dtypes = [getattr(torch, name) for name in options.dtype or ("uint8", "float32")]
+    dtypes = [dtype_of(name) for name in options.dtype or ("uint8", "float32")]
+    facts = about(CPU)
+    print(f"{facts['hardware']}; {facts['software']}; {options.images} images; {options.clock} clock", flush=True)
     table = markdown if options.markdown else aligned
     rows: list[tuple[object, ...]] = [("case", "ours, ms", "by hand, ms", "by hand / ours")]
     figures = []
@@ -237,7 +240,6 @@ def main(options: argparse.Namespace) -> int:
         rows.append((name, f"{best['ours']:.1f}", f"{best['by hand']:.1f}", f"{ratio:.2f}"))
         figures.append({"case": name, "ours_ms": best["ours"], "by_hand_ms": best["by hand"], "ratio": ratio})
     host = {count: host_seconds(count, options.rounds, clock(options.clock)) for count in (8, 500)}
-    print(f"{hardware(CPU)}; {software()}; {options.images} images; {options.clock} clock")
     print(table(rows))
     names = list(host[8])
     print(
@@ -249,6 +251,6 @@ def main(options: argparse.Namespace) -> int:
         )
     )
     if options.json:
-        about = {"hardware": hardware(CPU), "software": software(), "images": options.images, "clock": options.clock}
-        write_json({**about, "cases": figures, "host_seconds_per_image": host}, options.json)
+        facts |= {"images": options.images, "clock": options.clock}
+        write_json({**facts, "cases": figures, "host_seconds_per_image": host}, options.json)
     return 0

@@ -89,10 +89,7 @@ class Case:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        dtype = getattr(torch, self.dtype, None)
-        if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"case: the dtype must be one of PyTorch's names, got {self.dtype!r}")
-        return dtype
+        return dtype_of(self.dtype)
 
     @property
     def geometry(self) -> BlockGeometry:
@@ -192,6 +189,18 @@ class Case:
         data = {**data, "shape": tuple(data["shape"]), "block": tuple(data["block"])}
         data["shifts"] = tuple(data.get("shifts", ()))
         return cls(**{**data, "paddings": tuple((int(before), int(after)) for before, after in data["paddings"])})
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of PyTorch's name for it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"PyTorch has no dtype called {name!r}; it has float32, uint8, bfloat16, complex64 and others")
+    return dtype
 
 
 def with_layout(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, device: torch.device) -> Tensor:

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor
 
 import spacebatch
+from spacebatch.atomic_file import write_text_atomically
+from spacebatch.exit_status import INTERRUPTED, said
 from spacebatch.nn import functional
 from spacebatch.nn.conversion_report import Row
 from spacebatch.timing import hardware, interleaved, software
@@ -67,9 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measure, report, draw; 1 if a result was wrong."""
+    """Measure, report, draw; 1 if a result was wrong, 130 where it was interrupted."""
     if options.budget <= 0 or options.steps < 1:
         raise ValueError(f"--budget and --steps must be positive, got {options.budget} and {options.steps}")
+    interrupted = False
     if options.read:
         data = read(options.read)
     else:
@@ -85,7 +88,11 @@ def main(options: argparse.Namespace) -> int:
             "cells": [],
             "not_measured": [],
         }
-        measure(data, options, device)
+        try:
+            measure(data, options, device)
+        except KeyboardInterrupt:
+            interrupted = True
+            said("atrous: interrupted; what was measured until then is kept")
     print(tables(data))
     wrong = [record for record in data["cells"] if "wrong" in record]
     for record in wrong:
@@ -100,7 +107,7 @@ def main(options: argparse.Namespace) -> int:
         plots.draw_training(data["training"], options.plot_training)
     if options.write_docs:
         write_docs(data, options.write_docs)
-    return 1 if wrong else 0
+    return INTERRUPTED if interrupted else 1 if wrong else 0
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.device) -> None:
-    """All parts until the budget is spent or Ctrl-C; what there is stands in `data`, and in the file."""
+    """All parts until the budget is spent; what there is stands in `data`, and in the file, after an interruption as well."""
     end = time.monotonic() + options.budget
     parts = options.only or PARTS
     cases = [] if "cells" not in parts else tiny_cases() if options.rehearse else default_cases(device.type)
@@ -139,9 +146,8 @@ def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.dev
                 break
             data["cells"].append(measure_case(case, device))
             data["not_measured"].remove(case.key)
-    except KeyboardInterrupt:
-        print("interrupted; what was measured until then is kept")
-    save()
+    finally:
+        save()
 
 
 def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str, Any]]:
@@ -410,4 +416,4 @@ def put_between(marks: tuple[str, str], lines: str, page: Path) -> None:
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"--write-docs: {page} has no line {begin} followed by a line {end}")
     before, after = text[: text.index(begin)], text[text.index(end) :]
-    page.write_text(f"{before}{begin}\n{lines}{after}", encoding="utf-8")
+    write_text_atomically(page, f"{before}{begin}\n{lines}{after}")

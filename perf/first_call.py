@@ -21,10 +21,9 @@ from typing import Any
 import torch
 
 from spacebatch.by_hand import steps
-from spacebatch.timing import hardware, software
 
 from .cases import Case
-from .records import write_json
+from .records import about, write_json
 from .report import aligned, markdown, positive
 
 _PLAIN, _ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
@@ -158,7 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Measure and print."""
     device = torch.device("cpu")
-    data: dict[str, Any] = {"hardware": hardware(device), "software": software(), "imports": {}, "kinds": {}}
+    data: dict[str, Any] = {**about(device), "imports": {}, "kinds": {}}
     print(f"{data['hardware']}; {data['software']}", flush=True)
     for name, code in IMPORTS.items():
         data["imports"][name] = measure_import(code, options.rounds)

@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 
 import spacebatch
+from spacebatch.atomic_file import write_text_atomically
+from spacebatch.exit_status import INTERRUPTED, said
 from spacebatch.timing import Call, clock_of
 
 from . import baselines, plots, report, suites
@@ -108,8 +110,12 @@ def main(options: argparse.Namespace) -> int:
     if options.rehearse:
         os.environ.setdefault("TRITON_INTERPRET", "1")
     session = Session(options)
-    with suppress(KeyboardInterrupt):  # what was measured is kept
+    interrupted = False
+    try:
         run_steps([session.step(name) for name in names], session.deadline, session.run)
+    except KeyboardInterrupt:
+        interrupted = True
+        said("gpu: interrupted; what was measured until then is kept")
     session.run.save()
     print()
     print(report.report(session.run))
@@ -117,6 +123,8 @@ def main(options: argparse.Namespace) -> int:
         plots.draw(session.run, session.run.path.parent)
     mistaken = wrong(session.run)
     print(f"\n{'WRONG: ' + mistaken[0] if mistaken else 'every result was right'}" if session.run.cases else "")
+    if interrupted:
+        return INTERRUPTED
     return 1 if mistaken or any(step["state"] == "failed" for step in session.run.steps) else 0
 
 
@@ -335,8 +343,7 @@ def ncu(cases: Sequence[Case], out: Path, deadline: Deadline) -> Outcome:
         if code != 0:
             return "failed", (text.splitlines() or [""])[-1][:200]
         texts.append(f"{case.key}\n{text}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("\n".join(texts))
+        write_text_atomically(out, "\n".join(texts))
     return "done", f"{len(texts)} cases, in {out.name}"
 
 

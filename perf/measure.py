@@ -83,7 +83,7 @@ class Bench:
         del wanted
         if not calls or self.clock is None:
             return record
-        self._time(record, calls, self.clock)
+        self._time(record, calls, self.clock, {provider.name: provider.against for provider in providers})
         if "ours" in calls:
             told = spacebatch.explain(case.moves, source, **case.arguments)
             record.kernel = f"{told.backend}: {told.kernel}"
@@ -93,16 +93,15 @@ class Bench:
             self._time_small(record, calls, self.clock)
         return record
 
-    def _time(self, record: Record, calls: dict[str, Call], clock: Clock) -> None:
+    def _time(self, record: Record, calls: dict[str, Call], clock: Clock, against: dict[str, str]) -> None:
         copy = copy_of(record.moved_bytes, self.device)
         seconds = round_seconds({**calls, "copy": copy}, clock, rounds=self.rounds, warmup=self.warmup)
         record.copy = Timing.of(seconds.pop("copy"))
         record.times = {name: Timing.of(found) for name, found in seconds.items()}
-        if "ours" in seconds:
-            for name, found in seconds.items():
-                if name != "ours":
-                    pairs = zip(found, seconds["ours"], strict=True)
-                    record.ratios[name] = statistics.median(theirs / ours for theirs, ours in pairs)
+        for name, found in seconds.items():
+            ours = seconds.get(against[name])
+            if ours is not None and name != against[name]:
+                record.ratios[name] = statistics.median(a / b for a, b in zip(found, ours, strict=True))
 
     def _time_small(self, record: Record, calls: dict[str, Call], clock: Clock) -> None:
         mine = {name: call for name, call in calls.items() if not isinstance(call, OwnStream)}

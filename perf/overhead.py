@@ -37,11 +37,11 @@ from torch.nn.functional import pad
 
 import spacebatch
 from spacebatch.by_hand import by_hand
-from spacebatch.timing import hardware, rotated, round_seconds, software
+from spacebatch.timing import rotated, round_seconds
 
 from .baselines import array_function
 from .cases import Case
-from .records import device_of, write_json
+from .records import about, device_of, write_json
 from .report import aligned, markdown, positive
 
 MODES = ("no gradient", "gradient", "forward+backward")
@@ -299,7 +299,8 @@ def main(options: argparse.Namespace) -> int:
     device = device_of(options.device)
     if device.type == "cpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything brings Triton in
-    print(f"{hardware(device)}; {software()}; {SIZE} float32, block {BLOCK}, padding 0 or 1")
+    facts = about(device)
+    print(f"{facts['hardware']}; {facts['software']}; {SIZE} float32, block {BLOCK}, padding 0 or 1")
     rows, note = rows_of(device, calls=options.calls, rounds=options.rounds), "launched on the device"
     if device.type == "cpu":
         rows += new_size_rows(calls=-(-options.calls // 10), rounds=min(options.rounds, 15))
@@ -309,7 +310,7 @@ def main(options: argparse.Namespace) -> int:
     if options.markdown:
         print(f"\n{table_for_a_page(rows)}\n")
     if options.json:
-        data = {"hardware": hardware(device), "software": software(), "note": note, "rows": list(map(asdict, rows))}
+        data = {**facts, "note": note, "rows": list(map(asdict, rows))}
         write_json(data, options.json)
     slower = sum(row.ratio is not None and row.ratio > 1 for row in rows)
     print(f"{slower or 'no'} of {len(rows)} rows take longer than by hand")

@@ -2,16 +2,19 @@
 
 The file is one object:
 
-    schema      1
+    schema      2
     kind        "sweep" or "gpu"
     measured    false for a rehearsal, whose figures mean nothing
     spacebatch  the version. device: its name, type, memory and cache in bytes,
-                and the threads of the CPU. software: versions, by name.
+                the threads of the CPU and the cores there are. software: versions, by name.
+    loads       the average of a minute at the "start" and the "end"; more than the cores is too much
     providers   name → what it is. absent: name → why it was not timed at all.
     steps       [{name, state: "done" | "incomplete" | "failed" | "skipped", seconds, detail}], of a run of `gpu`
     cells       [record], see `Record`, its case as "cell"; times in seconds, each {median, lower, upper, runs}
     not_measured  the keys of cases that were wanted and not reached
     tuned       what tuning found: [{bucket, config, seconds, rule, rule_seconds, every}]
+
+The standard library reads and writes it in the few lines below; a package for schemata would be needed by every command.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ from spacebatch.atomic_file import write_text_atomically
 from spacebatch.timing import Timing, cache_bytes, hardware, software
 
 from .cases import Case
+from .load import average, cores
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass
@@ -41,7 +45,7 @@ class Record:
         moved_bytes: that must move, read and written.
         copy: a copy of as many bytes in the same run, None where none was timed.
         times: name → timing, of the providers that gave the right result.
-        ratios: name → the provider's seconds over ours, the median of the ratios round by round.
+        ratios: name → the provider's seconds over ours (see `Provider.against`), the median of the ratios round by round.
         wrong: names of those whose result differed; they are not timed.
         failed: name → error. refused: name → why it has nothing for this case.
         kernel: what ran on our side, configuration included.
@@ -92,6 +96,7 @@ class Run:
     device: dict[str, Any]
     software: str
     spacebatch: str
+    loads: dict[str, float | None] = field(default_factory=dict)
     providers: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -106,7 +111,8 @@ class Run:
         """An empty run on a device."""
         import spacebatch
 
-        return cls(kind, measured, device_facts(device), software(), spacebatch.__version__, path=path)
+        loads = {"start": average()}
+        return cls(kind, measured, device_facts(device), software(), spacebatch.__version__, loads, path=path)
 
     def add(self, record: Record) -> None:
         """Keep a record, in the place of an earlier one of the same case, and write the file every few seconds."""
@@ -119,6 +125,7 @@ class Run:
         """Write the file, whole or not at all."""
         if self.path is not None:
             self._saved = time.monotonic()
+            self.loads["end"] = average()
             write_json(self.as_dict(), self.path)
 
     def as_dict(self) -> dict[str, Any]:
@@ -149,6 +156,11 @@ def write_json(data: dict[str, Any], path: Path) -> None:
     write_text_atomically(path, json.dumps(data, indent=1) + "\n")
 
 
+def about(device: torch.device) -> dict[str, Any]:
+    """What stands at the head of a file of figures: the machine, the versions, and the load before the first figure."""
+    return {"hardware": hardware(device), "software": software(), "cores": cores(), "load": average()}
+
+
 def device_of(name: str | None) -> torch.device:
     """The device of an option: "cpu", "cuda", or None for the GPU if there is one.
 
@@ -165,6 +177,7 @@ def device_of(name: str | None) -> torch.device:
 def device_facts(device: torch.device) -> dict[str, Any]:
     """What a figure's reader must know of the machine."""
     facts: dict[str, Any] = {"type": device.type, "name": hardware(device), "threads": torch.get_num_threads()}
+    facts["cores"] = cores()
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         facts |= {

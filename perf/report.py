@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .baselines import PROVIDERS
+from .cases import dtype_of
+from .load import crowded
+from .plausible import believed, doubts
 from .records import Record, Run
 from .suites import ROWS
 
@@ -31,24 +34,45 @@ def report(run: Run, worst: int = 10) -> str:
     wrong = [f"  {r.case.key}: {', '.join(r.wrong)}" for r in run.cases if r.wrong]
     if wrong:
         parts.append("\n".join(["WRONG results, not timed:", *wrong]))
-    parts += [shares(run.cases), means(run.cases, run.device["type"]), worst_cases(run.cases, worst)]
-    parts.append(memory(run))
+    kept = believed(run.cases)
+    parts += [
+        doubtful(run.cases, worst),
+        shares(kept),
+        means(kept, run.device["type"]),
+        worst_cases(kept, worst),
+        memory(run),
+    ]
     failed = [f"  {r.case.key}: {name}: {error}" for r in run.cases for name, error in r.failed.items()]
     if failed:
         rest = [f"  … and {len(failed) - worst} more"] if len(failed) > worst else []
         parts.append("\n".join(["Failed:", *failed[:worst], *rest]))
     if run.not_measured:
-        parts.append(f"Not measured, for want of time: {len(run.not_measured)} cases; the JSON names them.")
+        parts.append(f"Not measured: {len(run.not_measured)} cases; the JSON names them.")
     if run.steps:
         parts.append(steps(run))
     return "\n\n".join(part for part in parts if part)
 
 
 def header(run: Run) -> str:
-    """The machine, the versions, and who is absent."""
+    """The machine, the versions, the load, and who is absent."""
     lines = [f"spacebatch {run.spacebatch} on {run.device['name']}", run.software]
+    cores, loads = run.device.get("cores"), {when: load for when, load in run.loads.items() if load is not None}
+    if cores and loads:
+        lines.append(f"load of {cores} cores: {', '.join(f'{load:.1f} at the {when}' for when, load in loads.items())}")
+        if any(crowded(load, cores) for load in loads.values()):
+            lines.append("WARNING: more ran than there are cores; the figures are not to be trusted")
     lines += [f"absent: {name}, {reason}" for name, reason in run.absent.items()]
     return "\n".join(lines)
+
+
+def doubtful(records: Iterable[Record], most: int) -> str:
+    """How many cases are left out of all that follows, and why."""
+    found = [f"  {record.case.key}: {'; '.join(why)}" for record in records if (why := doubts(record))]
+    if not found:
+        return ""
+    rest = [f"  … and {len(found) - most} more"] if len(found) > most else []
+    head = f"left out of every verdict, since their times cannot be believed: {len(found)} cases, marked (?)"
+    return "\n".join([head, *found[:most], *rest])
 
 
 def shares(records: Iterable[Record]) -> str:
@@ -65,9 +89,11 @@ def shares(records: Iterable[Record]) -> str:
         if goal is not None:
             good = sum(share >= goal for share in found)
             goals = f">= {goal:.0%}", good, len(mine) - good
-        reached = (f"{statistics.median_high(found):.1%}", f"{min(found):.1%}") if found else ("-", "-")
+        reached = (f"{statistics.median_low(found):.1%}", f"{min(found):.1%}") if found else ("-", "-")
         lines.append((name, *goals, *reached, f"{sum(told)}/{len(told)}" if told else "-"))
-    notes = [f"fastest: no slower than the best peer on the case, within {NOISE:.0%}"]
+    notes = [
+        f"fastest: no slower than the best peer on the case, within {NOISE:.0%}; tensors and NumPy arrays each beside their own"
+    ]
     small = [r for r in records if r.host]
     if small:
         quick = sum(r.host["ours"] <= r.host["eager"] for r in small if {"ours", "eager"} <= {*r.host})
@@ -105,7 +131,7 @@ def means(records: Iterable[Record], device: str) -> str:
         lines.append((name, len(found), f"{mean:.2f}x", f"{min(found):.2f}x", f"{max(found):.2f}x", verdict))
     if len(lines) == 1:
         return ""
-    return f"{aligned(lines)}\nratio: the provider's seconds over ours, median of the rounds' ratios"
+    return f"{aligned(lines)}\nratio: the provider's seconds over ours, of NumPy arrays over ours of those; median of the rounds' ratios"
 
 
 def worst_cases(records: Iterable[Record], count: int) -> str:
@@ -157,20 +183,21 @@ def table(records: Sequence[Record]) -> str:
     names = [name for name in PROVIDERS if name != "ours" and any(name in r.ratios for r in records)]
     lines: list[Sequence[str]] = [("case", "us", "+-", "GB/s", "of copy", *names)]
     for r in records:
+        key = f"{r.case.key} (?)" if doubts(r) else r.case.key
         ours = r.times.get("ours")
         if ours is None:
-            lines.append((r.case.key, "WRONG" if "ours" in r.wrong else "not timed", *["-"] * (len(names) + 3)))
+            lines.append((key, "WRONG" if "ours" in r.wrong else "not timed", *["-"] * (len(names) + 3)))
             continue
         spread = f"{(ours.upper - ours.lower) / 2 / ours.median:.0%}"
         share = "-" if r.share is None else f"{r.share:.1%}"
         ratios = [f"{r.ratios[name]:.2f}x" if name in r.ratios else "-" for name in names]
         speed = f"{r.moved_bytes / ours.median / 1e9:.1f}"
-        lines.append((r.case.key, f"{ours.median * 1e6:.1f}", spread, speed, share, *ratios))
+        lines.append((key, f"{ours.median * 1e6:.1f}", spread, speed, share, *ratios))
     return aligned(lines)
 
 
 def aligned(rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """A table: its first columns aligned to the left, the others to the right.
+    """A table: its first columns aligned to the left, the others to the right. Not rich's, which cuts lines to a terminal's width.
 
     >>> print(aligned([("name", "us"), ("a", 10.5)]))
     name    us
@@ -253,6 +280,15 @@ def compare_main(options: argparse.Namespace) -> int:
     text, slower = compare(Run.load(options.before), Run.load(options.after), options.threshold)
     print(text)
     return 1 if slower else 0
+
+
+def dtype_name(text: str) -> str:
+    """An option's dtype, by PyTorch's name."""
+    try:
+        dtype_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def positive(text: str) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from spacebatch.exit_status import INTERRUPTED, said
 from spacebatch.timing import clock_of
 
 from . import plots, report
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0, or 1 where a result was wrong."""
+    """0, 1 where a result was wrong, or 130 where it was interrupted."""
     device = device_of(options.device)
     cases = cases_from(options, device)
     wanted = named(["ours", *(options.provider or DEFAULTS[device.type])])
@@ -51,17 +52,20 @@ def main(options: argparse.Namespace) -> int:
     print(report.header(run))
     print(f"{len(cases)} cases", flush=True)
     bench = Bench(device, clock_of(device), rounds=options.rounds, warmup=2, memory=device.type == "cpu")
+    interrupted = False
     try:
         measure(cases, here, bench, run, Deadline(options.budget))
     except KeyboardInterrupt:
-        print("interrupted; what was measured is kept", file=sys.stderr)
+        interrupted = True
+        kept = f"kept in {options.json}" if options.json else "printed"
+        said(f"sweep: interrupted after {len(run.cases)} of {len(cases)} cases, which are {kept}")
     print()
     print(report.table(run.cases))
     print()
     print(report.report(run))
     if options.plot is not None:
         plots.draw(run, options.plot)
-    return 1 if wrong(run) else 0
+    return INTERRUPTED if interrupted else 1 if wrong(run) else 0
 
 
 def check(options: argparse.Namespace) -> int:
@@ -162,7 +166,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", type=_shape, action="append", help="as 8x64x128x128, (N, C, *spatial); repeatable")
     parser.add_argument("--block", type=_block, action="append", help="as 2 or 2,4; repeatable (default: 2)")
     parser.add_argument("--pad", type=_pad, action="append", help="as 1, 0:1,2:2 or auto; repeatable (default: 0)")
-    parser.add_argument("--dtype", type=_list, help="PyTorch's names, comma-separated")
+    parser.add_argument("--dtype", type=_dtypes, help="PyTorch's names, comma-separated")
     parser.add_argument("--layout", type=_one_of("layout", LAYOUTS), help=f"comma-separated: {', '.join(LAYOUTS)}")
     parser.add_argument("--direction", type=_one_of("direction", DIRECTIONS), help="comma-separated")
     parser.add_argument("--mode", type=_one_of("mode", ("forward", "backward")), help="default: forward")
@@ -221,6 +225,10 @@ def cases_from(options: argparse.Namespace, device: torch.device) -> list[Case]:
 
 def _list(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
+
+
+def _dtypes(text: str) -> list[str]:
+    return [report.dtype_name(word) for word in _list(text)]
 
 
 def _one_of(what: str, allowed: Any) -> Callable[[str], list[str]]:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 import spacebatch
-from spacebatch.timing import Call, hardware, round_seconds, software
+from spacebatch.timing import Call, round_seconds
 
 from .measure import extra_bytes
-from .records import write_json
+from .records import about, write_json
 from .report import aligned, markdown, positive
 
 MIB = 1 << 20
@@ -169,11 +169,8 @@ def main(options: argparse.Namespace) -> int:
         version = f"MONAI {import_module('monai').__version__}"
     except ImportError:
         pass
-    data: dict[str, Any] = {
-        "hardware": hardware(torch.device("cpu")),
-        "software": f"{software()}, {version}",
-        "rows": [],
-    }
+    data: dict[str, Any] = {**about(torch.device("cpu")), "rows": []}
+    data["software"] += f", {version}"
     print(f"{data['hardware']}; {data['software']}", flush=True)
     rows: list[tuple[str, ...]] = [("case", "ours, ms", "MONAI, ms", "MONAI / ours", "extra, MiB", "MONAI's", "result")]
     cases = TINY if options.tiny else CASES

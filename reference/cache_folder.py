@@ -1,4 +1,4 @@
-"""Where the package keeps files between processes."""
+"""Where the package keeps files between processes. Not by platformdirs: what is here needs NumPy alone."""
 
 from __future__ import annotations
 

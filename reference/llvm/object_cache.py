@@ -3,6 +3,7 @@
 Native code from a file is code: the folder and the files in it must belong to the user, and nobody else may write them; else they are
 neither read nor written. On Windows the user's profile sees to that. A file that is cut off, damaged or of something else counts as
 none, and so does a folder that cannot be used: nothing here raises an OSError.
+Files are written by the descriptor of the folder that was found to be the user's, which `spacebatch.atomic_file` knows nothing of.
 """
 
 from __future__ import annotations
