@@ -18,6 +18,7 @@ from spacebatch.reference.prepared import Direction, Layout, Prepared
 from . import backends as backends  # lists them
 from .checks import PadValue, check_apart, check_fits, check_kind, check_plain, check_tensor, reach
 from .huge_pages import HUGE_BYTES, advised
+from .torch_private import increment_version
 
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -49,7 +50,8 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
         if type(out) is not Tensor:
             check_kind(direction, out)
         into = out.shape, out.stride(), out.dtype, out.device  # what these tell is checked when the call is prepared
-    if source.is_complex() or source.is_neg():
+    is_complex = source.is_complex()
+    if is_complex or source.is_neg():
         plain = source.resolve_conj().resolve_neg()  # backends move raw bits
         if out is not None and plain is not source:
             check_apart(direction, source, out)
@@ -62,13 +64,11 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
             advised(result)
     else:
         result = out
-        if out.requires_grad or out.is_neg() or out.is_conj():
+        if out.requires_grad or out.is_neg() or (is_complex and out.is_conj()):
             check_plain(direction, source, out)
         if -reaches[1] < out.data_ptr() - source.data_ptr() < reaches[0]:
             check_apart(direction, source, out)
-        torch.autograd.graph.increment_version(
-            out
-        )  # kernels write past autograd, which may have kept it for a gradient
+        increment_version((out,))  # kernels write past autograd, which may have kept it for a gradient
     fill(source, result, pad)
     return result
 

@@ -74,6 +74,11 @@ def _unknown_mode() -> bool:
 # Whether a TorchDispatchMode is active; without the private hook always: the operator's way is right anyway.
 mode_active: Callable[[], object] = dispatch_modes or _unknown_mode
 
+# Tells autograd that tensors were written to; without the look at what it was given, which takes as long again.
+increment_version: Callable[[Sequence[torch.Tensor]], object] = (
+    _find("_C._increment_version") or torch.autograd.graph.increment_version
+)
+
 _LEVELS = PRIVATE and hasattr(forward_ad, "_current_level")
 
 

@@ -125,13 +125,13 @@ def _ours(case: Case) -> Function:
 
 
 def _ours_out(case: Case) -> Function:
-    operation, arguments = getattr(spacebatch, case.direction), case.arguments
+    operation, (arguments, options) = getattr(spacebatch, case.direction), _as_written(case)
     kept: list[Tensor] = []
 
     def run(x: Tensor) -> Tensor:
         if not kept:
-            kept.append(operation(x, **arguments))
-        return cast(Tensor, operation(x, **arguments, out=kept[0]))
+            kept.append(operation(x, *arguments, **options))
+        return cast(Tensor, operation(x, *arguments, **options, out=kept[0]))
 
     return run
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .baselines import PROVIDERS
+from .cases import Case
+from .plausible import believed
 from .records import Record, Run
-from .report import best_peer
+from .report import PEERS, best_peer
+from .size_table import in_words, size_class
 from .suites import ROWS
 
 COLOURS = {name: f"C{i}" for i, name in enumerate(PROVIDERS)} | {"copy": "black"}
@@ -54,98 +57,115 @@ def _figure() -> Any:
 def bandwidth(figure: Any, run: Run) -> bool:
     """Bandwidth against size: each provider's median over the cases of a size, and the copy's; False without two sizes."""
     series: dict[str, dict[int, list[float]]] = {}
-    for record in run.cases:
-        size = 1 << round(math.log2(record.moved_bytes))
+    cases = believed(run.cases)
+    for record in cases:
         timed = {**record.times, **({"copy": record.copy} if record.copy else {})}
         for name, timing in timed.items():
-            series.setdefault(name, {}).setdefault(size, []).append(record.moved_bytes / timing.median / 1e9)
+            speeds = series.setdefault(name, {}).setdefault(size_class(record.moved_bytes), [])
+            speeds.append(record.moved_bytes / timing.median / 1e9)
     if max((len(points) for points in series.values()), default=0) < 2:
         return False
-    figure.set_size_inches(9, 5.5)
+    figure.set_size_inches(9, 7)
     axes = figure.add_subplot()
     for name, points in series.items():
         sizes = sorted(points)
-        values = [sorted(points[size]) for size in sizes]
         axes.plot(
             sizes,
-            [statistics.median_high(found) for found in values],
+            [statistics.median_low(points[size]) for size in sizes],
             marker="o",
             markersize=4,
             color=COLOURS[name],
             linewidth=2.5 if name in ("ours", "copy") else 1.2,
             linestyle="--" if name == "copy" else "-",
-            label=name,
+            label="a copy of as many bytes" if name == "copy" else f"{name}: {PROVIDERS[name].about}",
         )
-        if name == "ours":
-            axes.fill_between(
-                sizes, [f[0] for f in values], [f[-1] for f in values], color=COLOURS[name], alpha=0.15, linewidth=0
-            )
+    dots = [(r.moved_bytes, r.moved_bytes / r.times["ours"].median / 1e9) for r in cases if "ours" in r.times]
+    axes.scatter(
+        *zip(*dots, strict=True), s=5, color=COLOURS["ours"], alpha=0.4, linewidths=0, label="ours, every case"
+    )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     ticks = sorted({size for points in series.values() for size in points})
-    axes.set_xticks(
-        ticks[:: max(1, len(ticks) // 10)], [_bytes(t) for t in ticks[:: max(1, len(ticks) // 10)]], rotation=30
-    )
+    axes.set_xticks(ticks, [in_words(tick) for tick in ticks])
     axes.minorticks_off()
     low, high = axes.get_ylim()
     steps = [n * 10.0**e for e in range(-4, 6) for n in (1, 2, 5) if low <= n * 10.0**e <= high]
     axes.set_yticks(steps, [f"{step:g}" for step in steps])
     axes.set_xlabel("bytes that must move, read and written")
-    axes.set_ylabel("GB/s, median over the cases of a size (ours: with lowest and highest)")
+    axes.set_ylabel("GB/s, median of the cases of a size")
     axes.set_title(f"Bandwidth by size: {run.device['name']}", fontsize=10)
     axes.grid(True, which="major", alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return True
 
 
 def peers(figure: Any, run: Run) -> bool:
-    """A heat map: the best peer's time over ours, by kind of access and dtype; False where no peer was timed."""
+    """A heat map: the best peer's time over ours, the worst case of each kind of access and dtype; False where no peer was timed."""
     found: dict[tuple[str, str], list[float]] = {}
-    for record in run.cases:
+    for record in believed(run.cases):
         best = best_peer(record)
         if best is not None:
-            found.setdefault((_kind(record), record.case.dtype), []).append(best[1])
+            found.setdefault((_kind(record.case), record.case.dtype), []).append(best[1])
     if not found:
         return False
     kinds, dtypes = sorted({kind for kind, _ in found}), sorted({dtype for _, dtype in found})
-    values = [[statistics.median_high(found.get((kind, dtype), [math.nan])) for dtype in dtypes] for kind in kinds]
-    figure.set_size_inches(1.5 + 0.065 * max(map(len, kinds)) + max(0.9 * len(dtypes), 2.5), 1.5 + 0.28 * len(kinds))
+    values = [[min(found.get((kind, dtype), [math.nan])) for dtype in dtypes] for kind in kinds]
+    figure.set_size_inches(1.5 + 0.065 * max(map(len, kinds)) + max(0.9 * len(dtypes), 2.5), 1.7 + 0.28 * len(kinds))
     axes = figure.add_subplot()
     image = _heat_map(axes, values, "RdYlGn", 2)
     axes.set_xticks(range(len(dtypes)), dtypes, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
-    axes.set_title(f"Best peer's time over ours (above 1: we are faster)\n{run.device['name']}", fontsize=9)
+    most = max(map(len, found.values()))
+    tile = f"the worst of up to {most} cases a tile" if most > 1 else "one case a tile"
+    axes.set_title(f"The best peer's time over ours, {tile}\n(above 1 we are faster): {run.device['name']}", fontsize=9)
     bar = figure.colorbar(image, ax=axes, shrink=0.6)
     bar.set_ticks([-2, -1, 0, 1, 2], labels=["1/4", "1/2", "1", "2", "4"])
     return True
 
 
 def limit(figure: Any, run: Run) -> bool:
-    """A bar a case: its share of the copy's bandwidth, the lowest first, with the goals as lines."""
-    found = sorted((r for r in run.cases if r.share is not None), key=lambda r: r.share or 0.0)
+    """A bar a case: its share of the copy's bandwidth, the lowest first, with goals, or else the fastest peer, as lines."""
+    found = sorted((r for r in believed(run.cases) if r.share is not None), key=lambda r: r.share or 0.0)
     if not found:
         return False
     count, found = len(found), found[:_MOST_BARS]
     rows = sorted({r.case.row for r in found})
-    figure.set_size_inches(10, 1.6 + 0.19 * len(found))
+    figure.set_size_inches(10, 2.0 + 0.19 * len(found))
     axes = figure.add_subplot()
-    for i, record in enumerate(found):
-        colour = f"C{rows.index(record.case.row)}"
-        axes.barh(i, record.share, color=colour, height=0.75)
-        goal = ROWS.get(record.case.row)
-        if goal is not None:
-            axes.plot([goal, goal], [i - 0.45, i + 0.45], color="black", linewidth=1.5)
-    axes.axvline(1.0, color="grey", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(found)), [r.case.key for r in found], fontsize=6)
+    for i, row in enumerate(rows):
+        mine = [place for place, r in enumerate(found) if r.case.row == row]
+        label = f"ours, {row}" if row else "ours"
+        axes.barh(mine, [found[place].share or 0.0 for place in mine], color=f"C{i}", height=0.75, label=label)
+    for colour, label, place_of in (
+        ("black", "the goal", _goal),
+        ("C3", "the fastest peer, where that is the goal", _peer),
+    ):
+        marks = [(mark, i) for i, record in enumerate(found) if (mark := place_of(record)) is not None]
+        if marks:
+            at, heights = zip(*marks, strict=True)
+            low, high = [i - 0.45 for i in heights], [i + 0.45 for i in heights]
+            axes.vlines(at, low, high, color=colour, linewidth=1.5, label=label)
+    axes.axvline(1.0, color="grey", linestyle="--", linewidth=1, label="the copy")
+    axes.set_yticks(range(len(found)), [_words(r.case) for r in found], fontsize=6)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(0, max(1.05, *(r.share * 1.02 for r in found if r.share)))
-    axes.set_xlabel("share of a copy's bandwidth in the same run (black: the goal; dashed: the copy)")
+    axes.set_xlabel("share of a copy's bandwidth in the same run")
     which = f"the {len(found)} lowest of {count}" if count > len(found) else f"all {count}"
     axes.set_title(f"What is left to the limit, {which} cases: {run.device['name']}", fontsize=9)
-    for i, row in enumerate(rows):
-        axes.barh(-10, 0, color=f"C{i}", label=row or "cases")
-    axes.legend(loc="upper right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return True
+
+
+def _goal(record: Record) -> float | None:
+    return ROWS.get(record.case.row)
+
+
+def _peer(record: Record) -> float | None:
+    """The share of the copy that the fastest peer on tensors reaches, where no share is aimed at."""
+    ratios = [ratio for name, ratio in record.ratios.items() if name in PEERS and PROVIDERS[name].against == "ours"]
+    if _goal(record) is not None or record.share is None or not ratios:
+        return None
+    return record.share / min(ratios)
 
 
 def draw_map(rows: Mapping[str, Mapping[int, Mapping[str, Any]]], device: str, picture: Path) -> None:
@@ -205,28 +225,44 @@ def _heat_map(axes: Any, values: Sequence[Sequence[float]], colours: str, limit:
     return image
 
 
-def _kind(record: Record) -> str:
-    case = record.case
-    words = ["to batch" if case.direction == "space_to_batch" else "to space", case.name or f"{len(case.block)}-D"]
-    words.append(f"block {case.block[-1]}")
-    if any(map(any, case.paddings)):
-        words.append("padded")
-    words += [word for word, usual in ((case.layout, "contiguous"), (case.arrangement, "interleaved")) if word != usual]
-    if case.mode == "backward":
-        words.append("backward")
-    return ", ".join(words)
+def _kind(case: Case) -> str:
+    """What a row of the heat map stands for.
 
-
-def _bytes(count: int) -> str:
-    """A size in words.
-
-    >>> _bytes(2048), _bytes(3 << 20)
-    ('2 KiB', '3 MiB')
+    >>> _kind(Case("space_to_batch", (2, 3, 5, 7), (2, 4), ((1, 0), (0, 2)), layout="channels_last"))
+    'to batch, 2-D, block 2 x 4, padded, channels last'
     """
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if count >= unit:
-            return f"{count // unit} {name}"
-    return f"{count} B"
+    back = case.direction == "batch_to_space"
+    words = ["to space" if back else "to batch", case.name or f"{len(case.block)}-D", _block(case)]
+    if any(map(any, case.paddings)):
+        words.append("cropped" if back else "padded")
+    return ", ".join([*words, *_ways(case)])
+
+
+def _words(case: Case) -> str:
+    """A case in words.
+
+    >>> _words(Case("space_to_batch", (2, 3, 5, 7), (2, 2), ((1, 0), (1, 0)), "uint8"))
+    'space_to_batch of 2 x 3 x 5 x 7, uint8, block 2, padded by 1 and 0'
+    """
+    words = [f"{case.direction} of {' x '.join(map(str, case.shape))}", case.dtype, _block(case)]
+    if any(map(any, case.paddings)):
+        sides = [f"{before} and {after}" for before, after in case.paddings]
+        sides = sides[:1] if len({*sides}) == 1 else sides
+        words.append(f"{'cropped' if case.direction == 'batch_to_space' else 'padded'} by {' x '.join(sides)}")
+    return ", ".join([*words, *_ways(case)])
+
+
+def _block(case: Case) -> str:
+    sizes = case.block[:1] if len({*case.block}) == 1 else case.block
+    return f"block {' x '.join(map(str, sizes))}"
+
+
+def _ways(case: Case) -> list[str]:
+    """What is not as usual about a case."""
+    words = [] if case.layout == "contiguous" else [case.layout.replace("_", " ")]
+    windows = "windows" if case.batch_order == "batch_major" else "contiguous blocks"
+    words += [windows] if case.arrangement == "contiguous" else ["grids"] if case.batch_order == "batch_major" else []
+    return words + ["shifted"] * any(case.shifts) + ["backward"] * (case.mode == "backward")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
