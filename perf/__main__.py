@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+from typing import NoReturn
 
 from spacebatch import __version__
 from spacebatch.exit_status import said, status_of
@@ -45,6 +46,13 @@ UNTIMED = (
 )  # whatever else runs meanwhile does not matter to these
 
 
+class Parser(argparse.ArgumentParser):
+    """A mistake is told in one line; the options are there for who asks for them."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; --help names the options\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status.
 
@@ -56,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(NAME, description="Measure on the machine at hand.")
+    parser = Parser(NAME, description="Measure on the machine at hand.")
     parser.add_argument("--version", action="version", version=f"spacebatch {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (file, options_of, run, text) in COMMANDS.items():

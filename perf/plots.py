@@ -116,7 +116,7 @@ def peers(figure: Any, run: Run) -> bool:
     axes.set_xticks(range(len(dtypes)), dtypes, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
     most = max(map(len, found.values()))
-    tile = f"the worst of up to {most} cases a tile" if most > 1 else "one case a tile"
+    tile = f"the worst of up to {most} cases a tile" if most > 1 else "a case a tile"
     axes.set_title(f"The best peer's time over ours, {tile}\n(above 1 we are faster): {run.device['name']}", fontsize=9)
     bar = figure.colorbar(image, ax=axes, shrink=0.6)
     bar.set_ticks([-2, -1, 0, 1, 2], labels=["1/4", "1/2", "1", "2", "4"])

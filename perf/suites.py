@@ -174,7 +174,7 @@ def _cpu_case(layout: str, dtype: str, block: int, padded: bool, size: int) -> C
     less = 1 if padded and edge > 2 else 0
     shape = (samples, channels, *[edge - less] * spatial)
     paddings = ((0, less),) * spatial
-    return make(shape, block, paddings, dtype, "channels_last" if layout == "nhwc" else "contiguous", "cpu", layout)
+    return make(shape, block, paddings, dtype, "channels_last" if layout == "nhwc" else "contiguous", "cpu")
 
 
 CAUSAL = "causal"  # 1-D: the rate's padding before, and whatever makes the length divisible after

@@ -50,10 +50,10 @@ def main(options: argparse.Namespace) -> int:
     run.providers = {provider.name: provider.about for provider in wanted}
     run.absent = absent
     print(report.header(run))
-    print(f"{len(cases)} cases", flush=True)
     bench = Bench(device, clock_of(device), rounds=options.rounds, warmup=2, memory=device.type == "cpu")
     interrupted = False
     try:
+        print(f"{len(cases)} cases", flush=True)
         measure(cases, here, bench, run, Deadline(options.budget))
     except KeyboardInterrupt:
         interrupted = True

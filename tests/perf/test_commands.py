@@ -105,7 +105,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         ("--shape 1x2x8 --pad 1:2:3", "a padding is one number, or before:after"),
         ("--rounds 0", "a positive number is needed, got '0'"),
         ("--shape 1x2x8 --block 3", "case: "),
-        ("--shape 1x2x8 --dtype float12", "got 'float12'"),
+        ("--shape 1x2x8 --dtype float12", "PyTorch has no dtype called 'float12'"),
         ("--preset vgg", "there is none called 'vgg'"),
         ("--block 3", "--block and --pad need a --shape"),
         ("--dtype int8", "no case is left"),

@@ -127,9 +127,9 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(dilated, "measure_case", one_then_stop)
     out = tmp_path / "a.json"
-    assert run("--rehearse", "--only", "cells", "--json", str(out)) == 0
+    assert run("--rehearse", "--only", "cells", "--json", str(out)) == 130
     assert len(written(out)["cells"]) == 1
-    assert "interrupted" in capsys.readouterr().out
+    assert capsys.readouterr().err == "atrous: interrupted; what was measured until then is kept\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
