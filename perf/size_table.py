@@ -11,16 +11,14 @@ from .plausible import believed
 from .records import Record, Run
 from .report import NOISE, PEERS, markdown, not_slower
 
-STEP = 4  # sizes are told apart by factors of 2**STEP, 8 KiB among them
-
 
 def size_class(count: int) -> int:
-    """The size that a number of bytes is counted under.
+    """The size that a number of bytes is counted under: 3.4 to 13.5 KiB as 8 KiB, and so on by factors of 4.
 
-    >>> size_class(5000), size_class(70_000), size_class(540 << 20) >> 20
-    (8192, 131072, 512)
+    >>> size_class(5000), size_class(70_000), size_class(130 << 20) >> 20
+    (8192, 131072, 128)
     """
-    return 1 << max(0, 13 + STEP * round((math.log2(count) - 13) / STEP))
+    return 1 << max(0, 13 + 2 * round((math.log2(count) - 12.75) / 2))
 
 
 def in_words(count: int) -> str:
