@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
@@ -75,12 +75,11 @@ def _run(arguments: list[str]) -> int:
             chosen.set_defaults(run=getattr(module, run))
     options = parser.parse_args(arguments)
     try:
-        if options.command in UNTIMED or options.command == "first-call":  # that measures what happens by default
-            first: AbstractContextManager[None] = nullcontext()
-        else:
-            from spacebatch.timing import compiled_first
+        from spacebatch.timing import compiled_first
 
-            first = compiled_first()
+        first = (
+            nullcontext() if options.command == "first-call" else compiled_first()
+        )  # it measures what is so by default
         with first, nullcontext() if options.command in UNTIMED else load.watched(options.command):
             return int(options.run(options))
     except (ValueError, TypeError, ImportError, FileNotFoundError) as error:

@@ -87,7 +87,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     status = main(["overhead", "--device", "cpu", "--calls", "3", "--rounds", "3", "--json", str(path), "--markdown"])
     assert status in (0, 1)  # three calls measure nothing
     data = json.loads(path.read_text())
-    assert {"hardware", "software", "note", "rows"} == set(data)
+    assert {"hardware", "software", "cores", "load", "note", "rows"} == set(data)
     out = capsys.readouterr().out
     assert "new size, 1-D" in out
     assert "| `batch_to_space`, plain; cropped | " in out
