@@ -1,0 +1,163 @@
+"""Eager fused calls on plain tensors: look up or prepare the call, bring what it meets to its place, fill the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spacebatch.reference import prepared
+from spacebatch.reference.arithmetic import NO_OPERANDS, Arithmetic, Operands
+from spacebatch.reference.memory_order import result_layout
+from spacebatch.reference.prepared import Layout, Prepared
+
+from ..arithmetic import Factor, computed, dtype_of
+from ..checks import PadValue, check_tensor
+from ..eager import pad_bits
+from ..huge_pages import HUGE_BYTES, advised
+from .aten import Call, Tensors
+
+
+class _Fused(NamedTuple):
+    """What fused calls of one geometry and one arithmetic have in common whose tensors lie alike in memory."""
+
+    fill: Prepared
+    shape: tuple[int, ...]  # of the result
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    compute: torch.dtype
+    channels: tuple[int, ...]  # the shape of scale and bias
+    table: bool  # the border differs between channels, or is not known on the host
+    huge: bool
+
+
+def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
+    """Compute without a look for gradients.
+
+    Args:
+        way, tensors: of the call, checked; the tensors are plain and strided.
+        out: where to write, checked; None allocates the result in the source's memory order.
+    """
+    direction, geometry, arithmetic, number = way
+    source, scale, bias, residual = tensors
+    if source.is_neg():
+        source = source.resolve_neg()  # backends move raw bits
+    into = None if out is None else out.stride()
+    on_host = not (isinstance(scale, Tensor) or isinstance(bias, Tensor))
+    key = arithmetic, direction, source.stride(), source.device, into, prepared.demanded, on_host
+    call = geometry._prepared.get(key) or _prepare(key, way, source, out, on_host)
+    fill, shape, strides, dtype, compute, channels, table, huge = call
+    if out is None:
+        result = source.new_empty_strided(shape, strides, dtype=dtype)
+        if huge:
+            advised(result)
+    else:
+        result = out
+        if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
+            torch.autograd.graph.increment_version(out)
+    pad = b""
+    filled = None
+    if number != 0 or type(number) is not int or arithmetic.pad == "before":
+        if table:
+            filled = _border(arithmetic, source, scale, bias, number, channels)
+        elif arithmetic.pad == "before":
+            pad = _border_bits(arithmetic, source.dtype, scale, bias, number)
+        else:
+            pad = pad_bits(number, dtype)
+    if scale is None and bias is None and residual is None:
+        fill(source, result, pad, NO_OPERANDS)
+        return result
+    operands = Operands(
+        None if scale is None else _brought(scale, compute, channels, source.device),
+        None if bias is None else _brought(bias, compute, channels, source.device),
+        None if residual is None else _alike(residual, shape, strides),
+        filled,
+    )
+    fill(source, result, pad, operands)
+    return result
+
+
+def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None, on_host: bool) -> _Fused:
+    direction, geometry, arithmetic, _ = way
+    check_tensor(f"fused.{direction}", source)
+    layouts = layouts_of(way, source, out)
+    table = arithmetic.pad == "before" and geometry.padded and not on_host
+    fill, keep = prepared.find(direction, geometry, *layouts, asked(arithmetic, table))
+    shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
+    result = layouts[1]
+    assert result.strides is not None  # a tensor's always are
+    huge = result.device == "cpu" and prod(shape) * result.itemsize >= HUGE_BYTES
+    c = arithmetic.channel_dim
+    channels = (1,) if c is None else (shape[c],)
+    call = _Fused(fill, shape, result.strides, result.dtype, dtype_of(arithmetic.compute), channels, table, huge)
+    if keep:
+        prepared.keep(geometry, key, call)
+    return call
+
+
+def asked(arithmetic: Arithmetic, table: bool) -> Arithmetic | None:
+    """The arithmetic that backends are asked for; None where bits are moved.
+
+    Args:
+        table: whether the border is a table. Without one it is known before the call, and a pad value like any other.
+    """
+    if arithmetic.plain:
+        return None
+    return arithmetic if table else replace(arithmetic, pad="after")
+
+
+def layouts_of(way: Call, source: Tensor, out: Tensor | None = None) -> tuple[Layout, Layout]:
+    """How source and result of a call lie in memory, as backends are told."""
+    dtype = dtype_of(way.arithmetic.result)
+    device = source.device.type
+    if out is not None:
+        strides = out.stride()
+    else:
+        _, strides = result_layout(way.direction, way.geometry, source.stride(), source.is_contiguous())
+    there = Layout(source.stride(), source.itemsize, source.dtype, device)
+    return there, Layout(strides, dtype.itemsize, dtype, device, out is None)
+
+
+def _brought(value: Factor, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Scale or bias as kernels read it: contiguous, of the dtype of the arithmetic, and of one entry for each channel."""
+    if not isinstance(value, Tensor):
+        return _number(value, dtype, shape, device)
+    if value.dtype is dtype and value.shape == shape and value.is_contiguous() and not value.is_neg():
+        return value.detach() if value.requires_grad else value
+    brought: Tensor = value.detach().to(device, dtype).resolve_neg()
+    return (brought.expand(shape) if brought.dim() == 0 else brought).contiguous()
+
+
+@lru_cache(maxsize=256, typed=True)
+def _number(value: float, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.full(shape, value, dtype=dtype, device=device)
+
+
+def _alike(residual: Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    """The residual where the result's elements are."""
+    residual = residual.detach().resolve_neg()
+    if residual.stride() == strides:
+        return residual
+    copy = torch.empty_strided(shape, strides, dtype=residual.dtype, device=residual.device)
+    return copy.copy_(residual)
+
+
+def _border(
+    arithmetic: Arithmetic, source: Tensor, scale: Factor, bias: Factor, number: PadValue, channels: tuple[int, ...]
+) -> Tensor:
+    """What the border holds for each channel: the arithmetic of the pad value."""
+    scale, bias = (x.detach() if isinstance(x, Tensor) else x for x in (scale, bias))
+    alone = arithmetic if arithmetic.channel_dim is None else replace(arithmetic, channel_dim=0)
+    return computed(source.new_full(channels, number), alone, scale, bias).contiguous()
+
+
+@lru_cache(maxsize=256, typed=True)
+def _border_bits(arithmetic: Arithmetic, dtype: torch.dtype, scale: Any, bias: Any, number: PadValue) -> bytes:
+    """The same where scale and bias are numbers."""
+    value = computed(torch.full((1,), number, dtype=dtype, device="cpu"), arithmetic, scale, bias)
+    return bytes(value.view(torch.uint8).tolist())

@@ -1,0 +1,125 @@
+"""`spacebatch.fused.space_to_batch` and `batch_to_space`: arrays go to the reference, which needs no torch, tensors to `tensors`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+import numpy as np
+
+from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
+from spacebatch.reference.arithmetic import Activation, PadPlace
+from spacebatch.reference.prepared import Direction
+from spacebatch.reference.words import Words
+
+ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
+
+
+def move(op: str, direction: Direction, x: Any, *arguments: Any) -> Any:
+    """A fused operator of an array or a tensor; the arguments are those of `tensors.move`."""
+    if isinstance(x, np.ndarray):
+        from spacebatch.reference import fused
+
+        return fused.move(op, direction, x, *arguments)
+    if sys.modules.get("torch") is None:
+        raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
+    from . import tensors
+
+    return tensors.move(op, direction, x, *arguments)
+
+
+def space_to_batch(
+    x: ArrayT,
+    block_shape: BlockShape,
+    paddings: Borders | str = 0,
+    *,
+    spatial_dims: SpatialDims = None,
+    pad_value: bool | int | float = 0,
+    batch_order: BatchOrder = "block_major",
+    arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
+    scale: Any = None,
+    bias: Any = None,
+    channel_dim: int | None = None,
+    activation: Activation = "none",
+    dtype: Any = None,
+    pad: PadPlace = "after",
+    out: ArrayT | None = None,
+) -> ArrayT:
+    """`spacebatch.space_to_batch` that computes activation(x * scale + bias) of each element on the way.
+
+    >>> import torch
+    >>> x = torch.tensor([[[1.0, -2.0, 3.0], [10.0, 20.0, 30.0]]])
+    >>> y = space_to_batch(x, 2, "auto", scale=torch.tensor([1.0, 0.1]), bias=1.0, activation="relu")
+    >>> y[0]
+    tensor([[2., 4.],
+            [2., 4.]])
+
+    It computes in float32, in float64 where x is float64, each step rounded: converted, times scale, plus bias, activated, and
+    converted to the result. Results of integers are rounded, ties to even, and saturate; NaN becomes 0.
+
+    Args:
+        x: tensor or NumPy array of floating numbers or integers.
+        block_shape, paddings, spatial_dims, batch_order, arrangement, shifts: as in `spacebatch.space_to_batch`.
+        pad_value: what the padding holds, see `pad`.
+        scale, bias: a number, or a 0-d or 1-d tensor or array, 1-d with an entry for each channel; None for none.
+        channel_dim: the dim of the channels; by default the only one that is neither dim 0 nor cut.
+        activation: "none", "relu", "silu", "gelu" (by the error function), "gelu_tanh", "sigmoid", "tanh" or "hardswish".
+        dtype: of the result; by default x's where that is a floating one, else float32.
+        pad: "after", the result holds the pad value; or "before", the pad value is one of x, and computed with.
+        out: where to write instead of a new tensor: the result's shape and dtype, overlapping no input.
+
+    Returns:
+        Tensor or array as `spacebatch.space_to_batch` returns it, of `dtype`. There are gradients of x, scale and bias.
+
+    Raises:
+        ValueError: sizes or words that do not fit, a channel dim that has to be given. TypeError: arguments of a wrong type.
+
+    Source: the unfused sequence, `activation(x * scale + bias)` before `space_to_batch`.
+    """
+    words = Words(scale, bias, None, channel_dim, activation, dtype, pad)
+    order = spatial_dims, batch_order, arrangement, shifts
+    return move("fused.space_to_batch", "space_to_batch", x, block_shape, paddings, *order, pad_value, words, out)  # type: ignore[no-any-return]
+
+
+def batch_to_space(
+    y: ArrayT,
+    block_shape: BlockShape,
+    crops: Borders = 0,
+    *,
+    spatial_dims: SpatialDims = None,
+    batch_order: BatchOrder = "block_major",
+    arrangement: Arrangement = "interleaved",
+    shifts: Shifts = 0,
+    scale: Any = None,
+    bias: Any = None,
+    residual: ArrayT | None = None,
+    channel_dim: int | None = None,
+    activation: Activation = "none",
+    dtype: Any = None,
+    out: ArrayT | None = None,
+) -> ArrayT:
+    """`spacebatch.batch_to_space` that computes activation(y * scale + bias + residual) of each element on the way.
+
+    >>> import torch
+    >>> y = torch.tensor([[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]])
+    >>> batch_to_space(y, (3,), scale=0.5, residual=torch.full((1, 6), -1.0), activation="relu")
+    tensor([[0.0000, 0.0000, 0.0000, 0.5000, 1.0000, 1.5000]])
+
+    Args:
+        y: tensor or NumPy array of floating numbers or integers.
+        block_shape, crops, spatial_dims, batch_order, arrangement, shifts: as in `spacebatch.batch_to_space`.
+        residual: added in the result's place; of the result's shape, and of any floating dtype.
+        scale, bias, channel_dim, activation, dtype, out: as in `space_to_batch`.
+
+    Returns:
+        Tensor or array as `spacebatch.batch_to_space` returns it, of `dtype`. There are gradients of y, scale, bias and residual.
+
+    Raises:
+        ValueError: sizes or words that do not fit, a channel dim that has to be given. TypeError: arguments of a wrong type.
+
+    Source: the unfused sequence, `activation(batch_to_space(y) * scale + bias + residual)`.
+    """
+    words = Words(scale, bias, residual, channel_dim, activation, dtype)
+    order = spatial_dims, batch_order, arrangement, shifts
+    return move("fused.batch_to_space", "batch_to_space", y, block_shape, crops, *order, 0, words, out)  # type: ignore[no-any-return]
