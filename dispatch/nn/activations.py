@@ -14,7 +14,7 @@ from torch.nn import functional
 from spacebatch.reference.arguments import Borders
 from spacebatch.reference.arithmetic import Activation
 
-from .. import fused, routes
+from .. import functions, fused, routes
 from ..arithmetic import activated as out_of_place
 from .batch_space_tensor import Value
 
@@ -43,4 +43,6 @@ def activated(y: Tensor, activation: Activation) -> Tensor:
 
 def leave(y: Tensor, blocks: tuple[int, ...], crops: Borders, activation: Activation) -> Tensor:
     """`batch_to_space`, and the activation in the same pass."""
+    if activation == "none":
+        return functions.batch_to_space(y, blocks, crops)
     return fused.batch_to_space(y, blocks, crops, activation=activation)

@@ -26,7 +26,9 @@ class _Atrous(nn.modules.conv._ConvNd):
     method: ConvolutionMethod = "auto"
     rate: tuple[int, ...] | None = None  # blocks to use instead of the dilation
     otherwise: bool = False  # whether "batch_space" may be another method where that is known to be faster
-    _atrous_activation: Activation = "none"  # a name of its own: a convolution that is converted may have an `activation`
+    _atrous_activation: Activation = (
+        "none"  # a name of its own: a convolution that is converted may have an `activation`
+    )
     _own_forward = False  # whether a subclass's own forward is around this one, and is recorded
 
     def __init__(
@@ -59,20 +61,34 @@ class _Atrous(nn.modules.conv._ConvNd):
             input = copy_of(input)
         stays = may_stay(input)
         if not stays or torch.compiler.is_compiling() or input.is_meta:
-            return functional.convolution(input, weight, bias, stays=stays, activation=activation, **self._freedom(), **self._options())
+            return functional.convolution(
+                input, weight, bias, stays=stays, activation=activation, **self._freedom(), **self._options()
+            )
         device = input.device
         table = method_choice.table_of(device)
         key = (
             *(input.shape, input.stride(), input.dtype, input.requires_grad, weight.dtype, weight.requires_grad),
             *(bias is None, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.in_channels),
-            *(self.out_channels, self.padding_mode, self.method, self.rate, self.otherwise, weight.stride(), activation),
+            *(
+                self.out_channels,
+                self.padding_mode,
+                self.method,
+                self.rate,
+                self.otherwise,
+                weight.stride(),
+                activation,
+            ),
             *method_choice.settings(device.type),
         )
         plan = table.plans.get(key)
         if plan is None:
-            plan = functional.plan(input, weight, bias, **self._freedom(), activation=activation, options=self._options())
+            plan = functional.plan(
+                input, weight, bias, **self._freedom(), activation=activation, options=self._options()
+            )
             if plan is None:
-                return functional.convolution(input, weight, bias, stays=True, activation=activation, **self._freedom(), **self._options())
+                return functional.convolution(
+                    input, weight, bias, stays=True, activation=activation, **self._freedom(), **self._options()
+                )
             if len(table.plans) >= 4096:
                 table.plans.clear()
             table.plans[key] = plan

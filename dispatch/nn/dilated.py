@@ -99,7 +99,7 @@ def convolve(
         x, weight, bias, tuple(line.stride for line in steps), tuple(line.padding for line in steps), 1, groups
     )
     crops = tuple((0, line.crop) for line in steps)
-    if through and activation != "none" and all(line.keep == 1 for line in steps):
+    if through and all(line.keep == 1 for line in steps):
         return leave(y, blocks, crops, activation)
     if through:
         y = functions.batch_to_space(y, blocks, crops)
