@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from . import openmp, workers
 from .compiler import Kernel, ask, finish, kernel_of
-from .kernel import HEAD_NUMBERS
 from .plan import MOST_KNOWN_SEGMENT
 from .prepare import CHUNK_BYTES, SHARED_BYTES, SHARED_BYTES_OF_OUR_OWN
-from .spec import KernelSpec, Row
+from .spec import HEAD_NUMBERS, KernelSpec, Row
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 Number: TypeAlias = "int | Integers"
