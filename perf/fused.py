@@ -184,7 +184,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def close(case: FusedCase, found: Tensor, wanted: Tensor) -> bool:
-    """Equal but for rounding: by hand in bfloat16 each step is rounded, and exponentials differ by a unit or two.
+    """Equal but for rounding: by hand in bfloat16 each step is rounded, and PyTorch's gelu of float32 errs by up to 1.2e-6.
 
     >>> case = FusedCase("batch_to_space", (1, 4, 2), (2,), ((0, 0),))
     >>> close(case, torch.ones(2, 4, 1), torch.ones(2, 4, 1)), close(case, torch.ones(2), torch.full((2,), 1.01))
@@ -192,10 +192,9 @@ def close(case: FusedCase, found: Tensor, wanted: Tensor) -> bool:
     """
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return False
-    rounded = max(
-        torch.finfo(kind).eps for kind in (wanted.dtype, *(() if case.dtype == "uint8" else (case.torch_dtype,)))
-    )
-    return torch.allclose(found.float(), wanted.float(), rtol=4 * rounded, atol=4 * rounded)
+    kinds = (wanted.dtype, *(() if case.dtype == "uint8" else (case.torch_dtype,)))
+    error = max(2e-6, *(4 * torch.finfo(kind).eps for kind in kinds))
+    return torch.allclose(found.float(), wanted.float(), rtol=error, atol=error)
 
 
 def processor(case: FusedCase) -> Function:
