@@ -142,9 +142,7 @@ def arithmetic_of(
     )
 
 
-def channel_dim(
-    op: str, given: Any, shape: Sequence[int], spatial_dims: Sequence[int], first: int = 1
-) -> int | None:
+def channel_dim(op: str, given: Any, shape: Sequence[int], spatial_dims: Sequence[int], first: int = 1) -> int | None:
     """The dim of the channels, counted from 0: as given, or the only one that is neither the batch nor cut; else None.
 
     >>> channel_dim("f", -1, (1, 4, 4, 3), (1, 2)), channel_dim("f", None, (1, 4, 4, 3), (1, 2))

@@ -96,7 +96,9 @@ def to_batch(op: str, x: Any, arguments: Any, pad_value: Any = 0, out: Any = Non
     move: Any = functions.space_to_batch
     try:
         if words:
-            return fused.move(op, "space_to_batch", x, *arguments.values(), pad_value, words_of(op, words, CutWords), out)
+            return fused.move(
+                op, "space_to_batch", x, *arguments.values(), pad_value, words_of(op, words, CutWords), out
+            )
         return move(x, **arguments, pad_value=pad_value, out=out)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _retold(error, "space_to_batch", op) from None
