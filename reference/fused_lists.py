@@ -26,7 +26,7 @@ class OnWay(NamedTuple):
     dtype: np.dtype[Any]
 
     def computed(self, x: Array, dims: int = 0) -> Array:
-        """The arithmetic of an array that has so many dims before those of an image."""
+        """The arithmetic of an array whose channels are so many dims later than those of an image."""
         c = self.arithmetic.channel_dim
         arithmetic = self.arithmetic if c is None else replace(self.arithmetic, channel_dim=c + dims)
         return computed(x, arithmetic, self.dtype, self.operands.scale, self.operands.bias)

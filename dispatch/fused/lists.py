@@ -37,11 +37,11 @@ class OnWay(NamedTuple):
         return tuple(x for x in (self.scale, self.bias) if isinstance(x, Tensor))
 
     def computed(self, x: Tensor, dims: int = 0) -> Tensor:
-        """The arithmetic of a tensor that has so many dims before those of an image; differentiable."""
+        """The arithmetic of a tensor whose channels are so many dims later than those of an image; differentiable."""
         return computed(x, self.in_batch(dims), self.scale, self.bias)
 
     def in_batch(self, dims: int = 1) -> Arithmetic:
-        """The arithmetic of images that have so many dims before their own."""
+        """The arithmetic of tensors whose channels are so many dims later than those of an image."""
         c = self.arithmetic.channel_dim
         return self.arithmetic if c is None else replace(self.arithmetic, channel_dim=c + dims)
 
