@@ -22,7 +22,7 @@ from ..huge_pages import HUGE_BYTES, advised
 from .aten import Call, Tensors
 
 
-class _Fused(NamedTuple):
+class Fused(NamedTuple):
     """What fused calls of one geometry and one arithmetic have in common whose tensors lie alike in memory."""
 
     fill: Prepared
@@ -34,12 +34,13 @@ class _Fused(NamedTuple):
     huge: bool
 
 
-def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
+def run(way: Call, tensors: Tensors, out: Tensor | None = None, again: Any = None) -> Tensor:
     """Compute without a look for gradients.
 
     Args:
         way, tensors: of the call, checked; the tensors are plain and strided.
         out: where to write, checked; None allocates the result in the source's memory order.
+        again: a key by which the geometry is to remember the way and the prepared call together.
     """
     direction, geometry, arithmetic, number = way
     source, scale, bias, residual = tensors
@@ -49,6 +50,22 @@ def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
     on_host = not (isinstance(scale, Tensor) or isinstance(bias, Tensor))
     key = arithmetic, direction, source.stride(), source.device, into, prepared.demanded, on_host
     call = geometry._prepared.get(key) or _prepare(key, way, source, out, on_host)
+    if again is not None and key in geometry._prepared:
+        prepared.keep(geometry, again, (call, way))
+    return filled(call, arithmetic, number, source, scale, bias, residual, out)
+
+
+def filled(
+    call: Fused,
+    arithmetic: Arithmetic,
+    number: PadValue,
+    source: Tensor,
+    scale: Factor,
+    bias: Factor,
+    residual: Tensor | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The result of a call that was prepared."""
     fill, shape, strides, dtype, channels, padded, huge = call
     if out is None:
         result = source.new_empty_strided(shape, strides, dtype=dtype)
@@ -87,7 +104,8 @@ def operands_of(
         elif isinstance(scale, Tensor) or isinstance(bias, Tensor):
             table = _border(arithmetic, x, scale, bias, number, channels)
         else:
-            pad = _border_bits(arithmetic, x.dtype, scale, bias, number)
+            bits = _border_bits if scale and bias and number else _border_bits.__wrapped__  # likewise
+            pad = bits(arithmetic, x.dtype, scale, bias, number)
     if scale is None and bias is None:
         return pad, NO_OPERANDS
     compute = dtype_of(arithmetic.compute)
@@ -99,7 +117,7 @@ def operands_of(
     )
 
 
-def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None, on_host: bool) -> _Fused:
+def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None, on_host: bool) -> Fused:
     direction, geometry, arithmetic, _ = way
     check_tensor(f"fused.{direction}", source)
     layouts = layouts_of(way, source, out)
@@ -110,7 +128,7 @@ def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None
     assert result.strides is not None  # a tensor's always are
     huge = result.device == "cpu" and prod(shape) * result.itemsize >= HUGE_BYTES
     c = arithmetic.channel_dim
-    call = _Fused(fill, shape, result.strides, result.dtype, (1,) if c is None else (shape[c],), padded, huge)
+    call = Fused(fill, shape, result.strides, result.dtype, (1,) if c is None else (shape[c],), padded, huge)
     if keep:
         prepared.keep(geometry, key, call)
     return call
@@ -143,7 +161,8 @@ def layouts_of(way: Call, source: Tensor, out: Tensor | None = None) -> tuple[La
 def _brought(value: Factor, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Scale or bias as kernels read it: contiguous, of the dtype of the arithmetic, and of one entry for each channel."""
     if not isinstance(value, Tensor):
-        return _number(value, dtype, shape, device)
+        number = _number if value else _number.__wrapped__  # minus zero equals zero, and is another number
+        return number(value, dtype, shape, device)
     if value.dtype is dtype and value.shape == shape and value.is_contiguous() and not value.is_neg():
         return value.detach() if value.requires_grad else value
     brought: Tensor = value.detach().to(device, dtype).resolve_neg()

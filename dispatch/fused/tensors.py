@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from spacebatch.reference import prepared
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
+from spacebatch.reference.kept_geometries import batch_geometry, met, space_geometry
 from spacebatch.reference.prepared import Direction
 from spacebatch.reference.words import Words
 
@@ -15,17 +17,14 @@ from .. import aten as plain
 from .. import torch_private
 from ..arithmetic import dtype_of
 from ..checks import check_apart, check_out, check_tensor, torch_pad_value
-from ..routes import Route, route_of, symbolic
+from ..routes import Route, eager_beside, route_of, symbolic
 from . import aten, eager, gradients, operators
 from .aten import Call, Tensors
 from .tensor_words import arithmetic_for, factors_of, residual_of
 
-_ROUTES: tuple[Route, ...] = (
-    "aten",
-    "operator",
-    "autograd",
-    "eager",
-)  # what one tensor needs, all take; first come first
+# What one tensor needs, all take; the first comes first.
+_ROUTES: tuple[Route, ...] = ("aten", "operator", "autograd", "eager")
+_NUMBERS = (int, float)
 
 
 def move(
@@ -53,6 +52,14 @@ def move(
         raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
     check_tensor(op, x)
     route = route_of_words(x, words)
+    key = None
+    if route == "eager" and out is None:
+        known = met(direction, x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
+        key = _key(x, pad_value, words)
+        if known is not None and key is not None:
+            again = known._prepared.get(key)
+            if again is not None:
+                return eager.filled(again[0], again[1].arithmetic, again[1].number, x, *words[:3])
     if route == "aten":
         make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
         order: Any = {"batch_order": batch_order, "arrangement": arrangement, "shifts": shifts}
@@ -70,6 +77,8 @@ def move(
     if to_batch and not (type(pad_value) is int and pad_value == 0):
         number = torch_pad_value(pad_value, dtype_of(arithmetic.result) if words.pad == "after" else x.dtype, op)
     way = Call(direction, geometry, arithmetic, number)
+    if key is not None:
+        return eager.run(way, tensors, again=key)
     if out is None:
         return call(way, tensors, route)
     others = [t for t in tensors[1:] if isinstance(t, Tensor)]
@@ -79,6 +88,34 @@ def move(
             if isinstance(tensor, Tensor):
                 check_apart(op, tensor, out, name)
     return eager.run(way, tensors, out) if route == "eager" else out.copy_(call(way, tensors, route))
+
+
+def _key(x: Tensor, pad_value: Any, words: Words) -> tuple[Any, ...] | None:
+    """By what a call is known to be like one that was checked and prepared; None where nothing says so for sure."""
+    scale, bias, residual, channel_dim, activation, dtype, pad = words
+    kinds: list[Any] = []
+    for value in (scale, bias, residual):
+        if value is None:
+            kinds.append(None)
+        elif isinstance(value, Tensor):
+            if value.layout is not torch.strided:
+                return None
+            kinds.append((value.shape, value.dtype, value.device))
+        elif value and type(value) in _NUMBERS:  # minus zero equals zero
+            kinds.append((type(value), value))
+        else:
+            return None
+    if (not pad_value and type(pad_value) is not int) or type(pad_value) not in _NUMBERS or type(activation) is not str:
+        return None
+    place = channel_dim, type(channel_dim), activation, dtype, pad
+    if x.is_neg():
+        return None
+    key = x.stride(), x.dtype, x.device, prepared.demanded, type(pad_value), pad_value, *kinds, *place
+    try:
+        hash(key)
+    except TypeError:  # a word that is none
+        return None
+    return key
 
 
 def call(way: Call, tensors: Tensors, route: Route) -> Tensor:
@@ -94,7 +131,7 @@ def route_of_words(x: Tensor, words: Words) -> Route:
     """The route that a call takes: what one of its tensors needs."""
     route = route_of(x)
     for value in words[:3]:
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not (route == "eager" and eager_beside(value)):
             other = route_of(value)
             if other != route and _ROUTES.index(other) < _ROUTES.index(route):
                 route = other
