@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -99,7 +100,7 @@ def _run(
 
 
 def arithmetic_for(
-    op: str, x: Array, words: Words, shape: tuple[int, ...], spatial_dims: tuple[int, ...]
+    op: str, x: Array, words: Words, shape: Sequence[int], spatial_dims: Sequence[int], first: int = 1
 ) -> tuple[Arithmetic, np.dtype[Any]]:
     """The arithmetic of a call, and the dtype of its result.
 
@@ -107,7 +108,7 @@ def arithmetic_for(
     dtype('float32')
 
     Args:
-        op, x, words: of the call. shape: of images. spatial_dims: of these, those that are cut.
+        op, x, words: of the call. shape: of images. spatial_dims: of these, those that are cut. first: as `arithmetic_of` takes it.
     """
     try:
         dtype = np.dtype(result_name(x.dtype.name) if words.dtype is None else words.dtype)
@@ -124,10 +125,10 @@ def arithmetic_for(
         check_array(f"{op}: residual", residual)
     of_residual = None if residual is None else residual.dtype.name
     a, b = ndims
-    return arithmetic_of(op, words, x.dtype.name, dtype.name, shape, spatial_dims, (a, b), of_residual), dtype
+    return arithmetic_of(op, words, x.dtype.name, dtype.name, shape, spatial_dims, (a, b), of_residual, first), dtype
 
 
-def operands_for(op: str, arithmetic: Arithmetic, words: Words, shape: tuple[int, ...]) -> Operands:
+def operands_for(op: str, arithmetic: Arithmetic, words: Words, shape: Sequence[int]) -> Operands:
     """Scale and bias as backends read them.
 
     >>> operands_for("f", Arithmetic("uint8", "float32", scale=True), Words(2), (1, 4)).scale

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import prepared
 from .arguments import check_int64
+from .arithmetic import NO_OPERANDS, Arithmetic, Operands
 from .block_grids import BlockGrids
 from .image_layout import cut_dims
 from .kept_geometries import key_of
@@ -154,6 +155,8 @@ def move_by_kernels(
     pad: bytes,
     threads: int,
     library: openmp.OpenMP | None,
+    arithmetic: Arithmetic | None = None,
+    operands: Operands = NO_OPERANDS,
 ) -> Sequence[int]:
     """Move what compiled kernels can move now, one piece for each image.
 
@@ -167,6 +170,7 @@ def move_by_kernels(
         grids, dims: of the images. Blocks that are read have no halo.
         itemsize: bytes of an element. pad: of one element of padding, empty for zero bits.
         threads, library: that share the list.
+        arithmetic: on the way; its channel dim is one of an image. operands: of it, addresses.
 
     Returns:
         Numbers of the images that nothing was done with.
@@ -175,7 +179,9 @@ def move_by_kernels(
         RuntimeError: a kernel was demanded that cannot be had.
     """
     every = range(len(grids))
-    if prepared.demanded not in (None, "llvm") or missing() is not None:
+    if arithmetic is not None and prepared.demanded == "llvm":
+        raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but it computes nothing on the way of a list")
+    if arithmetic is not None or prepared.demanded not in (None, "llvm") or missing() is not None:
         return every
     shape, batch_strides, batch_address = batch
     few = len(grids) <= MOST_REMEMBERED

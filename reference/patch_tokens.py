@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import prepared
 from .arguments import as_integer, as_sequence, is_scalar, shown
+from .arithmetic import NO_OPERANDS, Arithmetic, Operands
 from .image_layout import letters
 from .image_lists import MOST_REMEMBERED, check_alike, kernels_take, remember, run_pieces
 from .llvm import openmp
@@ -70,6 +71,24 @@ class TokenOrder:
         (0, 3, 1, 2)
         """
         return tuple([self.layout.index(letter) for letter in DIMS])
+
+    @property
+    def cut_dims(self) -> tuple[int, ...]:
+        """The dims of the layout that are cut: all but the channels.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").cut_dims
+        (0, 1, 2)
+        """
+        return tuple([d for d, letter in enumerate(self.layout) if letter != "C"])
+
+    @property
+    def channels_later(self) -> int:
+        """By how many dims the channels come later in split tokens, (time, height, width, group, group, …), than in the layout.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").channels_later
+        2
+        """
+        return 5 + self.token.index("C") - self.layout.index("C")
 
     def split_of(self, shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
         """An image with its dims split, and the order of these in its tokens, and their sizes in that order.
@@ -165,6 +184,8 @@ def move_by_kernels(
     itemsize: int,
     threads: int,
     library: openmp.OpenMP | None,
+    arithmetic: Arithmetic | None = None,
+    operands: Operands = NO_OPERANDS,
 ) -> bool:
     """Whether compiled kernels moved all images, one piece each.
 
@@ -178,11 +199,14 @@ def move_by_kernels(
         tokens: the sizes inside a token in the order of `DIMS`, the strides of a token and of these, and the address of the first.
         offsets: the number of each image's first token.
         itemsize: bytes of an element. threads, library: that share the list.
+        arithmetic: on the way; its channel dim is one of the full layout. operands: of it, addresses.
 
     Raises:
         RuntimeError: a kernel was demanded that cannot be had.
     """
-    if prepared.demanded not in (None, "llvm") or missing() is not None:
+    if arithmetic is not None and prepared.demanded == "llvm":
+        raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but it computes nothing on the way of a list")
+    if arithmetic is not None or prepared.demanded not in (None, "llvm") or missing() is not None:
         return False
     places = list(order.places)
     inner, token_strides, address = tokens

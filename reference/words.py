@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from .arguments import as_integer, shown
 from .arithmetic import ACTIVATIONS, FLOATS, RESULTS, SOURCES, Activation, Arithmetic, PadPlace
 
 
-class PartWords(TypedDict, total=False):
-    """The words that functions which cut images take beside their own; see `spacebatch.fused`."""
+class FactorWords(TypedDict, total=False):
+    """What every function that computes on the way takes beside its own arguments; see `spacebatch.fused`."""
 
     scale: Any
     bias: Any
-    channel_dim: int | None
     activation: Activation
     dtype: Any
+
+
+class CutWords(FactorWords, total=False):
+    """The words of functions that cut images."""
+
+    channel_dim: int | None
     pad: PadPlace
 
 
-class WholeWords(TypedDict, total=False):
-    """The words that functions which put images together take beside their own; see `spacebatch.fused`."""
+class JoinWords(FactorWords, total=False):
+    """The words of functions that put images together."""
 
-    scale: Any
-    bias: Any
-    residual: Any
     channel_dim: int | None
-    activation: Activation
-    dtype: Any
+    residual: Any
+
+
+class RestoreWords(FactorWords, total=False):
+    """The words of functions that put images of several sizes together."""
+
+    channel_dim: int | None
+
+
+class PatchWords(FactorWords, total=False):
+    """The words of `patchify`: mean and std of the channels as processors of images have them."""
+
+    mean: Any
+    std: Any
 
 
 class Words(NamedTuple):
@@ -41,6 +55,24 @@ class Words(NamedTuple):
     activation: Activation = "none"
     dtype: Any = None
     pad: PadPlace = "after"
+
+
+def words_of(op: str, given: Mapping[str, Any], kind: type) -> Words:
+    """The words of a call by their names.
+
+    >>> words_of("f", {"scale": 2, "pad": "before"}, CutWords)[:2]
+    (2, None)
+    >>> words_of("f", {"scales": 2}, CutWords)
+    Traceback (most recent call last):
+    TypeError: f: there is no argument 'scales'; there are scale, bias, activation, dtype, channel_dim, pad
+
+    Args:
+        op: the function. given: its words. kind: which words it takes.
+    """
+    for name in given:
+        if name not in kind.__annotations__:
+            raise TypeError(f"{op}: there is no argument {name!r}; there are {', '.join(kind.__annotations__)}")
+    return Words(**given)
 
 
 def result_name(source: str) -> str:
@@ -60,11 +92,12 @@ def arithmetic_of(
     shape: Sequence[int],
     spatial_dims: Sequence[int],
     ndims: tuple[int | None, int | None],
-    residual: str | None,
+    residual: str | None = None,
+    first: int = 1,
 ) -> Arithmetic:
     """The words of a call, checked, but for the values of scale, bias and residual.
 
-    >>> arithmetic_of("f", Words(1.0, None), "uint8", "float32", (1, 3, 4), (2,), (0, None), None)
+    >>> arithmetic_of("f", Words(1.0, None), "uint8", "float32", (1, 3, 4), (2,), (0, None))
     Arithmetic(source='uint8', result='float32', channel_dim=None, scale=True, bias=False, residual=None, activation='none', pad='after', gradient=False)
 
     Args:
@@ -72,6 +105,7 @@ def arithmetic_of(
         words: of the call. source, result, residual: names of dtypes.
         shape: of the input. spatial_dims: those of its dims that are cut.
         ndims: of scale and bias: 0 for a number, 1 where there is one for each channel, None where there is none.
+        first: the first dim that may be one of channels; 0 of images without a batch.
 
     Raises:
         ValueError, TypeError: a word that does not fit.
@@ -86,7 +120,7 @@ def arithmetic_of(
         raise ValueError(f"{op}: activation must be one of {', '.join(ACTIVATIONS)}, got {shown(words.activation)}")
     if words.pad not in ("before", "after"):
         raise ValueError(f'{op}: pad must be "before" or "after", got {shown(words.pad)}')
-    named = channel_dim(op, words.channel_dim, shape, spatial_dims)
+    named = channel_dim(op, words.channel_dim, shape, spatial_dims, first)
     for name, ndim in zip(("scale", "bias"), ndims, strict=True):
         if ndim is not None and ndim > 1:
             raise ValueError(f"{op}: {name} is {ndim}-D; it must be a number, or 1-D with one entry for each channel")
@@ -108,22 +142,22 @@ def arithmetic_of(
     )
 
 
-def channel_dim(op: str, given: Any, shape: Sequence[int], spatial_dims: Sequence[int]) -> int | None:
-    """The dim of the channels, counted from 0: as given, or the only one that is neither dim 0 nor cut; else None.
+def channel_dim(op: str, given: Any, shape: Sequence[int], spatial_dims: Sequence[int], first: int = 1) -> int | None:
+    """The dim of the channels, counted from 0: as given, or the only one that is neither the batch nor cut; else None.
 
     >>> channel_dim("f", -1, (1, 4, 4, 3), (1, 2)), channel_dim("f", None, (1, 4, 4, 3), (1, 2))
     (3, 3)
     """
     ndim = len(shape)
     if given is None:
-        others = [d for d in range(1, ndim) if d not in spatial_dims]
+        others = [d for d in range(first, ndim) if d not in spatial_dims]
         return others[0] if len(others) == 1 else None
     number = as_integer(given, f"{op}: channel_dim")
     if not -ndim <= number < ndim:
         raise ValueError(f"{op}: channel_dim {number} is out of range for an input of {ndim} dims")
     number %= ndim
-    if number == 0 or number in spatial_dims:
-        kind = "the batch" if number == 0 else "cut"
+    if number < first or number in spatial_dims:
+        kind = "the batch" if number < first else "cut"
         raise ValueError(
             f"{op}: channel_dim {shown(given)} is dim {number}, which is {kind}; channels stay where they are"
         )

@@ -22,25 +22,25 @@ from ..huge_pages import HUGE_BYTES, advised
 from .aten import Call, Tensors
 
 
-class _Fused(NamedTuple):
+class Fused(NamedTuple):
     """What fused calls of one geometry and one arithmetic have in common whose tensors lie alike in memory."""
 
     fill: Prepared
     shape: tuple[int, ...]  # of the result
     strides: tuple[int, ...]
     dtype: torch.dtype
-    compute: torch.dtype
     channels: tuple[int, ...]  # the shape of scale and bias
-    table: bool  # the border differs between channels, or is not known on the host
+    padded: bool  # a border is written
     huge: bool
 
 
-def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
+def run(way: Call, tensors: Tensors, out: Tensor | None = None, again: Any = None) -> Tensor:
     """Compute without a look for gradients.
 
     Args:
         way, tensors: of the call, checked; the tensors are plain and strided.
         out: where to write, checked; None allocates the result in the source's memory order.
+        again: a key by which the geometry is to remember the way and the prepared call together.
     """
     direction, geometry, arithmetic, number = way
     source, scale, bias, residual = tensors
@@ -50,7 +50,23 @@ def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
     on_host = not (isinstance(scale, Tensor) or isinstance(bias, Tensor))
     key = arithmetic, direction, source.stride(), source.device, into, prepared.demanded, on_host
     call = geometry._prepared.get(key) or _prepare(key, way, source, out, on_host)
-    fill, shape, strides, dtype, compute, channels, table, huge = call
+    if again is not None and key in geometry._prepared:
+        prepared.keep(geometry, again, (call, way))
+    return filled(call, arithmetic, number, source, scale, bias, residual, out)
+
+
+def filled(
+    call: Fused,
+    arithmetic: Arithmetic,
+    number: PadValue,
+    source: Tensor,
+    scale: Factor,
+    bias: Factor,
+    residual: Tensor | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The result of a call that was prepared."""
+    fill, shape, strides, dtype, channels, padded, huge = call
     if out is None:
         result = source.new_empty_strided(shape, strides, dtype=dtype)
         if huge:
@@ -59,41 +75,60 @@ def run(way: Call, tensors: Tensors, out: Tensor | None = None) -> Tensor:
         result = out
         if not out.is_inference():  # kernels write past autograd, which may have kept the tensor for a gradient
             torch.autograd.graph.increment_version(out)
-    pad = b""
-    filled = None
-    if number != 0 or type(number) is not int or arithmetic.pad == "before":
-        if table:
-            filled = _border(arithmetic, source, scale, bias, number, channels)
-        elif arithmetic.pad == "before":
-            pad = _border_bits(arithmetic, source.dtype, scale, bias, number)
-        else:
-            pad = pad_bits(number, dtype)
-    if scale is None and bias is None and residual is None:
-        fill(source, result, pad, NO_OPERANDS)
-        return result
-    operands = Operands(
-        None if scale is None else _brought(scale, compute, channels, source.device),
-        None if bias is None else _brought(bias, compute, channels, source.device),
-        None if residual is None else _alike(residual, shape, strides),
-        filled,
-    )
+    pad, operands = operands_of(arithmetic, source, scale, bias, number, channels, padded)
+    if residual is not None:
+        operands = operands._replace(residual=_alike(residual, shape, strides))
     fill(source, result, pad, operands)
     return result
 
 
-def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None, on_host: bool) -> _Fused:
+def operands_of(
+    arithmetic: Arithmetic,
+    x: Tensor,
+    scale: Factor,
+    bias: Factor,
+    number: PadValue,
+    channels: tuple[int, ...],
+    padded: bool,
+) -> tuple[bytes, Operands]:
+    """What a call meets on its way: the bytes of a pad value, scale and bias as backends read them, and a border that is a table.
+
+    Args:
+        arithmetic, x, scale, bias, number: of the call.
+        channels: the shape of scale and bias. padded: whether a border is written.
+    """
+    pad, table = b"", None
+    if padded and (arithmetic.pad == "before" or number != 0 or type(number) is not int):
+        if arithmetic.pad == "after":
+            pad = pad_bits(number, dtype_of(arithmetic.result))
+        elif isinstance(scale, Tensor) or isinstance(bias, Tensor):
+            table = _border(arithmetic, x, scale, bias, number, channels)
+        else:
+            bits = _border_bits if scale and bias and number else _border_bits.__wrapped__  # likewise
+            pad = bits(arithmetic, x.dtype, scale, bias, number)
+    if scale is None and bias is None:
+        return pad, NO_OPERANDS
+    compute = dtype_of(arithmetic.compute)
+    return pad, Operands(
+        None if scale is None else _brought(scale, compute, channels, x.device),
+        None if bias is None else _brought(bias, compute, channels, x.device),
+        None,
+        table,
+    )
+
+
+def _prepare(key: tuple[Any, ...], way: Call, source: Tensor, out: Tensor | None, on_host: bool) -> Fused:
     direction, geometry, arithmetic, _ = way
     check_tensor(f"fused.{direction}", source)
     layouts = layouts_of(way, source, out)
-    table = arithmetic.pad == "before" and geometry.padded and not on_host
-    fill, keep = prepared.find(direction, geometry, *layouts, asked(arithmetic, table))
+    padded = direction == "space_to_batch" and geometry.padded
+    fill, keep = prepared.find(direction, geometry, *layouts, asked(arithmetic, padded and not on_host))
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
     result = layouts[1]
     assert result.strides is not None  # a tensor's always are
     huge = result.device == "cpu" and prod(shape) * result.itemsize >= HUGE_BYTES
     c = arithmetic.channel_dim
-    channels = (1,) if c is None else (shape[c],)
-    call = _Fused(fill, shape, result.strides, result.dtype, dtype_of(arithmetic.compute), channels, table, huge)
+    call = Fused(fill, shape, result.strides, result.dtype, (1,) if c is None else (shape[c],), padded, huge)
     if keep:
         prepared.keep(geometry, key, call)
     return call
@@ -103,7 +138,8 @@ def asked(arithmetic: Arithmetic, table: bool) -> Arithmetic | None:
     """The arithmetic that backends are asked for; None where bits are moved.
 
     Args:
-        table: whether the border is a table. Without one it is known before the call, and a pad value like any other.
+        table: whether a border that enters the arithmetic is a table of the channels. Else it is known before the call, and a pad
+            value like any other.
     """
     if arithmetic.plain:
         return None
@@ -125,7 +161,8 @@ def layouts_of(way: Call, source: Tensor, out: Tensor | None = None) -> tuple[La
 def _brought(value: Factor, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Scale or bias as kernels read it: contiguous, of the dtype of the arithmetic, and of one entry for each channel."""
     if not isinstance(value, Tensor):
-        return _number(value, dtype, shape, device)
+        number = _number if value else _number.__wrapped__  # minus zero equals zero, and is another number
+        return number(value, dtype, shape, device)
     if value.dtype is dtype and value.shape == shape and value.is_contiguous() and not value.is_neg():
         return value.detach() if value.requires_grad else value
     brought: Tensor = value.detach().to(device, dtype).resolve_neg()

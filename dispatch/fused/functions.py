@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any, TypeVar
 
 import numpy as np
 
+from spacebatch.reference import fused
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from spacebatch.reference.arithmetic import Activation, PadPlace
 from spacebatch.reference.prepared import Direction
@@ -18,14 +20,19 @@ ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 def move(op: str, direction: Direction, x: Any, *arguments: Any) -> Any:
     """A fused operator of an array or a tensor; the arguments are those of `tensors.move`."""
     if isinstance(x, np.ndarray):
-        from spacebatch.reference import fused
-
         return fused.move(op, direction, x, *arguments)
     if sys.modules.get("torch") is None:
         raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
-    from . import tensors
+    return (_tensors or _with_torch()).move(op, direction, x, *arguments)
 
-    return tensors.move(op, direction, x, *arguments)
+
+_tensors: Any = None
+
+
+def _with_torch() -> Any:
+    global _tensors
+    _tensors = importlib.import_module(".tensors", __package__)
+    return _tensors
 
 
 def space_to_batch(

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arguments import shown
-from spacebatch.reference.arithmetic import Arithmetic
+from spacebatch.reference import prepared
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.kept_geometries import batch_geometry, space_geometry
+from spacebatch.reference.kept_geometries import batch_geometry, met, space_geometry
 from spacebatch.reference.prepared import Direction
-from spacebatch.reference.words import Words, arithmetic_of, check_channels, result_name
+from spacebatch.reference.words import Words
 
 from .. import aten as plain
 from .. import torch_private
-from ..arithmetic import Factor, dtype_of, name_of
+from ..arithmetic import dtype_of
 from ..checks import check_apart, check_out, check_tensor, torch_pad_value
-from ..routes import Route, route_of, symbolic
+from ..routes import Route, eager_beside, route_of, symbolic
 from . import aten, eager, gradients, operators
 from .aten import Call, Tensors
+from .tensor_words import arithmetic_for, factors_of, residual_of
 
-_ROUTES: tuple[Route, ...] = (
-    "aten",
-    "operator",
-    "autograd",
-    "eager",
-)  # what one tensor needs, all take; first come first
+# What one tensor needs, all take; the first comes first.
+_ROUTES: tuple[Route, ...] = ("aten", "operator", "autograd", "eager")
+_NUMBERS = (int, float)
 
 
 def move(
@@ -56,21 +52,33 @@ def move(
         raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
     check_tensor(op, x)
     route = route_of_words(x, words)
+    key = None
+    if route == "eager" and out is None:
+        known = met(direction, x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
+        key = _key(x, pad_value, words)
+        if known is not None and key is not None:
+            again = known._prepared.get(key)
+            if again is not None:
+                return eager.filled(again[0], again[1].arithmetic, again[1].number, x, *words[:3])
     if route == "aten":
         make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
         order: Any = {"batch_order": batch_order, "arrangement": arrangement, "shifts": shifts}
         geometry = make(plain.sizes(x), block_shape, borders, spatial_dims=spatial_dims, op=op, **order)
     else:
-        kept = space_geometry if direction == "space_to_batch" else batch_geometry
-        geometry = kept(x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
+        find = space_geometry if direction == "space_to_batch" else batch_geometry
+        geometry = find(x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
     to_batch = direction == "space_to_batch"
     result = geometry.batch_shape if to_batch else geometry.space_shape
-    arithmetic = arithmetic_for(op, geometry, x, words, keep=route != "aten")
-    tensors = checked(op, x, words, arithmetic, geometry, result)
+    kept = None if route == "aten" else geometry._prepared
+    arithmetic = arithmetic_for(op, x, words, geometry.space_shape, geometry.spatial_dims, kept)
+    scale, bias = factors_of(op, x, words, arithmetic, geometry.space_shape)
+    tensors = Tensors(x, scale, bias, residual_of(op, x, words.residual, result))
     number: Any = 0
     if to_batch and not (type(pad_value) is int and pad_value == 0):
         number = torch_pad_value(pad_value, dtype_of(arithmetic.result) if words.pad == "after" else x.dtype, op)
     way = Call(direction, geometry, arithmetic, number)
+    if key is not None:
+        return eager.run(way, tensors, again=key)
     if out is None:
         return call(way, tensors, route)
     others = [t for t in tensors[1:] if isinstance(t, Tensor)]
@@ -80,6 +88,34 @@ def move(
             if isinstance(tensor, Tensor):
                 check_apart(op, tensor, out, name)
     return eager.run(way, tensors, out) if route == "eager" else out.copy_(call(way, tensors, route))
+
+
+def _key(x: Tensor, pad_value: Any, words: Words) -> tuple[Any, ...] | None:
+    """By what a call is known to be like one that was checked and prepared; None where nothing says so for sure."""
+    scale, bias, residual, channel_dim, activation, dtype, pad = words
+    kinds: list[Any] = []
+    for value in (scale, bias, residual):
+        if value is None:
+            kinds.append(None)
+        elif isinstance(value, Tensor):
+            if value.layout is not torch.strided:
+                return None
+            kinds.append((value.shape, value.dtype, value.device))
+        elif value and type(value) in _NUMBERS:  # minus zero equals zero
+            kinds.append((type(value), value))
+        else:
+            return None
+    if (not pad_value and type(pad_value) is not int) or type(pad_value) not in _NUMBERS or type(activation) is not str:
+        return None
+    place = channel_dim, type(channel_dim), activation, dtype, pad
+    if x.is_neg():
+        return None
+    key = x.stride(), x.dtype, x.device, prepared.demanded, type(pad_value), pad_value, *kinds, *place
+    try:
+        hash(key)
+    except TypeError:  # a word that is none
+        return None
+    return key
 
 
 def call(way: Call, tensors: Tensors, route: Route) -> Tensor:
@@ -95,7 +131,7 @@ def route_of_words(x: Tensor, words: Words) -> Route:
     """The route that a call takes: what one of its tensors needs."""
     route = route_of(x)
     for value in words[:3]:
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not (route == "eager" and eager_beside(value)):
             other = route_of(value)
             if other != route and _ROUTES.index(other) < _ROUTES.index(route):
                 route = other
@@ -103,82 +139,3 @@ def route_of_words(x: Tensor, words: Words) -> Route:
         return "aten"
     # tangents, which the definition has
     return "aten" if route == "autograd" and torch_private.forward_ad_active() else route
-
-
-def arithmetic_for(op: str, geometry: BlockGeometry, x: Tensor, words: Words, keep: bool) -> Arithmetic:
-    """The arithmetic of a call, checked but for the values of its tensors.
-
-    Args:
-        op, geometry, x, words: of the call. keep: whether the geometry remembers it.
-    """
-    scale, bias, residual, channel_dim, activation, dtype, pad = words
-    if residual is not None and not isinstance(residual, Tensor):
-        raise TypeError(f"{op}: residual must be a torch.Tensor, got {type(residual).__name__}")
-    ndims = ndim_of(op, "scale", scale), ndim_of(op, "bias", bias)
-    of_residual = None if residual is None else residual.dtype
-    key = x.dtype, ndims, of_residual, channel_dim, type(channel_dim), activation, dtype, pad
-    if keep:
-        try:
-            found = geometry._prepared.get(key)
-        except TypeError:  # a word that is no word, which is named below
-            found = None
-        if found is not None:
-            return found  # type: ignore[no-any-return]
-    if dtype is not None and not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{op}: dtype must be a torch.dtype, got {shown(dtype)}")
-    source = name_of(x.dtype)
-    arithmetic = arithmetic_of(
-        op,
-        words,
-        source,
-        result_name(source) if dtype is None else name_of(dtype),
-        geometry.space_shape,
-        geometry.spatial_dims,
-        ndims,
-        None if of_residual is None else name_of(of_residual),
-    )
-    if keep:
-        geometry._prepared[key] = arithmetic
-    return arithmetic
-
-
-def ndim_of(op: str, name: str, value: Any) -> int | None:
-    """The number of dims of scale or bias: 0 of a number."""
-    if value is None:
-        return None
-    if isinstance(value, Tensor):
-        if value.is_complex() or value.dtype is torch.bool:
-            raise TypeError(f"{op}: {name} has dtype {value.dtype}; it must be of real numbers")
-        return value.dim()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(
-            f"{op}: {name} must be a number or a torch.Tensor, got {shown(value)} of type {type(value).__name__}"
-        )
-    return 0
-
-
-def checked(
-    op: str, x: Tensor, words: Words, arithmetic: Arithmetic, geometry: BlockGeometry, result: tuple[int, ...]
-) -> Tensors:
-    """The tensors of a call, which are of the sizes and on the device that it takes."""
-    scale, bias, residual, *_ = words
-    factors: list[Factor] = []
-    for name, value in (("scale", scale), ("bias", bias)):
-        if isinstance(value, Tensor):
-            c = arithmetic.channel_dim
-            if value.dim():
-                assert c is not None
-                check_channels(op, name, value.shape[0], geometry.space_shape[c], c)
-            if value.device != x.device and (value.dim() or not value.is_cpu):
-                raise ValueError(f"{op}: {name} is on {value.device}, the input on {x.device}")
-            factors.append(value)
-        else:
-            factors.append(value if value is None or type(value) in (int, float) else float(value))
-    if residual is not None:
-        check_tensor(f"{op}: residual", residual)
-        if residual.shape != result:
-            raise ValueError(f"{op}: residual has shape {tuple(residual.shape)}, the result has {tuple(result)}")
-        if residual.device != x.device:
-            raise ValueError(f"{op}: residual is on {residual.device}, the input on {x.device}")
-    scale, bias = factors
-    return Tensors(x, scale, bias, residual)
