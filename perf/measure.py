@@ -68,10 +68,7 @@ class Bench:
                 first = provider.take(case, source)
                 poison_free_memory(case.result_bytes, device)
                 found = provider.give(case, function(first))
-                if isinstance(case, FusedCase):
-                    right = fused.close(case, found, wanted)
-                else:
-                    right = same_values(found, wanted) if provider.peer else same_bits(found, wanted)
+                right = agrees(case, found, wanted, provider.peer)
                 del found
                 if (
                     right and provider.name == "ours" and type(case) is Case and case.mode == "forward"
@@ -162,6 +159,13 @@ def as_integers(x: Tensor) -> Tensor:
     if x.dtype is torch.bool:
         return x.view(torch.uint8)
     return x if x.element_size() == 16 else x.view(_INTEGERS[x.element_size()])
+
+
+def agrees(case: Case, found: Tensor, wanted: Tensor, peer: bool = False) -> bool:
+    """Whether a result is right: to the bit where elements are moved alone, a peer's to the value, and but for rounding where they are fused."""
+    if isinstance(case, FusedCase):
+        return fused.close(case, found, wanted)
+    return same_values(found, wanted) if peer else same_bits(found, wanted)
 
 
 def same_bits(found: Tensor, wanted: Tensor) -> bool:

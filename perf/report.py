@@ -195,31 +195,6 @@ def markdown(rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([head, "|---" * len(rows[0]) + "|", *lines])
 
 
-def for_page(run: Run) -> str:
-    """The run as a table for a page: what was measured, by name; each peer's seconds over ours; and where a peer is faster."""
-    peers = [name for name in PEERS if any(name in r.ratios for r in run.cases)]
-    groups: dict[str, list[Record]] = {}
-    for record in run.cases:
-        groups.setdefault(record.case.name or record.case.row, []).append(record)
-    rows: list[Sequence[object]] = [("what", "cells", *(f"{name} / ours" for name in peers), "a peer is faster")]
-    for name, records in [*groups.items(), ("all", run.cases)]:
-        means = [_mean([r.ratios[peer] for r in records if peer in r.ratios]) for peer in peers]
-        rows.append((name, len(records), *means, sum(not_slower(r) is False for r in records)))
-    lines = [f"Measured on {run.device['name']}; {run.software}.", "", markdown(rows)]
-    slower = [(r.case.key, best_peer(r)) for r in run.cases if not_slower(r) is False]
-    if slower:
-        lines += ["", "Where a peer is faster, its time over ours:", ""]
-        lines += [f"- {key}: {best[0]} {best[1]:.2f}" for key, best in slower if best]
-    return "\n".join(lines)
-
-
-def _mean(ratios: Sequence[float]) -> str:
-    """Geometric mean, lowest and highest."""
-    if not ratios:
-        return "-"
-    return f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
-
-
 def compare(before: Run, after: Run, threshold: float = 0.05) -> tuple[str, int]:
     """Two runs case by case: (text, how many cases got slower by more than the threshold).
 
@@ -255,15 +230,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--worst", type=positive, default=10, help="how many of the worst cases; default: %(default)s")
     parser.add_argument("--table", action="store_true", help="every case as well")
-    parser.add_argument("--markdown", action="store_true", help="a table for a page instead, by what was measured")
 
 
 def main(options: argparse.Namespace) -> int:
     """The report of a file."""
     run = Run.load(options.file)
-    if options.markdown:
-        print(for_page(run))
-        return 0
     if options.table:
         print(table(run.cases), end="\n\n")
     print(report(run, options.worst))
