@@ -72,7 +72,7 @@ class Segments:
     def copy(self, target: Value, source: Value, count: Value | int) -> None:
         """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic."""
         if self.computing is not None:
-            self._compute(self.computing, target, source, const(count) if isinstance(count, int) else count)
+            self._compute(self.computing, target, source, count)
             return
         if isinstance(count, int):
             self._copy_known(target, source, count)
@@ -108,11 +108,7 @@ class Segments:
         vectors(TOGETHER)
 
     def _copy_known(self, target: Value, source: Value, count: int) -> None:
-        width = min(self.vector, 1 << (count.bit_length() - 1))
-        offsets = [*range(0, count - width + 1, width)]
-        if count % width:
-            offsets.append(count - width)
-        for offset in offsets:
+        for offset, width in _pieces(count, self.vector):
             self._move(target, source, const(offset), width)
 
     def _move_several(self, target: Value, source: Value, offset: Value, count: int) -> None:
@@ -142,7 +138,7 @@ class Segments:
             with otherwise:
                 self.levels(count, size // 4 if size >= 16 else 1, body)
 
-    def _compute(self, computing: Computing, target: Value, source: Value, count: Value) -> None:
+    def _compute(self, computing: Computing, target: Value, source: Value, count: Value | int) -> None:
         """Elements of a segment."""
         code, spec = self.code, self.spec
         channels = computing.spec.channels
@@ -157,7 +153,12 @@ class Segments:
             words = code.load(code.at(source, code.mul(i, read)), vector(self.word, size))
             self.put(words, code.at(target, code.mul(i, written)), size, at, along=at is not None)
 
-        self.levels(count, min(MOST_AT_ONCE, self.vector // min(read, written)), body)
+        most = min(MOST_AT_ONCE, self.vector // min(read, written))
+        if not isinstance(count, int):
+            self.levels(count, most, body)
+            return
+        for offset, size in _pieces(count, most):
+            body(const(offset), size)
 
     def fill(self, target: Value, count: Value, at: Value | None = None) -> None:
         """Fill a segment with the pad value: bytes, a multiple of a word, or of 16 where elements have that many, or elements.
@@ -193,3 +194,16 @@ class Segments:
             code.store(computing.pad(place, along, size), code.at(target, code.mul(i, self._result)))
 
         self.levels(count, self.vector // self._result, body)
+
+
+def _pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """Offsets and sizes, all the same power of two, of what covers a known length; the last two may overlap.
+
+    >>> _pieces(14, 64), _pieces(36, 16)
+    ([(0, 8), (6, 8)], [(0, 16), (16, 16), (20, 16)])
+    """
+    size = min(most, 1 << (count.bit_length() - 1))
+    offsets = [*range(0, count - size + 1, size)]
+    if count % size:
+        offsets.append(count - size)
+    return [(offset, size) for offset in offsets]
