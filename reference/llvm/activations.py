@@ -12,26 +12,15 @@ from collections.abc import Callable
 from .emit import Value
 from .lanes import Floats
 
-# (2 ** r - 1) / r for |r| <= 1 / 2: 2.7e-10 and 1.2e-08
-_EXP2M1 = {
-    "double": (
-        0.6931471805599453,
-        0.2402265092256076,
-        0.05550410883930555,
-        0.00961805662050108,
-        0.001333350234150156,
-        0.00015461467905285986,
-        1.529734162283227e-05,
-    ),
-    "float": (
-        0.6931471880352003,
-        0.24022650760645808,
-        0.05550357071152507,
-        0.009618082519990467,
-        0.0013390886332106697,
-        0.0001545318282995974,
-    ),
-}
+# (2 ** r - 1) / r for |r| <= 1 / 2: 1.2e-08
+_EXP2M1 = (
+    0.6931471880352003,
+    0.24022650760645808,
+    0.05550357071152507,
+    0.009618082519990467,
+    0.0013390886332106697,
+    0.0001545318282995974,
+)
 # exp(x * x / 2) * (1 - Phi(x)) / t, where t = 1 / (1 + 0.3 * x), for 0 <= x <= 15: 4.4e-9 and 4.7e-7
 _TAIL_STEP = 0.3
 _TAIL = {
@@ -59,7 +48,7 @@ _TAIL = {
     ),
 }
 _ROUNDING = {"double": 1.5 * 2.0**52, "float": 1.5 * 2.0**23}  # in a sum with it, an integer is in the last bits
-_NOTHING = {"double": -709.05, "float": -55.0}  # whose exp, or its square, is 0
+_NOTHING = {"double": -709.05, "float": -110.0}  # whose exp is 0
 _CUBIC = 0.044715
 
 
@@ -97,13 +86,13 @@ def _hardswish(f: Floats, x: Value) -> Value:
     return f.div(f.mul(x, gate), f.number(6.0))
 
 
-def _exponent(f: Floats, x: Value) -> tuple[Value, Value]:
-    """An integer n, in the last bits of a sum with `_ROUNDING`, and t so that exp(x) is 2 ** n * (1 + t), for x <= 0."""
+def _exponent(f: Floats, x: Value, root: bool = False) -> tuple[Value, Value, Value]:
+    """An integer n, in the last bits of a sum with `_ROUNDING`, and r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0."""
     magic = f.number(_ROUNDING[f.element])
-    u = f.mul(f.at_least(x, f.number(_NOTHING[f.element])), f.number(1 / math.log(2)))
+    u = f.mul(f.at_least(x, f.number(_NOTHING[f.element])), f.number((0.5 if root else 1) / math.log(2)))
     shifted = f.add(u, magic)
     r = f.sub(u, f.sub(shifted, magic))
-    return f.bits(shifted), f.mul(r, f.polynomial(r, _EXP2M1[f.element]))
+    return f.bits(shifted), r, f.polynomial(r, _EXP2M1)
 
 
 def _power(f: Floats, n: Value) -> Value:
@@ -114,11 +103,14 @@ def _power(f: Floats, n: Value) -> Value:
 
 def _exp(f: Floats, x: Value) -> Value:
     """Of x <= 0, as small as it gets."""
-    if f.element == "float":  # the square of a root, so that subnormal numbers need no other way
-        x = f.mul(x, f.number(0.5))
-    n, t = _exponent(f, x)
-    value = f.mul(f.add(t, f.number(1.0)), _power(f, n))
-    return f.mul(value, value) if f.element == "float" else value
+    short = f.element == "float"
+    n, r, q = _exponent(f, x, root=short)
+    value = f.fma(r, q, f.number(1.0))
+    if not short:
+        return f.mul(value, _power(f, n))
+    # the square of a root, so that subnormal numbers need no other way
+    root = f.of_bits(f.code.operate("add", f.bits(value), f.code.operate("shl", n, f.integers(23))))
+    return f.mul(root, root)
 
 
 def _sigmoid(f: Floats, x: Value) -> Value:
@@ -150,9 +142,9 @@ def _silu_slope(f: Floats, x: Value) -> Value:
 
 def _tanh(f: Floats, x: Value) -> Value:
     doubled = f.mul(f.abs(x), f.number(-2.0))
-    n, t = _exponent(f, f.at_least(doubled, f.number(-50.0)))
+    n, r, q = _exponent(f, f.at_least(doubled, f.number(-50.0)))
     power = _power(f, n)
-    below_one = f.fma(t, power, f.sub(power, f.number(1.0)))  # exp(doubled) - 1
+    below_one = f.fma(f.mul(r, q), power, f.sub(power, f.number(1.0)))  # exp(doubled) - 1
     return f.signed(f.div(below_one, f.add(below_one, f.number(2.0))), x)
 
 
