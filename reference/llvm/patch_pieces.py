@@ -97,7 +97,7 @@ def patch_pieces(
         rows = Rows(
             "deinterleave",
             channels,
-            0,
+            0 if computed is None else inner[WIDTH],
             False,
             named,
             (),

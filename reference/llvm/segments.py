@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .computing import Computing
+from .computing import Computing, Part
 from .emit import Code, Value, const, integer, vector
 from .spec import MOST_AT_ONCE, KernelSpec
 
@@ -52,8 +52,15 @@ class Segments:
             at, along: where the channels are of what goes to the target; see `Computing.table`.
         """
         if self.computing is not None:
-            words = self.computing(words, target, at, along)
+            self.put_all([Part(words, target, at)], count, along)
+            return
         self.store(words, target, count * self._result)
+
+    def put_all(self, parts: Sequence[Part], count: int, along: bool) -> None:
+        """Compute parts of so many words at once, and store them."""
+        assert self.computing is not None
+        for part, words in zip(parts, self.computing(parts, along), strict=True):
+            self.store(words, part.target, count * self._result)
 
     def put_pad(self, target: Value, at: Value | None = None) -> None:
         """Store the pad value, of a channel if each has its own."""
@@ -108,7 +115,7 @@ class Segments:
         vectors(TOGETHER)
 
     def _copy_known(self, target: Value, source: Value, count: int) -> None:
-        for offset, width in _pieces(count, self.vector):
+        for offset, width in known_pieces(count, self.vector):
             self._move(target, source, const(offset), width)
 
     def _move_several(self, target: Value, source: Value, offset: Value, count: int) -> None:
@@ -144,21 +151,27 @@ class Segments:
         channels = computing.spec.channels
         read, written = (self.near, self.far) if spec.to_batch else (self.far, self.near)
 
-        def body(i: Value, size: int) -> None:
+        along = channels in ("run", "cyclic")
+
+        def part(i: Value, size: int) -> Part:
             at = None
-            if channels == "run":
-                at = i
-            elif channels == "cyclic":
-                at = code.rest(i, computing.period)
+            if along:
+                at = code.rest(i, computing.period) if channels == "cyclic" else i
             words = code.load(code.at(source, code.mul(i, read)), vector(self.word, size))
-            self.put(words, code.at(target, code.mul(i, written)), size, at, along=at is not None)
+            return Part(words, code.at(target, code.mul(i, written)), at)
+
+        def body(i: Value, size: int) -> None:
+            self.put_all([part(i, size)], size, along)
 
         most = min(MOST_AT_ONCE, self.vector // min(read, written))
         if not isinstance(count, int):
             self.levels(count, most, body)
             return
-        for offset, size in _pieces(count, most):
-            body(const(offset), size)
+        pieces = known_pieces(count, most)
+        size = pieces[0][1]
+        step = 2 if len(pieces) == 2 and 2 * size <= most else 1  # two that overlap are one vector
+        for k in range(0, len(pieces), step):
+            self.put_all([part(const(offset), size) for offset, _ in pieces[k : k + step]], size, along)
 
     def fill(self, target: Value, count: Value, at: Value | None = None) -> None:
         """Fill a segment with the pad value: bytes, a multiple of a word, or of 16 where elements have that many, or elements.
@@ -196,10 +209,10 @@ class Segments:
         self.levels(count, self.vector // self._result, body)
 
 
-def _pieces(count: int, most: int) -> list[tuple[int, int]]:
+def known_pieces(count: int, most: int) -> list[tuple[int, int]]:
     """Offsets and sizes, all the same power of two, of what covers a known length; the last two may overlap.
 
-    >>> _pieces(14, 64), _pieces(36, 16)
+    >>> known_pieces(14, 64), known_pieces(36, 16)
     ([(0, 8), (6, 8)], [(0, 16), (16, 16), (20, 16)])
     """
     size = min(most, 1 << (count.bit_length() - 1))
