@@ -20,7 +20,7 @@ from .. import aten as plain
 from .. import checks, sharding
 from ..arithmetic import Factor, dtype_of, name_of
 from ..operators import TAGS, geometry_of, library, like
-from . import aten, eager, gradients
+from . import eager, gradients
 from .aten import Call, Tensors
 
 _SCHEMA = (
@@ -122,10 +122,21 @@ def _register(direction: Direction) -> None:
         return (*gradients.gradients(ctx.way, gradients.kept(ctx), grad, ctx.needs_input_grad[:4]), *(None,) * _SPARE)
 
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
-        def definition(*tensors: Any) -> Tensor:
-            return aten.call(_way(direction, Tensors(*tensors), *inputs[4:]), Tensors(*tensors))
-
-        return torch.vmap(definition, in_dims=tuple(in_dims[:4]))(*inputs[:4]), 0
+        call, count = getattr(torch.ops.spacebatch, name), info.batch_size
+        if (
+            in_dims[1] is None and in_dims[2] is None
+        ):  # one more dim that is not cut: last, so that no other changes its number
+            x, residual = (
+                t if t is None else t.unsqueeze(-1).expand(*t.shape, count) if d is None else t.movedim(d, -1)
+                for t, d in ((inputs[0], in_dims[0]), (inputs[3], in_dims[3]))
+            )
+            result = call(x, *inputs[1:3], residual, *inputs[4:])
+            return result, result.dim() - 1
+        parts = [
+            [t if d is None else t.select(d, k) for t, d in zip(inputs[:4], in_dims, strict=False)]
+            for k in range(count)
+        ]
+        return torch.stack([call(*part, *inputs[4:]) for part in parts]), 0
 
     implement(name, compute, "CompositeExplicitAutograd")
     torch.library.register_fake(qualified, fake, lib=library)

@@ -101,7 +101,7 @@ def _key(x: Tensor, pad_value: Any, words: Words) -> tuple[Any, ...] | None:
             if value.layout is not torch.strided:
                 return None
             kinds.append((value.shape, value.dtype, value.device))
-        elif value and type(value) in _NUMBERS:  # minus zero equals zero
+        elif type(value) in _NUMBERS and value:  # minus zero equals zero
             kinds.append((type(value), value))
         else:
             return None

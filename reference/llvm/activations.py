@@ -12,26 +12,15 @@ from collections.abc import Callable
 from .emit import Value
 from .lanes import Floats
 
-# (exp(r) - 1) / r for |r| <= log(2) / 2: 2.7e-10 and 1.2e-8
-_EXPM1 = {
-    "double": (
-        1.0,
-        0.5000000047146057,
-        0.16666666719028936,
-        0.04166635277111221,
-        0.00833329846980059,
-        0.0013941118895837,
-        0.00019899285575896282,
-    ),
-    "float": (
-        1.00000001077804,
-        0.500000001346581,
-        0.1666650519575811,
-        0.041666464925285904,
-        0.008369155667697397,
-        0.0013933649996309251,
-    ),
-}
+# (2 ** r - 1) / r for |r| <= 1 / 2: 1.2e-08
+_EXP2M1 = (
+    0.6931471880352003,
+    0.24022650760645808,
+    0.05550357071152507,
+    0.009618082519990467,
+    0.0013390886332106697,
+    0.0001545318282995974,
+)
 # exp(x * x / 2) * (1 - Phi(x)) / t, where t = 1 / (1 + 0.3 * x), for 0 <= x <= 15: 4.4e-9 and 4.7e-7
 _TAIL_STEP = 0.3
 _TAIL = {
@@ -58,9 +47,8 @@ _TAIL = {
         0.037147265244240425,
     ),
 }
-_LOG2 = {"double": (0.6931471803691238, 1.9082149292705877e-10), "float": (0.693359375, -2.1219444e-4)}  # in two parts
 _ROUNDING = {"double": 1.5 * 2.0**52, "float": 1.5 * 2.0**23}  # in a sum with it, an integer is in the last bits
-_NOTHING = {"double": -709.05, "float": -110.0}  # from here on exp is 0
+_NOTHING = {"double": -709.05, "float": -110.0}  # whose exp is 0
 _CUBIC = 0.044715
 
 
@@ -98,15 +86,13 @@ def _hardswish(f: Floats, x: Value) -> Value:
     return f.div(f.mul(x, gate), f.number(6.0))
 
 
-def _exponent(f: Floats, x: Value) -> tuple[Value, Value]:
-    """An integer n, in the last bits of a sum with `_ROUNDING`, and t so that exp(x) is 2 ** n * (1 + t), for x <= 0."""
+def _exponent(f: Floats, x: Value, root: bool = False) -> tuple[Value, Value, Value]:
+    """An integer n, in the last bits of a sum with `_ROUNDING`, and r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0."""
     magic = f.number(_ROUNDING[f.element])
-    x = f.at_least(x, f.number(_NOTHING[f.element]))
-    shifted = f.fma(x, f.number(1 / math.log(2)), magic)
-    n = f.negative(f.sub(shifted, magic))
-    high, low = _LOG2[f.element]
-    r = f.fma(n, f.number(low), f.fma(n, f.number(high), x))
-    return f.bits(shifted), f.mul(r, f.polynomial(r, _EXPM1[f.element]))
+    u = f.mul(f.at_least(x, f.number(_NOTHING[f.element])), f.number((0.5 if root else 1) / math.log(2)))
+    shifted = f.add(u, magic)
+    r = f.sub(u, f.sub(shifted, magic))
+    return f.bits(shifted), r, f.polynomial(r, _EXP2M1)
 
 
 def _power(f: Floats, n: Value) -> Value:
@@ -117,13 +103,14 @@ def _power(f: Floats, n: Value) -> Value:
 
 def _exp(f: Floats, x: Value) -> Value:
     """Of x <= 0, as small as it gets."""
-    n, t = _exponent(f, x)
-    value = f.add(t, f.number(1.0))
-    if f.element == "double":
+    short = f.element == "float"
+    n, r, q = _exponent(f, x, root=short)
+    value = f.fma(r, q, f.number(1.0))
+    if not short:
         return f.mul(value, _power(f, n))
-    whole = f.code.operate("sub", n, f.bits(f.number(_ROUNDING["float"])))  # subnormal numbers are had in two steps
-    half = f.code.operate("ashr", whole, f.integers(1))
-    return f.mul(f.mul(value, _power(f, half)), _power(f, f.code.operate("sub", whole, half)))
+    # the square of a root, so that subnormal numbers need no other way
+    root = f.of_bits(f.code.operate("add", f.bits(value), f.code.operate("shl", n, f.integers(23))))
+    return f.mul(root, root)
 
 
 def _sigmoid(f: Floats, x: Value) -> Value:
@@ -138,8 +125,14 @@ def _sigmoid_slope(f: Floats, x: Value) -> Value:
     return f.div(e, f.mul(below, below))
 
 
+def _gated(f: Floats, x: Value, gate: Value) -> Value:
+    """x times the sigmoid of a gate of the same sign."""
+    e = _exp(f, f.negative(f.abs(gate)))
+    return f.div(f.where("olt", gate, f.number(0.0), f.mul(x, e), x), f.add(e, f.number(1.0)))
+
+
 def _silu(f: Floats, x: Value) -> Value:
-    return f.mul(x, _sigmoid(f, x))
+    return _gated(f, x, x)
 
 
 def _silu_slope(f: Floats, x: Value) -> Value:
@@ -149,9 +142,9 @@ def _silu_slope(f: Floats, x: Value) -> Value:
 
 def _tanh(f: Floats, x: Value) -> Value:
     doubled = f.mul(f.abs(x), f.number(-2.0))
-    n, t = _exponent(f, f.at_least(doubled, f.number(-60.0)))
+    n, r, q = _exponent(f, f.at_least(doubled, f.number(-50.0)))
     power = _power(f, n)
-    below_one = f.fma(t, power, f.sub(power, f.number(1.0)))  # exp(doubled) - 1
+    below_one = f.fma(f.mul(r, q), power, f.sub(power, f.number(1.0)))  # exp(doubled) - 1
     return f.signed(f.div(below_one, f.add(below_one, f.number(2.0))), x)
 
 
@@ -163,21 +156,23 @@ def _bell(f: Floats, x: Value) -> Value:
     return _exp(f, f.mul(f.mul(x, x), f.number(-0.5)))
 
 
-def _phi(f: Floats, x: Value, bell: Value) -> Value:
-    """The normal distribution's share below x."""
-    one, far = f.number(1.0), f.abs(x)
+def _tail(f: Floats, far: Value, bell: Value) -> Value:
+    """The normal distribution's share above a number, which is not negative."""
+    one = f.number(1.0)
     t = f.div(one, f.fma(far, f.number(_TAIL_STEP), one))
-    tail = f.mul(f.mul(t, f.polynomial(t, _TAIL[f.element])), bell)
-    return f.where("ogt", x, f.number(0.0), f.sub(one, tail), tail)
+    return f.mul(f.mul(t, f.polynomial(t, _TAIL[f.element])), bell)
 
 
 def _gelu(f: Floats, x: Value) -> Value:
-    return f.mul(x, _phi(f, x, _bell(f, x)))
+    far = f.abs(x)
+    return f.fma(f.negative(far), _tail(f, far, _bell(f, x)), _relu(f, x))
 
 
 def _gelu_slope(f: Floats, x: Value) -> Value:
     bell = _bell(f, x)
-    return f.fma(f.mul(x, bell), f.number(1 / math.sqrt(2 * math.pi)), _phi(f, x, bell))
+    tail = _tail(f, f.abs(x), bell)
+    share = f.where("ogt", x, f.number(0.0), f.sub(f.number(1.0), tail), tail)
+    return f.fma(f.mul(x, bell), f.number(1 / math.sqrt(2 * math.pi)), share)
 
 
 def _inner(f: Floats, x: Value) -> Value:
@@ -187,7 +182,7 @@ def _inner(f: Floats, x: Value) -> Value:
 
 
 def _gelu_tanh(f: Floats, x: Value) -> Value:
-    return f.mul(x, _sigmoid(f, _inner(f, x)))
+    return _gated(f, x, _inner(f, x))
 
 
 def _gelu_tanh_slope(f: Floats, x: Value) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from spacebatch.reference.arithmetic import RESULTS, SOURCES
 
@@ -11,6 +12,14 @@ from .conversions import from_floats, to_floats
 from .emit import Code, Value, const, integer, lanes, vector
 from .lanes import floats
 from .spec import Computation
+
+
+class Part(NamedTuple):
+    """Words of the source, where they go to, and their channel, or that of the first one; None is that of the row."""
+
+    words: Value
+    target: Value
+    at: Value | None = None
 
 
 class Computing:
@@ -40,23 +49,30 @@ class Computing:
             return code.load(place, vector(element, count))
         return code.splat(code.load(place, element), count)
 
-    def __call__(self, words: Value, target: Value, at: Value | None = None, along: bool = False) -> Value:
-        """The words of the result.
+    def __call__(self, parts: Sequence[Part], along: bool = False) -> list[Value]:
+        """The words of results, all of them computed at once: so many that together they are one vector.
 
         Args:
-            words: of the source. target: where they go to. at, along: as for `table`.
+            along: lanes go along channels, else all parts have the same one.
         """
         code, spec = self.code, self.spec
-        count = lanes(words.type)
-        f = floats(code, Value(vector(self.element, count), ""))
+        count = lanes(parts[0].words.type)
+        f = floats(code, Value(vector(self.element, count * len(parts)), ""))
+
+        def operand(pointer: Value) -> Value:
+            if along:
+                loaded = [self.table(pointer, part.at, True, count, self.element, self.bytes) for part in parts]
+                return code.joined(loaded)
+            return self.table(pointer, parts[0].at, False, f.count, self.element, self.bytes)
+
+        words = code.joined([part.words for part in parts])
         value = to_floats(code, words, spec.source, self.element)
-        scale = bias = residual = None
-        if spec.scale:
-            scale = self.table(self.scale, at, along, count, self.element, self.bytes)
-        if spec.bias:
-            bias = self.table(self.bias, at, along, count, self.element, self.bytes)
+        scale = operand(self.scale) if spec.scale else None
+        bias = operand(self.bias) if spec.bias else None
+        residual = None
         if spec.residual is not None:
-            residual = to_floats(code, self._residual(target, count), spec.residual, self.element)
+            added = code.joined([self._residual(part.target, count) for part in parts])
+            residual = to_floats(code, added, spec.residual, self.element)
         precise = spec.result in ("float32", "float64") and not spec.double
         if spec.gradient:
             assert residual is not None
@@ -69,7 +85,7 @@ class Computing:
             value = value if bias is None else f.add(value, bias)
             value = value if residual is None else f.add(value, residual)
             value = activated(f, spec.activation, value, precise)
-        return from_floats(code, value, spec.result)
+        return code.parted(from_floats(code, value, spec.result), len(parts))
 
     def _residual(self, target: Value, count: int) -> Value:
         """Elements of the residual, which stand where those of the result do."""

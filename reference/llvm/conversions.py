@@ -83,9 +83,9 @@ def _saturated(code: Code, f: Floats, value: Value, dtype: str) -> Value:
 
 
 def _to_float8(code: Code, f: Floats, value: Value, dtype: str) -> Value:
-    """As PyTorch: from `limit` on there is no number; subnormals are the last bits of a sum."""
+    """As PyTorch: from `limit` on e4m3fn saturates, and e5m2 is infinite; subnormals are the last bits of a sum."""
     mantissa, least_normal, bias, subnormal, limit, none, over = {
-        "float8_e4m3fn": (3, 121 << 23, 7 - 127, 141 << 23, 1087 << 20, 0x7F, 0x7F),
+        "float8_e4m3fn": (3, 121 << 23, 7 - 127, 141 << 23, 0x43E80000, 0x7F, 0x7E),
         "float8_e5m2": (2, 113 << 23, 15 - 127, 134 << 23, 143 << 23, 0x7F, 0x7C),
     }[dtype]
     shift = 23 - mantissa

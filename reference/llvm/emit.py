@@ -334,6 +334,21 @@ class Code:
         assert found is not None
         return found
 
+    def joined(self, parts: Sequence[Value]) -> Value:
+        """One vector of the elements of a power of two of vectors, all of one type."""
+        if len(parts) == 1:
+            return parts[0]
+        half = len(parts) // 2
+        a, b = self.joined(parts[:half]), self.joined(parts[half:])
+        return self.shuffle(a, b, range(2 * lanes(a.type)))
+
+    def parted(self, whole: Value, count: int) -> list[Value]:
+        """So many vectors that are one."""
+        size = lanes(whole.type) // count
+        if count == 1:
+            return [whole]
+        return [self.shuffle(whole, whole, range(k * size, (k + 1) * size)) for k in range(count)]
+
     # calls
 
     def call(self, function: Code, arguments: Sequence[Value]) -> Value | None:

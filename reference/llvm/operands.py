@@ -67,7 +67,7 @@ def given(spec: KernelSpec, channels: int, operands: Operands, pad: bytes, pad_c
     """
     computed = spec.computed
     assert computed is not None
-    scale, bias, residual, pads = operands
+    scale, bias, residual, pads = (operand if isinstance(operand, int) else None for operand in operands)
     size, padded = (8 if computed.double else 4), RESULTS[computed.result]
     if pads is not None and pad_count == 1:
         pad = ctypes.string_at(pads, padded)
@@ -80,16 +80,16 @@ def given(spec: KernelSpec, channels: int, operands: Operands, pad: bytes, pad_c
     elif computed.channels == "phases" and spec.row == "deinterleave":
         length = channels * MOST_AT_ONCE
 
-    def table(address: object, size: int) -> int:
-        if length == channels:
-            return address if isinstance(address, int) else 0
-        return held(ctypes.string_at(address, channels * size), size) if isinstance(address, int) else 0
+    def table(address: int | None, size: int) -> int:
+        if address is None or length == channels:
+            return address or 0
+        return held(ctypes.string_at(address, channels * size), size)
 
     def held(entries: bytes, size: int) -> int:
         kept.append((entries * -(-length * size // len(entries)))[: length * size])
         return ctypes.cast(ctypes.c_char_p(kept[-1]), ctypes.c_void_p).value or 0
 
-    numbers = [table(scale, size), table(bias, size), residual if isinstance(residual, int) else 0, 0, period]
+    numbers = [table(scale, size), table(bias, size), residual or 0, 0, period]
     if computed.pads:
         numbers[3] = table(pads, padded) or held(pad or bytes(padded), padded)
     return Given(numbers, pad, kept)

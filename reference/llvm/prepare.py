@@ -297,10 +297,9 @@ class ComputingCall(Call):
 
     def __call__(self, source: Any, result: Any, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
         at = self._address
-        pad_count = 0
+        pads: Any = operands.pad
+        pad_count = 0 if pads is None else math.prod(pads.shape)
         if operands is not NO_OPERANDS:
-            if operands.pad is not None:
-                pad_count = math.prod(operands.pad.shape)
             operands = Operands(*[None if operand is None else at(operand) for operand in operands])
         found = given(self.kernel.spec, self._channels, operands, pad, pad_count)
         numbers = with_pad(self._numbers, found.pad or bytes(1)) if self._padded else self._numbers

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .computing import Computing
+from .computing import Computing, Part
 from .emit import Code, Value, const, integer, vector
 from .spec import MOST_AT_ONCE, KernelSpec
 
@@ -52,8 +52,15 @@ class Segments:
             at, along: where the channels are of what goes to the target; see `Computing.table`.
         """
         if self.computing is not None:
-            words = self.computing(words, target, at, along)
+            self.put_all([Part(words, target, at)], count, along)
+            return
         self.store(words, target, count * self._result)
+
+    def put_all(self, parts: Sequence[Part], count: int, along: bool) -> None:
+        """Compute parts of so many words at once, and store them."""
+        assert self.computing is not None
+        for part, words in zip(parts, self.computing(parts, along), strict=True):
+            self.store(words, part.target, count * self._result)
 
     def put_pad(self, target: Value, at: Value | None = None) -> None:
         """Store the pad value, of a channel if each has its own."""
@@ -72,7 +79,7 @@ class Segments:
     def copy(self, target: Value, source: Value, count: Value | int) -> None:
         """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic."""
         if self.computing is not None:
-            self._compute(self.computing, target, source, const(count) if isinstance(count, int) else count)
+            self._compute(self.computing, target, source, count)
             return
         if isinstance(count, int):
             self._copy_known(target, source, count)
@@ -108,11 +115,7 @@ class Segments:
         vectors(TOGETHER)
 
     def _copy_known(self, target: Value, source: Value, count: int) -> None:
-        width = min(self.vector, 1 << (count.bit_length() - 1))
-        offsets = [*range(0, count - width + 1, width)]
-        if count % width:
-            offsets.append(count - width)
-        for offset in offsets:
+        for offset, width in known_pieces(count, self.vector):
             self._move(target, source, const(offset), width)
 
     def _move_several(self, target: Value, source: Value, offset: Value, count: int) -> None:
@@ -142,22 +145,33 @@ class Segments:
             with otherwise:
                 self.levels(count, size // 4 if size >= 16 else 1, body)
 
-    def _compute(self, computing: Computing, target: Value, source: Value, count: Value) -> None:
+    def _compute(self, computing: Computing, target: Value, source: Value, count: Value | int) -> None:
         """Elements of a segment."""
         code, spec = self.code, self.spec
         channels = computing.spec.channels
         read, written = (self.near, self.far) if spec.to_batch else (self.far, self.near)
 
-        def body(i: Value, size: int) -> None:
-            at = None
-            if channels == "run":
-                at = i
-            elif channels == "cyclic":
-                at = code.rest(i, computing.period)
-            words = code.load(code.at(source, code.mul(i, read)), vector(self.word, size))
-            self.put(words, code.at(target, code.mul(i, written)), size, at, along=at is not None)
+        along = channels in ("run", "cyclic")
 
-        self.levels(count, min(MOST_AT_ONCE, self.vector // min(read, written)), body)
+        def part(i: Value, size: int) -> Part:
+            at = None
+            if along:
+                at = code.rest(i, computing.period) if channels == "cyclic" else i
+            words = code.load(code.at(source, code.mul(i, read)), vector(self.word, size))
+            return Part(words, code.at(target, code.mul(i, written)), at)
+
+        def body(i: Value, size: int) -> None:
+            self.put_all([part(i, size)], size, along)
+
+        most = min(MOST_AT_ONCE, self.vector // min(read, written))
+        if not isinstance(count, int):
+            self.levels(count, most, body)
+            return
+        pieces = known_pieces(count, most)
+        size = pieces[0][1]
+        step = 2 if len(pieces) == 2 and 2 * size <= most else 1  # two that overlap are one vector
+        for k in range(0, len(pieces), step):
+            self.put_all([part(const(offset), size) for offset, _ in pieces[k : k + step]], size, along)
 
     def fill(self, target: Value, count: Value, at: Value | None = None) -> None:
         """Fill a segment with the pad value: bytes, a multiple of a word, or of 16 where elements have that many, or elements.
@@ -193,3 +207,16 @@ class Segments:
             code.store(computing.pad(place, along, size), code.at(target, code.mul(i, self._result)))
 
         self.levels(count, self.vector // self._result, body)
+
+
+def known_pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """Offsets and sizes, all the same power of two, of what covers a known length; the last two may overlap.
+
+    >>> known_pieces(14, 64), known_pieces(36, 16)
+    ([(0, 8), (6, 8)], [(0, 16), (16, 16), (20, 16)])
+    """
+    size = min(most, 1 << (count.bit_length() - 1))
+    offsets = [*range(0, count - size + 1, size)]
+    if count % size:
+        offsets.append(count - size)
+    return [(offset, size) for offset in offsets]

@@ -80,7 +80,7 @@ class KernelSpec(NamedTuple):
         to_batch: the direction.
         word: bytes of what moves as one: 1, 2, 4 or 8. pair: elements have 16 bytes, which are two words.
         row: how a row is moved. block: of `deinterleave`, else 0.
-        segment: bytes of a segment where they are known, else 0; with arithmetic, elements.
+        segment: bytes of a segment where they are known, else 0; with arithmetic, elements, or positions of `deinterleave`.
         bordered: whether some of a row is border.
         axes: for each loop the number of the bordered dim whose place it moves, `borders` for a row's own, or -1.
         borders: how many bordered dims there are beside a row's own.

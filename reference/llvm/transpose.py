@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .computing import Part
 from .deinterleave import deinterleaved, interleaved
 from .emit import Value, const, vector
 from .segment_rows import Numbers, Row, second_run
-from .segments import Segments
+from .segments import Segments, known_pieces
+from .spec import KernelSpec
 
 
 def deinterleave(segments: Segments, numbers: Numbers) -> Row:
@@ -81,6 +83,9 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
             else:
                 _tiles(segments, near, far, code.mul(block, near_word), phase_step, block, size, i, const(0))
 
+        if spec.segment:
+            _deinterleave_known(segments, here, there, phase_step)
+            return
         segments.levels(code.sub(high, low), spec.positions(segments.vector), body)
 
     def fill(batch: Value) -> None:
@@ -133,6 +138,39 @@ def transpose(segments: Segments, numbers: Numbers) -> Row:
 
 def _deinterleave(segments: Segments, space: Value, batch: Value, phase_step: Value, size: int) -> None:
     """`size` positions of all phases."""
+    moved = _deinterleaved(segments, space, batch, phase_step, size)
+    if segments.computing is None:
+        for words, target, _ in moved:
+            segments.store(words, target, size * segments.spec.word)
+        return
+    for part in moved:
+        segments.put_all([part], size, _along_phases(segments.spec))
+
+
+def _deinterleave_known(segments: Segments, space: Value, batch: Value, phase_step: Value) -> None:
+    """All positions of a row of few, where there is arithmetic: two vectors that overlap are computed as one."""
+    code, spec = segments.code, segments.spec
+    near_word, far_word = spec.words
+    most = spec.positions(segments.vector)
+    pieces = known_pieces(spec.segment, most)
+    size = pieces[0][1]
+    step = 2 if len(pieces) == 2 and 2 * size <= most else 1
+    for k in range(0, len(pieces), step):
+        groups = []
+        for offset, _ in pieces[k : k + step]:
+            near = code.at(space, const(offset * spec.block * near_word))
+            groups.append(_deinterleaved(segments, near, code.at(batch, const(offset * far_word)), phase_step, size))
+        for parts in zip(*groups, strict=True):
+            segments.put_all(parts, size, _along_phases(spec))
+
+
+def _along_phases(spec: KernelSpec) -> bool:
+    """Whether channels go along the vectors of a deinterleaved row: their tables are repeated then."""
+    return spec.computed is not None and spec.computed.channels == "phases" and not spec.to_batch
+
+
+def _deinterleaved(segments: Segments, space: Value, batch: Value, phase_step: Value, size: int) -> list[Part]:
+    """The words of `size` positions of all phases, in the order of the result, and where they go to."""
     code, spec, block = segments.code, segments.spec, segments.spec.block
     near_word, _ = spec.words
     kind = vector(segments.word, size)
@@ -142,11 +180,10 @@ def _deinterleave(segments: Segments, space: Value, batch: Value, phase_step: Va
     moved = [code.load(source, kind) for source in sources]
     if size > 1:
         moved = (deinterleaved if spec.to_batch else interleaved)(code, moved, size)
-    by_phase = spec.computed is not None and spec.computed.channels == "phases"
-    along = by_phase and not spec.to_batch  # then the tables of channels are repeated
-    for k, (value, target) in enumerate(zip(moved, targets, strict=True)):
-        at = const(k * size if along else k) if by_phase else None
-        segments.put(value, target, size, at, along)
+    channels: list[Value | None] = [None] * block
+    if spec.computed is not None and spec.computed.channels == "phases":
+        channels = [const(k * size if _along_phases(spec) else k) for k in range(block)]
+    return [Part(*part) for part in zip(moved, targets, channels, strict=True)]
 
 
 def _tiles(
