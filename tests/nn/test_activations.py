@@ -103,13 +103,16 @@ def test_what_is_converted_keeps_an_activation_of_its_own() -> None:
     torch.testing.assert_close(network(x), expected)
 
 
-def test_one_pass_leaves_batch_space(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("activation", "large", "apart"), [("relu", 1 << 24, 0), ("gelu", 1 << 24, 1), ("gelu", 0, 0)])
+def test_one_pass_leaves_batch_space(activation: Any, large: int, apart: int, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = []
     fused = activations.fused.batch_to_space
+    monkeypatch.setattr(activations, "LARGE", large)
     monkeypatch.setattr(activations.fused, "batch_to_space", lambda *a, **k: passes.append(k) or fused(*a, **k))
     x, weight, _ = tensors("2d", torch.float32)
-    functional.atrous_conv2d(x, weight, padding=2, dilation=2, method="batch_space", activation="relu")
-    assert passes == [{"activation": "relu"}]
+    y = functional.atrous_conv2d(x, weight, padding=2, dilation=2, method="batch_space", activation=activation)
+    torch.testing.assert_close(y, activated(NATIVE.conv2d(x, weight, None, 1, 2, 2), activation))
+    assert passes == [{"activation": activation}] * (1 - apart)
 
 
 def test_traced_and_compiled() -> None:
