@@ -79,7 +79,7 @@ def patchify(
     if given:
         words = normalized(op, given, not first.is_floating_point(), full[0].shape[order.places[1]])
         words = words._replace(scale=_factor(words.scale, first), bias=_factor(words.bias, first))
-        way = on_way(op, words, first, full[0].shape, order.cut_dims)
+        way = on_way(op, words, first, full[0].shape, order.cut_dims, order.places[1])
     tokens = _tokens_of(Plan(op, order, grid, offsets_of(grid, limit), way), full)
     shape = (tokens.shape[0],) if limit is None else (len(full), limit)
     mask = None if limit is None else beside(np.arange(limit) < grid.prod(axis=1)[:, None], tokens)
@@ -108,7 +108,7 @@ def unpatchify(
         split = split.narrow(1 + order.token.index("T"), 0, 1)
         order = replace(order, temporal=1)
     words = words_of(op, given, FactorWords) if given else None
-    way = on_way(op, words, tokens, image_shapes(grid, order, inner[1])[0], order.cut_dims)
+    way = on_way(op, words, tokens, image_shapes(grid, order, inner[1])[0], order.cut_dims, order.places[1])
     images = _images_of(Plan(op, order, grid, offsets, way), split)
     for letter in reversed([letter for letter in order.layout if letter not in layout]):
         images = [x.squeeze(order.layout.index(letter)) for x in images]

@@ -27,9 +27,12 @@ class OnWay(NamedTuple):
 
     def computed(self, x: Array, dims: int = 0) -> Array:
         """The arithmetic of an array whose channels are so many dims later than those of an image."""
+        return computed(x, self.in_batch(dims), self.dtype, self.operands.scale, self.operands.bias)
+
+    def in_batch(self, dims: int = 1) -> Arithmetic:
+        """The arithmetic of arrays whose channels are so many dims later than those of an image."""
         c = self.arithmetic.channel_dim
-        arithmetic = self.arithmetic if c is None else replace(self.arithmetic, channel_dim=c + dims)
-        return computed(x, arithmetic, self.dtype, self.operands.scale, self.operands.bias)
+        return self.arithmetic if c is None else replace(self.arithmetic, channel_dim=c + dims)
 
     def pad_value(self, op: str, value: Any, source: np.dtype[Any], ndim: int) -> Array:
         """What the border holds: a number, or a table that broadcasts against an image of so many dims."""
@@ -39,24 +42,29 @@ class OnWay(NamedTuple):
         return along(operands.pad, self.arithmetic.channel_dim, ndim)
 
     def addressed(self, table: Array | None) -> tuple[Arithmetic, Operands, Operands]:
-        """What kernels are given: the arithmetic, addresses, and the arrays that are there.
+        """What kernels are given: the arithmetic of a batch, addresses, and the arrays that are there.
 
         Args:
             table: what the border holds for each channel, if it is not one number.
         """
         held = self.operands if table is None else self.operands._replace(pad=np.ascontiguousarray(table))
-        arithmetic = replace(self.arithmetic, pad="after" if table is None else "before")
+        arithmetic = replace(self.in_batch(), pad="after" if table is None else "before")
         return arithmetic, Operands(*(None if x is None else address(x) for x in held)), held
 
 
-def on_way(op: str, words: Words, x: Array, shape: Sequence[int], dims: Sequence[int]) -> OnWay | None:
+def on_way(
+    op: str, words: Words, x: Array, shape: Sequence[int], dims: Sequence[int], channel: int | None = None
+) -> OnWay | None:
     """The words of a call with a list of images; None where nothing is computed.
 
     Args:
         op, words: of the call. x: one of its arrays.
         shape: of an image. dims: of these, those that are cut.
+        channel: the dim that scale and bias run along even where they are single numbers.
     """
     arithmetic, dtype = arithmetic_for(op, x, words, shape, dims, first=0)
     if arithmetic.plain:
         return None
+    if channel is not None:
+        arithmetic = replace(arithmetic, channel_dim=channel)
     return OnWay(arithmetic, operands_for(op, arithmetic, words, shape), dtype)

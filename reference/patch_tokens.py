@@ -80,6 +80,24 @@ class TokenOrder:
         """
         return tuple([self.layout.index(letter) for letter in DIMS])
 
+    @property
+    def cut_dims(self) -> tuple[int, ...]:
+        """The dims of the layout that are cut: all but the channels.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").cut_dims
+        (0, 1, 2)
+        """
+        return tuple([d for d, letter in enumerate(self.layout) if letter != "C"])
+
+    @property
+    def channels_later(self) -> int:
+        """By how many dims the channels come later in split tokens, (time, height, width, group, group, …), than in the layout.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").channels_later
+        2
+        """
+        return 5 + self.token.index("C") - self.layout.index("C")
+
     def split_of(self, shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
         """An image with its dims split, and the order of these in its tokens, and their sizes in that order.
 

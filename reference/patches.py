@@ -58,7 +58,7 @@ def patchify(
     way = None
     if words:
         given = normalized(op, words, arrays[0].dtype.kind in "iu", channels)
-        way = on_way(op, given, arrays[0], full[0].shape, order.cut_dims)
+        way = on_way(op, given, arrays[0], full[0].shape, order.cut_dims, order.places[1])
     inner = order.inner(channels)
     inside = [inner[DIMS.index(letter)] for letter in order.token]
     tokens = np.empty((int(offsets[-1]), *inside), arrays[0].dtype if way is None else way.dtype)
@@ -99,7 +99,11 @@ def unpatchify(
         split = split[(slice(None), *(slice(1) if letter == "T" else slice(None) for letter in order.token))]
         order = replace(order, temporal=1)
     shapes = image_shapes(grid, order, inner[1])
-    way = on_way(op, words_of(op, words, FactorWords), tokens, shapes[0], order.cut_dims) if words else None
+    way = (
+        on_way(op, words_of(op, words, FactorWords), tokens, shapes[0], order.cut_dims, order.places[1])
+        if words
+        else None
+    )
     images = [np.empty(shape, tokens.dtype if way is None else way.dtype) for shape in shapes]
     _move(op, False, order, images, split, offsets, way)
     return [_without(x, order, layout) for x in images]

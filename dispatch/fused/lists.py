@@ -46,29 +46,34 @@ class OnWay(NamedTuple):
         return self.arithmetic if c is None else replace(self.arithmetic, channel_dim=c + dims)
 
     def addressed(self, x: Tensor, number: PadValue, padded: bool) -> tuple[Arithmetic, bytes, Operands, Operands]:
-        """What kernels are given: the arithmetic, the bytes of a pad value, addresses, and the tensors that are there.
+        """What kernels are given: the arithmetic of a batch, the bytes of a pad value, addresses, and the tensors that are there.
 
         Args:
             x: an image. number: the pad value. padded: whether a border is written.
         """
-        arithmetic = self.arithmetic
+        arithmetic = self.in_batch()
         pad, operands = eager.operands_of(arithmetic, x, self.scale, self.bias, number, (self.channels,), padded)
         asked = arithmetic if operands.pad is not None else replace(arithmetic, pad="after")
         return asked, pad, Operands(*(None if t is None else t.data_ptr() for t in operands)), operands
 
 
-def on_way(op: str, words: Words | None, x: Tensor, shape: Sequence[int], dims: Sequence[int]) -> OnWay | None:
+def on_way(
+    op: str, words: Words | None, x: Tensor, shape: Sequence[int], dims: Sequence[int], channel: int | None = None
+) -> OnWay | None:
     """The words of a call with a list of images; None where nothing is computed.
 
     Args:
         op, words: of the call. x: one of its tensors.
         shape: of an image. dims: of these, those that are cut.
+        channel: the dim that scale and bias run along even where they are single numbers.
     """
     if words is None:
         return None
     arithmetic = arithmetic_for(op, x, words, shape, dims, first=0)
     if arithmetic.plain:
         return None
+    if channel is not None:
+        arithmetic = replace(arithmetic, channel_dim=channel)
     scale, bias = factors_of(op, x, words, arithmetic, shape)
     c = arithmetic.channel_dim
     return OnWay(arithmetic, scale, bias, 1 if c is None else shape[c])
