@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from spacebatch.reference import fused
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from spacebatch.reference.arithmetic import Activation, PadPlace
 from spacebatch.reference.prepared import Direction
-from spacebatch.reference.words import Words
+from spacebatch.reference.words import CutWords, JoinWords, Words
 
-ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+    from typing_extensions import Unpack
+
+
+class SpaceOptions(CutWords, total=False):
+    """All that `space_to_batch` takes by name but `out`, for type checkers."""
+
+    spatial_dims: SpatialDims
+    pad_value: bool | int | float
+    batch_order: BatchOrder
+    arrangement: Arrangement
+    shifts: Shifts
+
+
+class BatchOptions(JoinWords, total=False):
+    """All that `batch_to_space` takes by name but `out`, likewise."""
+
+    spatial_dims: SpatialDims
+    batch_order: BatchOrder
+    arrangement: Arrangement
+    shifts: Shifts
 
 
 def move(op: str, direction: Direction, x: Any, *arguments: Any) -> Any:
@@ -35,8 +57,26 @@ def _with_torch() -> Any:
     return _tensors
 
 
+@overload
 def space_to_batch(
-    x: ArrayT,
+    x: Tensor,
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    out: Tensor | None = ...,
+    **options: Unpack[SpaceOptions],
+) -> Tensor: ...
+@overload
+def space_to_batch(
+    x: npt.NDArray[Any],
+    block_shape: BlockShape,
+    paddings: Borders | str = ...,
+    *,
+    out: npt.NDArray[Any] | None = ...,
+    **options: Unpack[SpaceOptions],
+) -> npt.NDArray[Any]: ...
+def space_to_batch(
+    x: Any,
     block_shape: BlockShape,
     paddings: Borders | str = 0,
     *,
@@ -51,8 +91,8 @@ def space_to_batch(
     activation: Activation = "none",
     dtype: Any = None,
     pad: PadPlace = "after",
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """`spacebatch.space_to_batch` that computes activation(x * scale + bias) of each element on the way.
 
     >>> import torch
@@ -86,11 +126,29 @@ def space_to_batch(
     """
     words = Words(scale, bias, None, channel_dim, activation, dtype, pad)
     order = spatial_dims, batch_order, arrangement, shifts
-    return move("fused.space_to_batch", "space_to_batch", x, block_shape, paddings, *order, pad_value, words, out)  # type: ignore[no-any-return]
+    return move("fused.space_to_batch", "space_to_batch", x, block_shape, paddings, *order, pad_value, words, out)
 
 
+@overload
 def batch_to_space(
-    y: ArrayT,
+    y: Tensor,
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    out: Tensor | None = ...,
+    **options: Unpack[BatchOptions],
+) -> Tensor: ...
+@overload
+def batch_to_space(
+    y: npt.NDArray[Any],
+    block_shape: BlockShape,
+    crops: Borders = ...,
+    *,
+    out: npt.NDArray[Any] | None = ...,
+    **options: Unpack[BatchOptions],
+) -> npt.NDArray[Any]: ...
+def batch_to_space(
+    y: Any,
     block_shape: BlockShape,
     crops: Borders = 0,
     *,
@@ -100,12 +158,12 @@ def batch_to_space(
     shifts: Shifts = 0,
     scale: Any = None,
     bias: Any = None,
-    residual: ArrayT | None = None,
+    residual: Any = None,
     channel_dim: int | None = None,
     activation: Activation = "none",
     dtype: Any = None,
-    out: ArrayT | None = None,
-) -> ArrayT:
+    out: Any = None,
+) -> Any:
     """`spacebatch.batch_to_space` that computes activation(y * scale + bias + residual) of each element on the way.
 
     >>> import torch
@@ -129,4 +187,4 @@ def batch_to_space(
     """
     words = Words(scale, bias, residual, channel_dim, activation, dtype)
     order = spatial_dims, batch_order, arrangement, shifts
-    return move("fused.batch_to_space", "batch_to_space", y, block_shape, crops, *order, 0, words, out)  # type: ignore[no-any-return]
+    return move("fused.batch_to_space", "batch_to_space", y, block_shape, crops, *order, 0, words, out)
