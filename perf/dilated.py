@@ -34,7 +34,6 @@ from spacebatch.timing import hardware, interleaved, software
 from . import plots
 from .measure import extra_bytes
 from .networks import DRN, TCN, DeepLab, WaveNet, compare_training
-from .page import put_between
 from .records import device_of, write_json
 from .report import markdown
 
@@ -403,3 +402,12 @@ def write_docs(data: dict[str, Any], page: Path) -> None:
         ValueError: the page has no marks.
     """
     put_between((BEGIN, END), tables(data), page)
+
+
+def put_between(marks: tuple[str, str], lines: str, page: Path) -> None:
+    """Exchange what stands between two marks of a page."""
+    text, (begin, end) = page.read_text(encoding="utf-8"), marks
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"--write-docs: {page} has no line {begin} followed by a line {end}")
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    page.write_text(f"{before}{begin}\n{lines}{after}", encoding="utf-8")

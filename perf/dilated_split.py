@@ -27,7 +27,7 @@ from spacebatch.nn import functional
 from spacebatch.nn.dilated import CONVOLUTIONS
 from spacebatch.timing import hardware, software
 
-from .page import put_between
+from .dilated import put_between
 from .report import markdown
 
 MARKS = "<!-- split: begin -->", "<!-- split: end -->"

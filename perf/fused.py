@@ -86,21 +86,33 @@ def _at_first_call(made: Callable[[torch.device], Function]) -> Function:
 
 
 def _ours(case: FusedCase, given: Operands) -> Function:
-    words: dict[str, Any] = {"dtype": case.result_dtype}
     if case.tokens:
         last = case.layout == "channels_last"
-        words |= {"merge": case.merge, "temporal": case.temporal, "token": case.tokens, "mean": MEAN, "std": STD}
-        words["layout"] = "HWC" if last else "CHW"
+        words: dict[str, Any] = {"merge": case.merge, "temporal": case.temporal, "token": case.tokens}
+        words |= {"mean": MEAN, "std": STD, "dtype": case.result_dtype, "layout": "HWC" if last else "CHW"}
 
         def tokens(x: Tensor) -> Any:
             return spacebatch.patchify(list(x.permute(0, 2, 3, 1) if last else x), case.block, **words).tokens
 
         return tokens
-    operation = getattr(import_module("spacebatch.fused"), case.direction)
-    words |= case.arguments | {name: value for name, value in given._asdict().items() if value is not None}
-    if case.activation != "none":
-        words["activation"] = case.activation
+    operation, words = _call(case, given)
     return differentiated(case, lambda x, **bias: operation(x, **(words | bias)), given.bias)
+
+
+def _call(case: FusedCase, given: Operands) -> tuple[Function, dict[str, Any]]:
+    """The operator, and the words that it is called with."""
+    words = case.arguments | {name: value for name, value in given._asdict().items() if value is not None}
+    words |= {"dtype": case.result_dtype} | ({"activation": case.activation} if case.activation != "none" else {})
+    return getattr(spacebatch.fused, case.direction), words
+
+
+def kernel(case: FusedCase, source: Tensor) -> str:
+    """What computes our side; empty of tokens, which nothing explains."""
+    if case.tokens:
+        return ""
+    operation, words = _call(case, operands(case, source.device))
+    told = spacebatch.explain(operation, source, **words)
+    return f"{told.backend}: {told.kernel}"
 
 
 def differentiated(case: FusedCase, function: Callable[..., Tensor], bias: Tensor | None) -> Function:

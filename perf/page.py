@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from .dilated import put_between
 from .records import Record, Run
 from .report import PEERS, best_peer, markdown, not_slower
 
@@ -34,15 +35,6 @@ def _mean(ratios: Sequence[float]) -> str:
     if not ratios:
         return "-"
     return f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
-
-
-def put_between(marks: tuple[str, str], lines: str, page: Path) -> None:
-    """Exchange what stands between two marks of a page."""
-    text, (begin, end) = page.read_text(encoding="utf-8"), marks
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"--write-docs: {page} has no line {begin} followed by a line {end}")
-    before, after = text[: text.index(begin)], text[text.index(end) :]
-    page.write_text(f"{before}{begin}\n{lines}{after}", encoding="utf-8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

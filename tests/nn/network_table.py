@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from spacebatch import convert, trials
 from spacebatch.nn.converted_class import dilation_of
 from spacebatch.perf import networks
-from spacebatch.perf.page import put_between
+from spacebatch.perf.dilated import put_between
 from spacebatch.perf.records import write_json
 from spacebatch.perf.report import markdown
 from spacebatch.timing import compiled_first, hardware, interleaved, software
