@@ -51,8 +51,58 @@ def run(way: Call, tensors: Tensors, out: Tensor | None = None, again: Any = Non
     key = arithmetic, direction, source.stride(), source.device, into, prepared.demanded, on_host
     call = geometry._prepared.get(key) or _prepare(key, way, source, out, on_host)
     if again is not None and key in geometry._prepared:
-        prepared.keep(geometry, again, (call, way))
+        prepared.keep(geometry, again, _again(call, way, source, scale, bias))
     return filled(call, arithmetic, number, source, scale, bias, residual, out)
+
+
+class _Again(NamedTuple):
+    """What is left to do of a call that was checked, for one like it.
+
+    Attributes:
+        call, way: of the first.
+        pad: what the border holds.
+        scale, bias: of a call, where they are numbers.
+        straight: whether nothing has to be worked out of the tensors: they can be read as they are, and so the border is known.
+    """
+
+    call: Fused
+    way: Call
+    pad: bytes
+    scale: Tensor | None
+    bias: Tensor | None
+    straight: bool
+
+
+def _again(call: Fused, way: Call, x: Tensor, scale: Factor, bias: Factor) -> _Again:
+    arithmetic, channels = way.arithmetic, call.channels
+    pad, operands = operands_of(arithmetic, x, scale, bias, way.number, channels, call.padded)
+    straight = operands.pad is None
+    compute = dtype_of(arithmetic.compute)
+    for value in (scale, bias):
+        if isinstance(value, Tensor):
+            straight &= value.dtype is compute and value.shape == channels and value.is_contiguous()
+    kept_scale = None if isinstance(scale, Tensor) else operands.scale
+    kept_bias = None if isinstance(bias, Tensor) else operands.bias
+    return _Again(call, way, pad, kept_scale, kept_bias, straight)
+
+
+def run_again(again: _Again, source: Tensor, scale: Factor, bias: Factor, residual: Tensor | None) -> Tensor:
+    """Compute what is known to be like a call that was checked."""
+    call, way, pad, kept_scale, kept_bias, straight = again
+    if not straight:
+        return filled(call, way.arithmetic, way.number, source, scale, bias, residual)
+    fill, shape, strides, dtype, _, _, huge = call
+    result = source.new_empty_strided(shape, strides, dtype=dtype)
+    if huge:
+        advised(result)
+    beside = None if residual is None else _alike(residual, shape, strides)
+    fill(
+        source,
+        result,
+        pad,
+        Operands(scale if kept_scale is None else kept_scale, bias if kept_bias is None else kept_bias, beside),
+    )
+    return result
 
 
 def filled(

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from spacebatch.reference import fused
 from spacebatch.reference.arguments import Arrangement, BatchOrder, BlockShape, Borders, Shifts, SpatialDims
 from spacebatch.reference.arithmetic import Activation, PadPlace
-from spacebatch.reference.prepared import Direction
 from spacebatch.reference.words import CutWords, JoinWords, Words
 
 if TYPE_CHECKING:
@@ -39,22 +38,19 @@ class BatchOptions(JoinWords, total=False):
     shifts: Shifts
 
 
-def move(op: str, direction: Direction, x: Any, *arguments: Any) -> Any:
-    """A fused operator of an array or a tensor; the arguments are those of `tensors.move`."""
+tensors: Any = importlib.import_module(".tensors", __package__) if sys.modules.get("torch") is not None else None
+
+
+def mover(op: str, x: object) -> Any:
+    """The module whose `move` takes an array, or a tensor: imported for the first tensor where torch came after this module."""
+    global tensors
     if isinstance(x, np.ndarray):
-        return fused.move(op, direction, x, *arguments)
-    if sys.modules.get("torch") is None:
-        raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
-    return (_tensors or _with_torch()).move(op, direction, x, *arguments)
-
-
-_tensors: Any = None
-
-
-def _with_torch() -> Any:
-    global _tensors
-    _tensors = importlib.import_module(".tensors", __package__)
-    return _tensors
+        return fused
+    if tensors is None:
+        if sys.modules.get("torch") is None:
+            raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
+        tensors = importlib.import_module(".tensors", __package__)
+    return tensors
 
 
 @overload
@@ -125,8 +121,20 @@ def space_to_batch(
     Source: the unfused sequence, `activation(x * scale + bias)` before `space_to_batch`.
     """
     words = Words(scale, bias, None, channel_dim, activation, dtype, pad)
-    order = spatial_dims, batch_order, arrangement, shifts
-    return move("fused.space_to_batch", "space_to_batch", x, block_shape, paddings, *order, pad_value, words, out)
+    return mover("fused.space_to_batch", x).move(
+        "fused.space_to_batch",
+        "space_to_batch",
+        x,
+        block_shape,
+        paddings,
+        spatial_dims,
+        batch_order,
+        arrangement,
+        shifts,
+        pad_value,
+        words,
+        out,
+    )
 
 
 @overload
@@ -186,5 +194,17 @@ def batch_to_space(
     Source: the unfused sequence, `activation(batch_to_space(y) * scale + bias + residual)`.
     """
     words = Words(scale, bias, residual, channel_dim, activation, dtype)
-    order = spatial_dims, batch_order, arrangement, shifts
-    return move("fused.batch_to_space", "batch_to_space", y, block_shape, crops, *order, 0, words, out)
+    return mover("fused.batch_to_space", y).move(
+        "fused.batch_to_space",
+        "batch_to_space",
+        y,
+        block_shape,
+        crops,
+        spatial_dims,
+        batch_order,
+        arrangement,
+        shifts,
+        0,
+        words,
+        out,
+    )

@@ -50,16 +50,19 @@ def move(
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{op}: the input must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
+    key = None
+    if out is None and type(x) is Tensor and not x.is_nested and route_of(x) == "eager":
+        key = _key(x, pad_value, words)
+        known = met(direction, x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
+        if known is not None and key is not None:
+            try:
+                again = known._prepared.get(key)
+            except TypeError:  # a word that is none
+                again = key = None
+            if again is not None:
+                return eager.run_again(again, x, words.scale, words.bias, words.residual)
     check_tensor(op, x)
     route = route_of_words(x, words)
-    key = None
-    if route == "eager" and out is None:
-        known = met(direction, x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
-        key = _key(x, pad_value, words)
-        if known is not None and key is not None:
-            again = known._prepared.get(key)
-            if again is not None:
-                return eager.filled(again[0], again[1].arithmetic, again[1].number, x, *words[:3])
     if route == "aten":
         make = BlockGeometry if direction == "space_to_batch" else BlockGeometry.from_batch
         order: Any = {"batch_order": batch_order, "arrangement": arrangement, "shifts": shifts}
@@ -91,31 +94,25 @@ def move(
 
 
 def _key(x: Tensor, pad_value: Any, words: Words) -> tuple[Any, ...] | None:
-    """By what a call is known to be like one that was checked and prepared; None where nothing says so for sure."""
+    """By what an eager call is known to be like one that was checked and prepared; None where nothing says so for sure."""
     scale, bias, residual, channel_dim, activation, dtype, pad = words
     kinds: list[Any] = []
     for value in (scale, bias, residual):
         if value is None:
             kinds.append(None)
         elif isinstance(value, Tensor):
-            if value.layout is not torch.strided:
+            if not eager_beside(value) or value.layout is not torch.strided or value.is_neg():
                 return None
-            kinds.append((value.shape, value.dtype, value.device))
+            kinds += value.shape, value.dtype, value.device, value.is_contiguous()
         elif type(value) in _NUMBERS and value:  # minus zero equals zero
-            kinds.append((type(value), value))
+            kinds += type(value), value
         else:
             return None
-    if (not pad_value and type(pad_value) is not int) or type(pad_value) not in _NUMBERS or type(activation) is not str:
-        return None
-    place = channel_dim, type(channel_dim), activation, dtype, pad
-    if x.is_neg():
-        return None
-    key = x.stride(), x.dtype, x.device, prepared.demanded, type(pad_value), pad_value, *kinds, *place
-    try:
-        hash(key)
-    except TypeError:  # a word that is none
-        return None
-    return key
+    if type(pad_value) is int or (type(pad_value) is float and pad_value):
+        place = channel_dim, type(channel_dim), activation, dtype, pad
+        how = x.stride(), x.dtype, x.device, prepared.demanded, pad_value, type(pad_value)
+        return None if x.is_neg() else (*how, *kinds, *place)
+    return None
 
 
 def call(way: Call, tensors: Tensors, route: Route) -> Tensor:

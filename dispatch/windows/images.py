@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import functions
-from ..fused import functions as fused
+from ..fused.functions import mover
 from ..reference.kept_geometries import arguments_of, key_of
 from ..reference.memory_order import memory_order
 from ..reference.words import CutWords, JoinWords, words_of
@@ -96,9 +96,8 @@ def to_batch(op: str, x: Any, arguments: Any, pad_value: Any = 0, out: Any = Non
     move: Any = functions.space_to_batch
     try:
         if words:
-            return fused.move(
-                op, "space_to_batch", x, *arguments.values(), pad_value, words_of(op, words, CutWords), out
-            )
+            given = words_of(op, words, CutWords)
+            return mover(op, x).move(op, "space_to_batch", x, *arguments.values(), pad_value, given, out)
         return move(x, **arguments, pad_value=pad_value, out=out)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _retold(error, "space_to_batch", op) from None
@@ -109,7 +108,8 @@ def to_space(op: str, y: Any, arguments: Any, out: Any = None, words: Any = None
     move: Any = functions.batch_to_space
     try:
         if words:
-            return fused.move(op, "batch_to_space", y, *arguments.values(), 0, words_of(op, words, JoinWords), out)
+            given = words_of(op, words, JoinWords)
+            return mover(op, y).move(op, "batch_to_space", y, *arguments.values(), 0, given, out)
         return move(y, **arguments, out=out)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _retold(error, "batch_to_space", op) from None
