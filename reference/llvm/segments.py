@@ -82,10 +82,10 @@ class Segments:
         room = code.memory(len(parts), kind)
         for k, part in enumerate(parts):
             code.store(part.words, code.at(room, const(k), kind))
-        with code.loop(const(0), const(len(parts))) as k:
-            at = None if first.at is None else code.add(first.at, code.mul(k, channel_step))
-            words = code.load(code.at(room, k, kind), kind)
-            self.put_all([Part(words, code.at(first.target, code.mul(k, step)), at)], count, along)
+        with code.loop(const(0), const(len(parts))) as number:
+            at = None if first.at is None else code.add(first.at, code.mul(number, channel_step))
+            words = code.load(code.at(room, number, kind), kind)
+            self.put_all([Part(words, code.at(first.target, code.mul(number, step)), at)], count, along)
 
     def put_pad(self, target: Value, at: Value | None = None) -> None:
         """Store the pad value, of a channel if each has its own."""
