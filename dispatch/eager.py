@@ -65,7 +65,7 @@ def run(direction: Direction, geometry: BlockGeometry, source: Tensor, pad: byte
     else:
         result = out
         if out.requires_grad or out.is_neg() or (is_complex and out.is_conj()):
-            check_plain(direction, source, out)
+            check_plain(direction, out, source)
         if -reaches[1] < out.data_ptr() - source.data_ptr() < reaches[0]:
             check_apart(direction, source, out)
         increment_version((out,))  # kernels write past autograd, which may have kept it for a gradient

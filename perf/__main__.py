@@ -30,6 +30,7 @@ COMMANDS = {
     "atrous-split": ("dilated_split", "add_arguments", "main", "where the time of a dilated convolution goes on a CPU"),
     "tiled": ("tiled", "add_arguments", "main", "tiled inference against MONAI's: time and memory"),
     "report": ("report", "add_arguments", "main", "goals met and missed, from a file of measurements"),
+    "page": ("page", "add_arguments", "main", "a file of measurements as a table for a page"),
     "plot": ("plots", "add_arguments", "main", "pictures of a file of measurements"),
     "compare": ("report", "add_compare_arguments", "compare_main", "two files of measurements, case by case"),
     "static": ("static", "add_arguments", "main", "machine code of every kernel, compiled without a GPU"),

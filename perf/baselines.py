@@ -20,7 +20,9 @@ import spacebatch
 from spacebatch.by_hand import by_hand, steps
 from spacebatch.reference.geometry import BlockGeometry
 
+from . import fused
 from .cases import Case
+from .fused_cases import FusedCase
 
 Function = Callable[[Any], Any]
 _dlpack: Any = import_module("torch.utils.dlpack")
@@ -40,8 +42,8 @@ class Provider:
         lacks: case → None, or the reason why it has nothing for it.
         of_tensor, to_tensor: from a tensor to its kind of array and back.
         wait: returns when a result is there, for what queues its work where PyTorch does not see it.
-        peer: whether goals compare this library with it.
-        against: which of this library's providers its times are compared with.
+        peer: whether goals compare this library with it. against: which of this library's providers its times are compared with.
+        computes: whether it has the fused cases, too.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Provider:
     wait: Callable[[Any], object] | None = None
     peer: bool = True
     against: str = "ours"
+    computes: bool = False
 
     def missing(self, device: torch.device) -> str | None:
         """None, or why it cannot run on this machine."""
@@ -67,6 +70,8 @@ class Provider:
 
     def offers(self, case: Case) -> str | None:
         """None, or why it has nothing for a case."""
+        if isinstance(case, FusedCase) and not self.computes:
+            return "no arithmetic is written for it"
         if self.arrays and case.mode != "forward":
             return "no gradient of it is timed"
         if self.arrays and case.layout not in ("contiguous", "channels_last"):
@@ -120,6 +125,8 @@ def _as_written(case: Case, spatial_dims: Any = None) -> tuple[Any, dict[str, An
 
 
 def _ours(case: Case) -> Function:
+    if isinstance(case, FusedCase):
+        return fused.ours(case)
     operation, (arguments, options) = getattr(spacebatch, case.direction), _as_written(case)
     return _differentiated(case, lambda x: operation(x, *arguments, **options))
 
@@ -143,10 +150,14 @@ def _our_arrays(case: Case) -> Function:
 
 
 def _eager(case: Case) -> Function:
+    if isinstance(case, FusedCase):
+        return fused.by_hand(case)
     return _differentiated(case, by_hand(case.direction, case.geometry, case.layout == "channels_last"))
 
 
 def _compiled(case: Case) -> Function:
+    if isinstance(case, FusedCase):
+        return fused.by_hand(case, compiled=True)
     torch.compiler.reset()  # every case is a program of its own, and the compiler keeps but a few
     function = by_hand(case.direction, case.geometry, case.layout == "channels_last")
     return _differentiated(case, torch.compile(function, dynamic=False, fullgraph=True))
@@ -293,11 +304,21 @@ def _out_lacks(case: Case) -> str | None:
     return None if case.mode == "forward" else "no gradient of it is timed"
 
 
+def _transformers(case: Case) -> Function:
+    assert isinstance(case, FusedCase)
+    return fused.processor(case)
+
+
+def _transformers_lacks(case: Case) -> str | None:
+    tokens = isinstance(case, FusedCase) and case.tokens == "CTHW" and case.merge == case.temporal == 2
+    return None if tokens and case.layout == "contiguous" else "it makes tokens of Qwen2-VL"
+
+
 def _numpy_lacks(case: Case) -> str | None:
     return None if case.dtype == "bool" or hasattr(np, case.dtype) else f"it has no {case.dtype}"
 
 
-OURS = Provider("ours", "this library", _ours, peer=False)
+OURS = Provider("ours", "this library", _ours, peer=False, computes=True)
 _NUMPY: dict[str, Any] = {
     "devices": ("cpu",),
     "arrays": True,
@@ -308,8 +329,8 @@ _NUMPY: dict[str, Any] = {
 _EVERYONE = (
     OURS,
     Provider("out", "this library, into memory at hand", _ours_out, lacks=_out_lacks, peer=False),
-    Provider("eager", "PyTorch by hand: pad, roll, view, permute, contiguous", _eager),
-    Provider("compile", "the same under torch.compile", _compiled),
+    Provider("eager", "PyTorch by hand: pad, roll, view, permute, contiguous", _eager, computes=True),
+    Provider("compile", "the same under torch.compile", _compiled, computes=True),
     Provider("einops", "einops.rearrange of a padded tensor", _einops_tensor, "einops", arrays=True),
     Provider(
         "jax",
@@ -343,11 +364,20 @@ _EVERYONE = (
         to_tensor=lambda y: _dlpack.from_dlpack(_package("tensorflow").experimental.dlpack.to_dlpack(y)),
         wait=_tensorflow_wait,
     ),
+    Provider(
+        "transformers",
+        "transformers' fast image processor of Qwen2-VL",
+        _transformers,
+        "transformers",
+        ("cpu",),
+        lacks=_transformers_lacks,
+        computes=True,
+    ),
     Provider("numpy", "this library on NumPy arrays", _our_arrays, peer=False, **_NUMPY),
     Provider("einops-numpy", "einops.rearrange of NumPy arrays", _einops_array, "einops", against="numpy", **_NUMPY),
 )
 PROVIDERS = {provider.name: provider for provider in _EVERYONE}
 DEFAULTS = {
-    "cpu": ("ours", "out", "eager", "compile", "einops", "jax", "tensorflow", "numpy", "einops-numpy"),
+    "cpu": ("ours", "out", "eager", "compile", "einops", "jax", "tensorflow", "transformers", "numpy", "einops-numpy"),
     "cuda": ("ours", "eager", "compile", "jax", "cupy"),
 }

@@ -17,7 +17,7 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction
 from spacebatch.timing import cache_bytes, random_bytes
 
-Mode: TypeAlias = Literal["forward", "backward"]
+Mode: TypeAlias = Literal["forward", "backward", "training"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "sliced", "transposed", "expanded", "channel_slice"]
 
 DIRECTIONS: tuple[Direction, ...] = ("space_to_batch", "batch_to_space")
@@ -50,7 +50,7 @@ class Case:
         dtype: PyTorch's name of it.
         layout: one of LAYOUTS, how the input lies in memory.
         batch_order, arrangement: as in the call.
-        mode: "backward" times the gradient alone.
+        mode: "backward" times the gradient alone; "training", a call with its gradient, is of fused operators.
         row: the row of the goals; see `suites.ROWS`.
         name: what the sizes stand for, a network's name say; no part of the key.
         shifts: one per blocked dim; none stand for zeros.

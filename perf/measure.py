@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,8 +19,10 @@ from spacebatch.by_hand import by_hand, is_channels_last
 from spacebatch.reference import definition
 from spacebatch.timing import Call, Clock, Timing, copy_of, rotated, round_seconds
 
+from . import fused
 from .baselines import Provider
 from .cases import Case
+from .fused_cases import FusedCase
 from .records import Record
 
 DEFINITION_ELEMENTS = 1024  # up to here the definition is evaluated element by element
@@ -66,9 +68,10 @@ class Bench:
                 first = provider.take(case, source)
                 poison_free_memory(case.result_bytes, device)
                 found = provider.give(case, function(first))
-                right = same_values(found, wanted) if provider.peer else same_bits(found, wanted)
+                right = agrees(case, found, wanted, provider.peer)
                 del found
-                if right and provider.name == "ours" and case.mode == "forward":  # once more, into poison
+                mine = provider.name == "ours" and case.mode == "forward" and not isinstance(case, FusedCase)
+                if right and mine:  # once more, into poison
                     memory = poison_(torch.empty_like(wanted))
                     right = same_bits(getattr(spacebatch, case.direction)(source, **case.arguments, out=memory), wanted)
                 if not right:
@@ -85,9 +88,12 @@ class Bench:
             return record
         self._time(record, calls, self.clock, {provider.name: provider.against for provider in providers})
         if "ours" in calls:
-            told = spacebatch.explain(case.moves, source, **case.arguments)
-            record.kernel = f"{told.backend}: {told.kernel}"
-            if self.memory and case.result_bytes >= _LARGE_BYTES:
+            if isinstance(case, FusedCase):
+                record.kernel = fused.kernel(case, source)
+            else:
+                told = spacebatch.explain(case.moves, source, **case.arguments)
+                record.kernel = f"{told.backend}: {told.kernel}"
+            if self.memory and case.mode != "training" and case.result_bytes >= _LARGE_BYTES:
                 record.extra_bytes = extra_bytes(calls["ours"], case.result_bytes, device)
         if case.moved_bytes <= 2 * SMALL_BYTES and device.type == "cuda":
             self._time_small(record, calls, self.clock)
@@ -134,8 +140,10 @@ def expected(case: Case, source: Tensor) -> Tensor:
     >>> expected(case, torch.tensor([[1, 2, 3, 4]], dtype=torch.int32)).tolist()
     [[0, 2, 4], [1, 3, 0]]
 
-    Elements travel as integers of their width, so that a NaN keeps its bits. It lies in memory as the call's result does.
+    Elements that are moved alone travel as integers of their width, so that a NaN keeps its bits. It lies in memory as the call's result does.
     """
+    if isinstance(case, FusedCase):
+        return cast(Tensor, fused.by_hand(case)(source))
     geometry, bits = case.geometry, as_integers(source)
     if max(source.numel(), geometry.space_shape[0]) <= DEFINITION_ELEMENTS and not bits.is_complex():
         found = getattr(definition, case.moves)(bits.cpu().numpy(), **case.arguments)
@@ -151,6 +159,13 @@ def as_integers(x: Tensor) -> Tensor:
     if x.dtype is torch.bool:
         return x.view(torch.uint8)
     return x if x.element_size() == 16 else x.view(_INTEGERS[x.element_size()])
+
+
+def agrees(case: Case, found: Tensor, wanted: Tensor, peer: bool = False) -> bool:
+    """Whether a result is right: to the bit where elements are moved alone, a peer's to the value, and but for rounding where they are fused."""
+    if isinstance(case, FusedCase):
+        return fused.close(case, found, wanted)
+    return same_values(found, wanted) if peer else same_bits(found, wanted)
 
 
 def same_bits(found: Tensor, wanted: Tensor) -> bool:

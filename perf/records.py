@@ -31,6 +31,7 @@ from spacebatch.atomic_file import write_text_atomically
 from spacebatch.timing import Timing, cache_bytes, hardware, software
 
 from .cases import Case
+from .fused_cases import FusedCase
 from .load import average, cores
 
 SCHEMA = 2
@@ -84,7 +85,8 @@ class Record:
         rest = {name: value for name, value in data.items() if name not in ("key", "cell")}
         rest["times"] = {name: Timing(**timing) for name, timing in data.get("times", {}).items()}
         rest["copy"] = Timing(**data["copy"]) if "copy" in data else None
-        return cls(Case.from_dict(data["cell"]), **rest)
+        kind = FusedCase if "activation" in data["cell"] else Case
+        return cls(kind.from_dict(data["cell"]), **rest)
 
 
 @dataclass

@@ -30,6 +30,7 @@ ROWS: dict[str, float | None] = {
     "small": None,  # up to 1 MB: the host's time, and 80% of a copy inside a CUDA graph
     "cpu": None,  # not slower than any peer
     "network": None,  # shapes of real networks
+    "fused": None,  # with arithmetic on the way
     "chosen": None,  # by options
 }
 WINDOWS = {"batch_order": "batch_major", "arrangement": "contiguous"}

@@ -23,6 +23,7 @@ from spacebatch.timing import clock_of
 from . import plots, report
 from .baselines import DEFAULTS, PROVIDERS, Provider, named, split
 from .cases import DIRECTIONS, LAYOUTS, Case
+from .fused_cases import fused_suite
 from .measure import Bench
 from .records import Run, device_of
 from .suites import PRESETS, both, cases_of, cpu_suite, gpu_suite, make
@@ -94,6 +95,7 @@ def listing(options: argparse.Namespace) -> int:
     for name, preset in PRESETS.items():
         size = "x".join(map(str, preset.shape))
         print(f"  {name:<16}{size:<20}{preset.about}; blocks {', '.join(map(str, preset.blocks))}")
+    print(f"  {'fused':<36}operators with arithmetic on the way, of several types and sizes")
     cases = cases_from(options, device)
     print(f"cases: {len(cases)}")
     for case in cases:
@@ -162,7 +164,7 @@ def wrong(run: Run) -> list[str]:
 def add_case_options(parser: argparse.ArgumentParser) -> None:
     """The options that choose cases."""
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
-    parser.add_argument("--preset", type=_list, help=f"comma-separated, or all: {', '.join(PRESETS)}")
+    parser.add_argument("--preset", type=_list, help=f"comma-separated, or all: {', '.join(PRESETS)}; or fused")
     parser.add_argument("--shape", type=_shape, action="append", help="as 8x64x128x128, (N, C, *spatial); repeatable")
     parser.add_argument("--block", type=_block, action="append", help="as 2 or 2,4; repeatable (default: 2)")
     parser.add_argument("--pad", type=_pad, action="append", help="as 1, 0:1,2:2 or auto; repeatable (default: 0)")
@@ -188,7 +190,8 @@ def cases_from(options: argparse.Namespace, device: torch.device) -> list[Case]:
     cases: list[Case] = []
     if options.preset is not None:
         names = list(PRESETS) if options.preset == ["all"] else options.preset
-        cases = [case for name in names for dtype in dtypes for case in cases_of(name, dtype)]
+        cases = [case for name in names if name != "fused" for dtype in dtypes for case in cases_of(name, dtype)]
+        cases += fused_suite() if "fused" in names else []
     elif options.shape is not None:
         for shape, block, pad, dtype, layout, arrangement, batch_order in itertools.product(
             options.shape,

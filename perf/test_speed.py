@@ -16,7 +16,8 @@ import torch
 
 from spacebatch.perf.baselines import PROVIDERS
 from spacebatch.perf.cases import Case
-from spacebatch.perf.measure import expected, same_bits
+from spacebatch.perf.fused_cases import fused_suite
+from spacebatch.perf.measure import agrees, expected
 from spacebatch.perf.suites import cases_of, cpu_suite, gpu_suite
 
 pytest.importorskip("pytest_benchmark")
@@ -27,7 +28,8 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 def _cases() -> list[Case]:
     if DEVICE.type == "cuda":
         return gpu_suite()[::8]
-    return [*cpu_suite(quick=True)[::9], *cases_of("swin", "float32"), *cases_of("image-4k", "uint8")[:2]]
+    networks = [*cases_of("swin", "float32"), *cases_of("image-4k", "uint8")[:2]]
+    return [*cpu_suite(quick=True)[::9], *networks, fused_suite()[0]]
 
 
 @pytest.mark.parametrize("provider", ["ours", "eager"])
@@ -35,7 +37,7 @@ def _cases() -> list[Case]:
 def test_speed(case: Case, provider: str, benchmark: Any) -> None:
     source = case.source(DEVICE)
     function = PROVIDERS[provider].prepare(case)
-    assert same_bits(function(source), expected(case, source))
+    assert agrees(case, function(source), expected(case, source))
     benchmark.group = case.key
     benchmark.extra_info["moved_bytes"] = case.moved_bytes
 

@@ -130,10 +130,7 @@ def _run(direction: Direction, geometry: BlockGeometry, source: Array, pad: Any,
     """Look up or prepare the call, allocate its result, and fill it."""
     into = None
     if out is not None:
-        if type(out) is not np.ndarray:
-            _check_kind(direction, out)
-        if not out.flags.writeable:
-            raise ValueError(f"{direction}: out is read-only")
+        check_writeable(direction, out)
         into = out.shape, out.strides, out.dtype  # whatever these tell is checked when the call is prepared
     key = direction, source.strides, source.dtype, into, prepared.demanded
     fill, shape, dims = geometry._prepared.get(key) or _prepare(key, direction, geometry, source, out)
@@ -155,7 +152,7 @@ def _prepare(
 ) -> _Call:
     shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
     if out is not None:
-        _check_fits(direction, source, shape, out)
+        check_out(direction, source, shape, out)
     result = result_like(source, shape) if out is None else out
     fill, keep = prepared.find(direction, geometry, layout_of(source), layout_of(result, new=out is None))
     call = _Call(fill, *_in_memory(source, shape))
@@ -210,26 +207,46 @@ def check_array(op: str, array: Any) -> None:
         )
 
 
-def _check_kind(op: str, out: Array) -> None:
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
-    if isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"{op}: out is a masked array, whose mask would not be written")
+def check_out(
+    op: str,
+    source: Array,
+    shape: tuple[int, ...],
+    out: Array,
+    dtype: np.dtype[Any] | None = None,
+    whose: str = "the input",
+) -> None:
+    """An array that can hold the result, apart from the input.
 
-
-def _check_fits(op: str, source: Array, shape: tuple[int, ...], out: Array) -> None:
+    Args:
+        op, source, shape, out: of the call. dtype: of the result, by default the source's. whose: what has that dtype, for messages.
+    """
+    check_writeable(op, out)
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {out.shape}, the result has {shape}")
-    if out.dtype != source.dtype:
-        raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
+    dtype = dtype or source.dtype
+    if out.dtype != dtype:
+        raise ValueError(f"{op}: out has dtype {out.dtype}, {whose} has {dtype}")
     if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
+    if np.may_share_memory(source, out):
+        raise ValueError(f"{op}: out overlaps the input in memory")
 
 
-def result_like(source: Array, shape: tuple[int, ...]) -> Array:
-    """An array of `shape`, not filled, in the memory order of `source`."""
+def check_writeable(op: str, out: Any) -> None:
+    """An array of NumPy that may be written to, and not a masked one."""
+    if type(out) is not np.ndarray:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
+        if isinstance(out, np.ma.MaskedArray):
+            raise TypeError(f"{op}: out is a masked array, whose mask would not be written")
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+
+
+def result_like(source: Array, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
+    """An array of `shape`, not filled, in the memory order of `source`, and of its dtype where none is given."""
     sizes, dims = _in_memory(source, shape)
-    result = np.empty(sizes, source.dtype)
+    result = np.empty(sizes, dtype or source.dtype)
     return result if dims is None else result.transpose(dims)
 
 

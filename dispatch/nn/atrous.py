@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from spacebatch.reference.arguments import check_choice
+from spacebatch.reference.arithmetic import ACTIVATIONS, Activation
 
 from . import chains, functional, method_choice
+from .activations import activated
 from .batch_space_tensor import Value
 from .convolution_arguments import checked
 from .convolution_rules import in_cells
@@ -24,13 +26,20 @@ class _Atrous(nn.modules.conv._ConvNd):
     method: ConvolutionMethod = "auto"
     rate: tuple[int, ...] | None = None  # blocks to use instead of the dilation
     otherwise: bool = False  # whether "batch_space" may be another method where that is known to be faster
+    _atrous_activation: Activation = (
+        "none"  # a name of its own: a convolution that is converted may have an `activation`
+    )
     _own_forward = False  # whether a subclass's own forward is around this one, and is recorded
 
-    def __init__(self, *arguments: Any, method: ConvolutionMethod = "auto", **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, method: ConvolutionMethod = "auto", activation: Activation = "none", **options: Any
+    ) -> None:
         methods = METHODS if isinstance(self, nn.modules.conv._ConvTransposeNd) else CONVOLUTION_METHODS
         check_choice(type(self).__name__, "method", method, methods)
+        check_choice(type(self).__name__, "activation", activation, ACTIVATIONS)
         super().__init__(*arguments, **options)
         self.method = method
+        self._atrous_activation = activation
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The parent's forward; a leaf to `torch.fx`."""
@@ -44,27 +53,42 @@ class _Atrous(nn.modules.conv._ConvNd):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What `forward` of the parent calls."""
+        activation = self._atrous_activation
         if isinstance(input, Value):
             if self._fits(input):
-                return super()._conv_forward(input, weight, bias)
+                return activated(super()._conv_forward(input, weight, bias), activation)
             chains.called("a convolution of another geometry")
             input = copy_of(input)
         stays = may_stay(input)
         if not stays or torch.compiler.is_compiling() or input.is_meta:
-            return functional.convolution(input, weight, bias, stays=stays, **self._freedom(), **self._options())
+            return functional.convolution(
+                input, weight, bias, stays=stays, activation=activation, **self._freedom(), **self._options()
+            )
         device = input.device
         table = method_choice.table_of(device)
         key = (
             *(input.shape, input.stride(), input.dtype, input.requires_grad, weight.dtype, weight.requires_grad),
             *(bias is None, self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.in_channels),
-            *(self.out_channels, self.padding_mode, self.method, self.rate, self.otherwise, weight.stride()),
+            *(
+                self.out_channels,
+                self.padding_mode,
+                self.method,
+                self.rate,
+                self.otherwise,
+                weight.stride(),
+                activation,
+            ),
             *method_choice.settings(device.type),
         )
         plan = table.plans.get(key)
         if plan is None:
-            plan = functional.plan(input, weight, bias, **self._freedom(), options=self._options())
+            plan = functional.plan(
+                input, weight, bias, **self._freedom(), activation=activation, options=self._options()
+            )
             if plan is None:
-                return functional.convolution(input, weight, bias, stays=True, **self._freedom(), **self._options())
+                return functional.convolution(
+                    input, weight, bias, stays=True, activation=activation, **self._freedom(), **self._options()
+                )
             if len(table.plans) >= 4096:
                 table.plans.clear()
             table.plans[key] = plan
@@ -113,7 +137,8 @@ class _Atrous(nn.modules.conv._ConvNd):
 
     def extra_repr(self) -> str:
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return inherited + ("" if self.method == "auto" else f", method={self.method!r}")
+        given = {"method": (self.method, "auto"), "activation": (self._atrous_activation, "none")}
+        return inherited + "".join(f", {name}={own!r}" for name, (own, default) in given.items() if own != default)
 
 
 def leaf(layer: nn.Module, input: Any, *args: Any, **kwargs: Any) -> Any:
@@ -136,6 +161,7 @@ class AtrousConv1d(_Atrous, nn.Conv1d):
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype: as in
             `torch.nn.Conv1d`, whose weights and state_dict it has: one can be swapped for the other.
         method: "auto", "native", "batch_space" or "channels_last"; see `spacebatch.nn.functional.atrous_conv1d`.
+        activation: of the result, as there.
 
     Shape:
         As `torch.nn.Conv1d`: (N, C, L) or (C, L).

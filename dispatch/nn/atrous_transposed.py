@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import chains, transposed
+from .activations import activated
 from .atrous import _Atrous
 from .batch_space_tensor import Value
 from .value import copy_of, may_stay
@@ -18,6 +19,7 @@ class _Transposed(nn.modules.conv._ConvTransposeNd):
     method: Any
     rate: tuple[int, ...] | None
     _felt: Any
+    _atrous_activation: Any
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The parent's forward, by either method."""
@@ -27,10 +29,16 @@ class _Transposed(nn.modules.conv._ConvTransposeNd):
         given: Any = (self.weight, self.bias, self.stride, self.padding, tuple(more), self.groups, self.dilation)
         if isinstance(input, Value):
             if self._felt(input._memory.rate):
-                return transposed.TRANSPOSED[nd](input, *given)
+                return activated(transposed.TRANSPOSED[nd](input, *given), self._atrous_activation)
             chains.called("a convolution of another geometry")
             input = copy_of(input)
-        return transposed.convolution(nd, input, *given, method=self.method, stays=may_stay(input), rate=self.rate)
+        return transposed.convolution(
+            *(nd, input, *given),
+            method=self.method,
+            activation=self._atrous_activation,
+            stays=may_stay(input),
+            rate=self.rate,
+        )
 
 
 class AtrousConvTranspose1d(_Atrous, _Transposed, nn.ConvTranspose1d):
@@ -46,6 +54,7 @@ class AtrousConvTranspose1d(_Atrous, _Transposed, nn.ConvTranspose1d):
         in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias, dilation, padding_mode, device, dtype:
             as in `torch.nn.ConvTranspose1d`, whose weights and state_dict it has: one can be swapped for the other.
         method: "auto", "native" or "batch_space"; see `spacebatch.nn.functional.atrous_conv_transpose1d`.
+        activation: of the result, as there.
 
     Shape:
         As `torch.nn.ConvTranspose1d`: (N, C, L) or (C, L).

@@ -20,7 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from spacebatch.reference.arithmetic import Activation
+
 from .. import functions
+from .activations import activated, leave
 from .taps import Taps, missing
 from .unmoved import columns, columns_fit
 
@@ -71,12 +74,14 @@ def _line(size: int, kernel: int, stride: int, dilation: int, before: int, after
     return Line(start, step, size, dilation, (before, after + rest), 0, stride, rest, keep)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, taps: Taps, groups: int) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, taps: Taps, groups: int, activation: Activation = "none"
+) -> Tensor:
     """The convolution of a batched x, through the batch.
 
     Args:
         x: (N, C, *spatial). weight: (out channels, C / groups, *kernel). bias: (out channels,) or None.
-        taps: from `taps.normalize`. groups: as in `torch.nn.functional.conv2d`.
+        taps: from `taps.normalize`. groups: as in `torch.nn.functional.conv2d`. activation: of the result.
     """
     steps = lines(tuple(x.shape[2:]), taps)
     for k, line in enumerate(steps):
@@ -87,17 +92,20 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, taps: Taps, groups:
     if len(steps) == 1 and columns_fit(x, weight, blocks[0]):
         line = steps[0]
         y = columns(x, weight, bias, line.block, line.paddings, line.padding, line.crop, groups)
-        return _every(y, 2, 0, line.keep)
+        return activated(_every(y, 2, 0, line.keep), activation)
     if through or any(before or after for before, after in paddings):
         x = functions.space_to_batch(x, blocks, paddings)
     y = CONVOLUTIONS[len(steps)](
         x, weight, bias, tuple(line.stride for line in steps), tuple(line.padding for line in steps), 1, groups
     )
+    crops = tuple((0, line.crop) for line in steps)
+    if through and all(line.keep == 1 for line in steps):
+        return leave(y, blocks, crops, activation)
     if through:
-        y = functions.batch_to_space(y, blocks, tuple((0, line.crop) for line in steps))
+        y = functions.batch_to_space(y, blocks, crops)
     for k, line in enumerate(steps):
         y = _every(y, 2 + k, 0, line.keep)
-    return y
+    return activated(y, activation)
 
 
 def _every(x: Tensor, dim: int, start: int, step: int, length: int | None = None) -> Tensor:

@@ -15,7 +15,11 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch.overrides import handle_torch_function
 
+from spacebatch.reference.arguments import check_choice
+from spacebatch.reference.arithmetic import ACTIVATIONS, Activation
+
 from . import dilated, method_choice, unmoved
+from .activations import activated
 from .convolution_arguments import checked
 from .convolution_rules import convolved, in_cells
 from .entering import entered
@@ -50,6 +54,7 @@ def atrous_conv1d(
     *,
     padding_mode: str = "zeros",
     method: ConvolutionMethod = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv1d`, with a say in how a dilation is computed.
 
@@ -69,6 +74,8 @@ def atrous_conv1d(
             (see `spacebatch.nn.unmoved`); "channels_last" is PyTorch's convolution of a channels-last copy, for two
             dims; "auto" is the fastest of them, measured at the first call of a geometry and remembered (see
             `spacebatch.nn.method_choice`).
+        activation: of the result, computed in the pass that leaves batch space where there is one: "none", "relu", "silu", "gelu",
+            "gelu_tanh", "sigmoid", "tanh" or "hardswish". It has no part in the choice of the method.
 
     Returns:
         (N, out channels, L') or (out channels, L'), in the dtype that PyTorch's convolution gives, autocast included; equal
@@ -77,7 +84,7 @@ def atrous_conv1d(
     Raises:
         ValueError, TypeError: arguments that do not fit, named before anything is computed.
     """
-    return _atrous(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    return _atrous(1, input, weight, bias, stride, padding, dilation, groups, padding_mode, method, activation)
 
 
 def atrous_conv2d(
@@ -91,6 +98,7 @@ def atrous_conv2d(
     *,
     padding_mode: str = "zeros",
     method: ConvolutionMethod = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, with a say in how a dilation is computed.
 
@@ -101,7 +109,7 @@ def atrous_conv2d(
 
     Args, Returns, Raises: as `atrous_conv1d`, for (N, C, H, W) or (C, H, W).
     """
-    return _atrous(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    return _atrous(2, input, weight, bias, stride, padding, dilation, groups, padding_mode, method, activation)
 
 
 def atrous_conv3d(
@@ -115,6 +123,7 @@ def atrous_conv3d(
     *,
     padding_mode: str = "zeros",
     method: ConvolutionMethod = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv3d`, with a say in how a dilation is computed.
 
@@ -125,15 +134,15 @@ def atrous_conv3d(
 
     Args, Returns, Raises: as `atrous_conv1d`, for (N, C, D, H, W) or (C, D, H, W).
     """
-    return _atrous(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
+    return _atrous(3, input, weight, bias, stride, padding, dilation, groups, padding_mode, method, activation)
 
 
 def _atrous(nd: int, input: Any, *arguments: Any) -> Tensor:
     if not isinstance(input, Tensor) and hasattr(type(input), "__torch_function__"):  # what a tracer records with
         call = (atrous_conv1d, atrous_conv2d, atrous_conv3d)[nd - 1]
-        options = {"padding_mode": arguments[-2], "method": arguments[-1]}
-        return handle_torch_function(call, (input,), input, *arguments[:-2], **options)
-    names = ("weight", "bias", "stride", "padding", "dilation", "groups", "padding_mode", "method")
+        options = dict(zip(("padding_mode", "method", "activation"), arguments[-3:], strict=True))
+        return handle_torch_function(call, (input,), input, *arguments[:-3], **options)
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups", "padding_mode", "method", "activation")
     return convolution(input, **dict(zip(names, arguments, strict=True)), nd=nd)
 
 
@@ -148,6 +157,7 @@ def convolution(
     groups: int,
     padding_mode: str,
     method: ConvolutionMethod,
+    activation: Activation = "none",
     nd: int | None = None,
     stays: bool = False,
     rate: tuple[int, ...] | None = None,
@@ -160,11 +170,12 @@ def convolution(
         otherwise: whether "batch_space" may be channels last where that is known to be the faster of the two.
     """
     nd = weight.dim() - 2 if nd is None else nd
+    check_choice(f"atrous_conv{nd}d", "activation", activation, ACTIVATIONS)
     x, taps, arguments = checked(nd, input, weight, bias, stride, padding, dilation, groups, padding_mode, method)
     taken: str = settled(method, x, weight, taps, groups, otherwise)
     if taken == "auto":
         taken = method_choice.choose(f"atrous_conv{nd}d", _ways(x, weight, taps, groups), (x, weight, bias), arguments)
-    y = _way(taken, x, weight, taps, groups, stays, rate)(x, weight, bias)
+    y = _way(taken, x, weight, taps, groups, stays, rate, activation)(x, weight, bias)
     return y if input.dim() == nd + 2 else y.squeeze(0)
 
 
@@ -174,6 +185,7 @@ def plan(
     bias: Tensor | None,
     rate: tuple[int, ...] | None,
     otherwise: bool,
+    activation: Activation,
     options: dict[str, Any],
 ) -> Way | None:
     """What `convolution` does with such an input, once that is settled.
@@ -191,7 +203,7 @@ def plan(
         if choice is None:
             return None
         taken = choice.method
-    return _way(taken, x, weight, taps, groups, True, rate)
+    return _way(taken, x, weight, taps, groups, True, rate, activation)
 
 
 def settled(method: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, otherwise: bool) -> str:
@@ -212,7 +224,14 @@ def _ways(x: Tensor, weight: Tensor, taps: Taps, groups: int) -> dict[str, Way]:
 
 
 def _way(
-    name: str, x: Tensor, weight: Tensor, taps: Taps, groups: int, stays: bool, rate: tuple[int, ...] | None
+    name: str,
+    x: Tensor,
+    weight: Tensor,
+    taps: Taps,
+    groups: int,
+    stays: bool,
+    rate: tuple[int, ...] | None,
+    activation: Activation = "none",
 ) -> Way:
     """The convolution by one method, for tensors such as these."""
     call = dilated.CONVOLUTIONS[len(taps.kernel)]
@@ -221,10 +240,10 @@ def _way(
         amount = "same"  # nothing else pads the sides differently
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return call(x, weight, bias, taps.stride, amount, taps.dilation, groups)
+        return activated(call(x, weight, bias, taps.stride, amount, taps.dilation, groups), activation)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return dilated.convolve(x, weight, bias, taps, groups)
+        return dilated.convolve(x, weight, bias, taps, groups, activation)
 
     blocks = rate or blocks_of(taps.kernel, taps.dilation, x.shape[2:])
     if name == "channels_last":
@@ -237,7 +256,7 @@ def _way(
     kept = found
 
     def staying(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return convolved(entered(x, blocks), kept, call, weight, bias, groups)
+        return activated(convolved(entered(x, blocks), kept, call, weight, bias, groups), activation)
 
     return staying
 

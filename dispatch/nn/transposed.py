@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from spacebatch.reference.arguments import as_integer, check_choice
+from spacebatch.reference.arithmetic import ACTIVATIONS, Activation
 
 from .. import functions
 from . import method_choice
+from .activations import activated, leave
 from .convolution_arguments import check_tensors
 from .convolution_rules import transposed, transposed_in_cells
 from .entering import entered
@@ -70,6 +72,7 @@ def atrous_conv_transpose1d(
     dilation: Ints = 1,
     *,
     method: Method = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv_transpose1d`, with a say in how a dilation is computed.
 
@@ -85,6 +88,7 @@ def atrous_conv_transpose1d(
         method: "native" is PyTorch's own operator; "batch_space" is space_to_batch with blocks of the dilation, a transposed
             convolution without one, and batch_to_space; "auto" is the faster of them, measured at the first call of a
             geometry and remembered (see `spacebatch.nn.method_choice`).
+        activation: of the result, as in `atrous_conv1d`.
 
     Returns:
         (N, out channels, L') or (out channels, L'), as PyTorch's operator, equal to it up to rounding. TensorFlow's padding
@@ -93,7 +97,9 @@ def atrous_conv_transpose1d(
     Raises:
         ValueError, TypeError: arguments that do not fit, named before anything is computed.
     """
-    return convolution(1, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
+    return convolution(
+        1, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method, activation=activation
+    )
 
 
 def atrous_conv_transpose2d(
@@ -107,6 +113,7 @@ def atrous_conv_transpose2d(
     dilation: Ints = 1,
     *,
     method: Method = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv_transpose2d`, with a say in how a dilation is computed.
 
@@ -117,7 +124,9 @@ def atrous_conv_transpose2d(
 
     Args, Returns, Raises: as `atrous_conv_transpose1d`, for (N, C, H, W) or (C, H, W).
     """
-    return convolution(2, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
+    return convolution(
+        2, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method, activation=activation
+    )
 
 
 def atrous_conv_transpose3d(
@@ -131,6 +140,7 @@ def atrous_conv_transpose3d(
     dilation: Ints = 1,
     *,
     method: Method = "auto",
+    activation: Activation = "none",
 ) -> Tensor:
     """`torch.nn.functional.conv_transpose3d`, with a say in how a dilation is computed.
 
@@ -141,7 +151,9 @@ def atrous_conv_transpose3d(
 
     Args, Returns, Raises: as `atrous_conv_transpose1d`, for (N, C, D, H, W) or (C, D, H, W).
     """
-    return convolution(3, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method)
+    return convolution(
+        3, input, weight, bias, stride, padding, output_padding, groups, dilation, method=method, activation=activation
+    )
 
 
 FUNCTIONS = {1: atrous_conv_transpose1d, 2: atrous_conv_transpose2d, 3: atrous_conv_transpose3d}
@@ -159,15 +171,17 @@ def convolution(
     dilation: Any,
     *,
     method: Method,
+    activation: Activation = "none",
     stays: bool = False,
     rate: tuple[int, ...] | None = None,
 ) -> Tensor:
     """The transposed convolution by the method that is asked for or chosen; see `functional.convolution`."""
     if not isinstance(x, Tensor) and hasattr(type(x), "__torch_function__"):  # what a tracer records with
         given = (weight, bias, stride, padding, output_padding, groups, dilation)
-        return handle_torch_function(FUNCTIONS[nd], (x,), x, *given, method=method)
+        return handle_torch_function(FUNCTIONS[nd], (x,), x, *given, method=method, activation=activation)
     op = f"atrous_conv_transpose{nd}d"
     check_choice(op, "method", method, METHODS)
+    check_choice(op, "activation", activation, ACTIVATIONS)
     images = check_tensors(op, nd, x, weight, bias)
     per_dim = _per_dim(op, images.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation)
     steps = tuple(line(*dim) for dim in per_dim)
@@ -176,13 +190,13 @@ def convolution(
 
     def native(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         pads, more, rates = zip(*(dim[3:] for dim in per_dim), strict=True)
-        return TRANSPOSED[nd](x, weight, bias, strides, pads, more, groups, rates)
+        return activated(TRANSPOSED[nd](x, weight, bias, strides, pads, more, groups, rates), activation)
 
     def batch_space(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = functions.space_to_batch(x, blocks, tuple((0, step.added) for step in steps))
         pads, more, rates = zip(*(step[2:5] for step in steps), strict=True)
         y = TRANSPOSED[nd](x, weight, bias, strides, pads, more, groups, rates)
-        return functions.batch_to_space(y, blocks, tuple(step.crops for step in steps))
+        return leave(y, blocks, tuple(step.crops for step in steps), activation)
 
     taken: str = method
     if max(blocks) == 1:
@@ -195,7 +209,7 @@ def convolution(
         sizes, kernel, *options = zip(*per_dim, strict=True)
         found = transposed_in_cells(sizes, felt, kernel, *options)
         if found is not None:
-            return transposed(entered(x, felt), found, TRANSPOSED[nd], weight, bias, groups)
+            return activated(transposed(entered(x, felt), found, TRANSPOSED[nd], weight, bias, groups), activation)
     y = (native if taken == "native" else batch_space)(images, weight, bias)
     return y if x.dim() == nd + 2 else y.squeeze(0)
 

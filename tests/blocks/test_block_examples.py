@@ -22,4 +22,5 @@ def test_vlm_patches(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "Qwen2-VL   (60, 1176) grids [[1, 4, 6], [1, 8, 4], [1, 2, 2]] starts [0, 24, 56, 60]" in out
     assert "SigLIP2    (3, 40, 588) tokens [24, 32, 4]" in out
+    assert "from bytes (48, 1176) torch.bfloat16" in out
     assert "restored   True" in out

@@ -1,0 +1,62 @@
+"""`python -m spacebatch.perf page`: a run as a table for a page, by what was measured, and where a peer is faster."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from .dilated import put_between
+from .records import Record, Run
+from .report import PEERS, best_peer, markdown, not_slower
+
+
+def page(run: Run) -> str:
+    """The table: each peer's seconds over ours, by the names of the cases, and every case in which a peer is faster."""
+    peers = [name for name in PEERS if any(name in r.ratios for r in run.cases)]
+    groups: dict[str, list[Record]] = {}
+    for record in run.cases:
+        groups.setdefault(record.case.name or record.case.row, []).append(record)
+    rows: list[Sequence[object]] = [("what", "cells", *(f"{name} / ours" for name in peers), "a peer is faster")]
+    for name, records in [*groups.items(), ("all", run.cases)]:
+        means = [_mean([r.ratios[peer] for r in records if peer in r.ratios]) for peer in peers]
+        rows.append((name, len(records), *means, sum(not_slower(r) is False for r in records)))
+    lines = [f"Measured on {run.device['name']}; {run.software}.", "", markdown(rows)]
+    slower = [(r.case.key, best) for r in run.cases if not_slower(r) is False and (best := best_peer(r))]
+    if slower:
+        lines += ["", "Where a peer is faster, its time over ours:", ""]
+        lines += [f"- {key}: {name} {ratio:.2f}" for key, (name, ratio) in slower]
+    return "\n".join([*lines, ""])
+
+
+def _mean(ratios: Sequence[float]) -> str:
+    """Geometric mean, lowest and highest."""
+    if not ratios:
+        return "-"
+    return f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("file", type=Path, help="of measurements, as `sweep --json` wrote it")
+    parser.add_argument(
+        "--write-docs", type=Path, metavar="PAGE", help="put it between this page's marks named as the file"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the table, or put it on its page.
+
+    Raises:
+        ValueError: the page has no marks, or the run is a rehearsal.
+    """
+    run = Run.load(options.file)
+    if not run.measured:
+        raise ValueError("this run is a rehearsal; its figures mean nothing")
+    if options.write_docs is None:
+        print(page(run), end="")
+    else:
+        name = options.file.stem
+        put_between((f"<!-- {name}: begin -->", f"<!-- {name}: end -->"), page(run), options.write_docs)
+    return 0
