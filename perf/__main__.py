@@ -41,6 +41,7 @@ UNTIMED = (
     "check",
     "list",
     "report",
+    "page",
     "plot",
     "compare",
     "static",

@@ -8,26 +8,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .dilated import put_between
+from .plausible import believed
 from .records import Record, Run
 from .report import PEERS, best_peer, markdown, not_slower
+from .sizes import in_words, size_class
 
 
 def page(run: Run) -> str:
-    """The table: each peer's seconds over ours, by the names of the cases, and every case in which a peer is faster."""
-    peers = [name for name in PEERS if any(name in r.ratios for r in run.cases)]
+    """The table: each peer's seconds over ours, by the names or else the sizes of the cases, and every case in which a peer is faster."""
+    kept = believed(run.cases)
+    peers = [name for name in PEERS if any(name in r.ratios for r in kept)]
     groups: dict[str, list[Record]] = {}
-    for record in run.cases:
-        groups.setdefault(record.case.name or record.case.row, []).append(record)
+    for record in kept:
+        groups.setdefault(record.case.name or _size(record), []).append(record)
     rows: list[Sequence[object]] = [("what", "cells", *(f"{name} / ours" for name in peers), "a peer is faster")]
-    for name, records in [*groups.items(), ("all", run.cases)]:
+    for name, records in [*groups.items(), ("all", kept)]:
         means = [_mean([r.ratios[peer] for r in records if peer in r.ratios]) for peer in peers]
         rows.append((name, len(records), *means, sum(not_slower(r) is False for r in records)))
-    lines = [f"Measured on {run.device['name']}; {run.software}.", "", markdown(rows)]
-    slower = [(r.case.key, best) for r in run.cases if not_slower(r) is False and (best := best_peer(r))]
+    file = f" All cells: `{run.path}`." if run.path else ""
+    lines = [f"Measured on {run.device['name']}; {run.software}.{file}", "", markdown(rows)]
+    if len(kept) < len(run.cases):
+        lines += ["", f"{len(run.cases) - len(kept)} cells more are left out, since their times cannot be believed."]
+    slower = [(r.case.key, best) for r in kept if not_slower(r) is False and (best := best_peer(r))]
     if slower:
         lines += ["", "Where a peer is faster, its time over ours:", ""]
         lines += [f"- {key}: {name} {ratio:.2f}" for key, (name, ratio) in slower]
     return "\n".join([*lines, ""])
+
+
+def _size(record: Record) -> str:
+    border = "with a border" if any(map(any, record.case.paddings)) else "no border"
+    return f"{in_words(size_class(record.moved_bytes))}, {border}"
 
 
 def _mean(ratios: Sequence[float]) -> str:

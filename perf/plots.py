@@ -14,7 +14,7 @@ from .cases import Case
 from .plausible import believed
 from .records import Record, Run
 from .report import PEERS, best_peer
-from .size_table import in_words, size_class
+from .sizes import in_words, size_class
 from .suites import ROWS
 
 COLOURS = {name: f"C{i}" for i, name in enumerate(PROVIDERS)} | {"copy": "black"}

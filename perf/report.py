@@ -257,17 +257,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--worst", type=positive, default=10, help="how many of the worst cases; default: %(default)s")
     parser.add_argument("--table", action="store_true", help="every case as well")
-    parser.add_argument("--markdown", action="store_true", help="only a table for a page: peers by size")
 
 
 def main(options: argparse.Namespace) -> int:
     """The report of a file."""
     run = Run.load(options.file)
-    if options.markdown:
-        from .size_table import by_size  # which is made of what stands here
-
-        print(by_size(run))
-        return 0
     if options.table:
         print(table(run.cases), end="\n\n")
     print(report(run, options.worst))

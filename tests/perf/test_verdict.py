@@ -13,9 +13,9 @@ from spacebatch.perf import load, report
 from spacebatch.perf.baselines import named
 from spacebatch.perf.gpu import made_up_clock
 from spacebatch.perf.measure import Bench
+from spacebatch.perf.page import page
 from spacebatch.perf.plausible import doubts
 from spacebatch.perf.records import Record, Run
-from spacebatch.perf.size_table import by_size
 from spacebatch.timing import Timing
 from tests.perf_cases import by_name
 
@@ -96,10 +96,10 @@ def test_what_cannot_be_believed_is_in_no_verdict() -> None:
         False,
         True,
     ]
-    page = by_size(run)
-    assert "run.json" in page
-    assert "1.3 (0.80 - 2.0) | 1 |" in page
-    assert "in 1 of 2 cases; 1 more are left out" in page
+    table = page(run)
+    assert "All cells: `run.json`." in table
+    assert "| all | 2 | 1.26 (0.80 - 2.00) | 1 |" in table
+    assert "1 cells more are left out" in table
 
 
 def test_the_load_is_said() -> None:
