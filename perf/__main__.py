@@ -35,17 +35,8 @@ COMMANDS = {
     "compare": ("report", "add_compare_arguments", "compare_main", "two files of measurements, case by case"),
     "static": ("static", "add_arguments", "main", "machine code of every kernel, compiled without a GPU"),
 }
-
-
-UNTIMED = (
-    "check",
-    "list",
-    "report",
-    "page",
-    "plot",
-    "compare",
-    "static",
-)  # whatever else runs meanwhile does not matter to these
+# whatever else runs meanwhile does not matter to these
+UNTIMED = ("check", "list", "report", "page", "plot", "compare", "static")
 
 
 class Parser(argparse.ArgumentParser):
