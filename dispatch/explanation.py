@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from spacebatch.reference import prepared
+from spacebatch.reference.data_layout import other_layout
 from spacebatch.reference.functions import layout_of, result_like
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction, Layout
@@ -29,6 +30,7 @@ class Explanation:
         backend: name of the backend, None where none can run.
         kernel: what the backend would launch or copy. While a kernel of the CPU is being compiled, the backend after it serves.
         reasons: for each backend asked, None if it can run and otherwise why not.
+        note: where the shape looks like a picture of another layout than the call takes it for, what to say instead; else nothing.
     """
 
     operation: str
@@ -37,6 +39,7 @@ class Explanation:
     backend: str | None
     kernel: str
     reasons: dict[str, str | None] = field(hash=False)
+    note: str = ""
 
     def __str__(self) -> str:
         g = self.geometry
@@ -51,6 +54,7 @@ class Explanation:
             f"  kernel   {self.kernel}",
         ]
         lines += [f"  not {name}: {reason}" for name, reason in self.reasons.items() if reason is not None]
+        lines += [f"  note     {self.note}"] if self.note else []
         return "\n".join(lines)
 
 
@@ -135,7 +139,8 @@ def explain(
         geometry = make(x.shape, block_shape, *borders, **options)
         shape = geometry.batch_shape if direction == "space_to_batch" else geometry.space_shape
         result = result_like(x, shape) if out is None else out
-        return _asked(direction, geometry, "eager", layout_of(x), layout_of(result, new=out is None), "numpy")
+        told = _asked(direction, geometry, "eager", layout_of(x), layout_of(result, new=out is None), "numpy")
+        return _noted(told, x.shape, options)
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         raise TypeError(f"explain: x must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
@@ -145,9 +150,17 @@ def explain(
     checks.check_tensor(name, x)
     route = routes.route_of(x)
     if route == "aten":
-        return Explanation(name, geometry, route, "torch", _ATEN_KERNEL, {})
+        return _noted(Explanation(name, geometry, route, "torch", _ATEN_KERNEL, {}), x.shape, options)
     layouts = eager.layouts_of(direction, geometry, x, out)
-    return _asked(direction, geometry, route, *layouts, "cuda" if x.is_meta else x.device.type)
+    told = _asked(direction, geometry, route, *layouts, "cuda" if x.is_meta else x.device.type)
+    return _noted(told, x.shape, options)
+
+
+def _noted(told: Explanation, shape: Sequence[int], options: dict[str, Any]) -> Explanation:
+    """The explanation, with a word on the layout where nobody named the dims and the shape looks like another one."""
+    if options.get("spatial_dims") is not None:
+        return told
+    return replace(told, note=other_layout(shape, told.geometry.spatial_dims, doubt=False))
 
 
 def _asked(
