@@ -1,0 +1,122 @@
+"""What MkDocs is told of this repository: pages that stand outside of docs/, examples as pages, and where links between files lead.
+
+Pages link to each other, and to the code, as files of the repository do. A link to what is on the site leads there, any other to the
+forge; the README's are complete addresses, for it is read elsewhere, too.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+FORGE = "https://github.com/spacebatch/spacebatch/blob/main/"
+RAW = "https://raw.githubusercontent.com/spacebatch/spacebatch/main/"
+PAGES = {
+    "README.md": "index.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CHANGELOG.md": "changelog.md",
+    "perf/NOTES.md": "notes.md",
+}
+LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+places: dict[str, str] = {}  # of files of the repository on the site
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what stands elsewhere, and note where everything is."""
+    places.clear()
+    for file in files:
+        if file.abs_src_path and Path(file.abs_src_path).is_relative_to(
+            ROOT / "docs"
+        ):  # the theme has files of its own
+            places[f"docs/{file.src_uri}"] = file.src_uri
+    outside = PAGES | {f"perf/results/{path.name}": f"results/{path.name}" for path in ROOT.glob("perf/results/*.png")}
+    for path, uri in outside.items():
+        files.append(File.generated(config, uri, abs_src_path=str(ROOT / path)))
+        places[path] = uri
+    for example in [ROOT / "docs/distributed_example.py", *sorted(ROOT.glob("docs/examples/*.py"))]:
+        uri = str(example.relative_to(ROOT / "docs").with_suffix(".md"))
+        files.append(File.generated(config, uri, content=example_page(example)))
+        places[str(example.relative_to(ROOT))] = uri
+    return files
+
+
+def example_page(path: Path) -> str:
+    """The page of an example: what its docstring says, and its code.
+
+    >>> example_page(ROOT / "docs/examples/wavenet_layer.py").splitlines()[0]
+    '# wavenet_layer.py'
+    """
+    code = path.read_text(encoding="utf-8")
+    document = ast.get_docstring(ast.parse(code)) or ""
+    code = code.partition('"""\n\n')[2]
+    where = path.relative_to(ROOT)
+    return f"# {path.name}\n\n{document}\n\n[The file]({FORGE}{where}), complete:\n\n```python\n{code}```\n"
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead the links of a page to the site, or to the forge."""
+    uri = page.file.src_uri
+    source = next((path for path, place in places.items() if place == uri), uri)
+
+    def led(found: re.Match[str]) -> str:
+        return found[1] + target(found[2], source, uri) + found[3]
+
+    kept = [*FENCE.findall(markdown), ""]
+    return "".join(LINK.sub(led, text) + fence for text, fence in zip(FENCE.split(markdown), kept, strict=True))
+
+
+def target(link: str, source: str, uri: str) -> str:
+    """Where a link in the file `source`, shown at `uri`, leads.
+
+    >>> places.update({"README.md": "index.md", "docs/atrous.md": "atrous.md"})
+    >>> target("../README.md#use", "docs/atrous.md", "atrous.md"), target("../perf/blocks.py", "docs/atrous.md", "atrous.md")
+    ('index.md#use', 'https://github.com/spacebatch/spacebatch/blob/main/perf/blocks.py')
+    """
+    path, mark, anchor = link.partition("#")
+    if path.startswith((FORGE, RAW)):
+        path = path.removeprefix(FORGE).removeprefix(RAW)
+    elif not path or ":" in path:
+        return link
+    else:
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+    if path in places:
+        return os.path.relpath(places[path], posixpath.dirname(uri) or ".") + mark + anchor
+    return FORGE + path + mark + anchor if (ROOT / path).exists() else link
+
+
+class Doctests(griffe.Extension):
+    """Examples of docstrings in fences: Markdown would read their prompts as quotations."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring:
+            obj.docstring.value = fenced(obj.docstring.value)
+
+
+def fenced(document: str) -> str:
+    """A docstring with its examples in fences.
+
+    >>> print(fenced("It adds.\\n\\n>>> 1 + 1\\n2\\n\\nMore."))
+    It adds.
+    <BLANKLINE>
+    ```pycon
+    >>> 1 + 1
+    2
+    ```
+    <BLANKLINE>
+    More.
+    """
+    return re.sub(
+        r"^(>>> (?:.+\n?)+)", lambda found: f"```pycon\n{found[1].rstrip()}\n```\n", document, flags=re.MULTILINE
+    ).rstrip()
