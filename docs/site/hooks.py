@@ -7,6 +7,7 @@ forge; the README's are complete addresses, for it is read elsewhere, too.
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import posixpath
 import re
@@ -28,6 +29,7 @@ PAGES = {
     "perf/NOTES.md": "notes.md",
 }
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+log = logging.getLogger("mkdocs.hooks.spacebatch")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 places: dict[str, str] = {}  # of files of the repository on the site
@@ -94,6 +96,14 @@ def target(link: str, source: str, uri: str) -> str:
     if path in places:
         return os.path.relpath(places[path], posixpath.dirname(uri) or ".") + mark + anchor
     return FORGE + path + mark + anchor if (ROOT / path).exists() else link
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
+    """Warn, which fails a strict build, where a page would load something from elsewhere."""
+    for found in re.findall(
+        r"<(?:img|script|source|iframe|link)\b[^>]*?(?:src|srcset|href)=\"?(https?://[^\"\s>]+)", output
+    ):
+        log.warning("%s loads %s from elsewhere", page.file.src_uri, found)
 
 
 class Doctests(griffe.Extension):

@@ -49,7 +49,7 @@ def commands(text: str) -> Iterator[str]:
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             parts = [part.strip() for part in line.partition("  # ")[0].split("&&")]
             yield from (part for part in parts if COMMAND.match(f"{part} "))
-    for found in re.findall(r"`(python -m [^`]+)`", rest):
+    for found in re.findall(r"`(python\s+-m\s+[^`]+)`", rest):
         yield " ".join(found.split())
 
 
