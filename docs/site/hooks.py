@@ -107,26 +107,23 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
 
 
 class Doctests(griffe.Extension):
-    """Examples of docstrings in fences: Markdown would read their prompts as quotations."""
+    """Docstrings as Markdown: it would read the prompts of examples as quotations."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Change the docstring of whatever has one."""
         if obj.docstring:
-            obj.docstring.value = fenced(obj.docstring.value)
+            obj.docstring.value = as_markdown(obj.docstring.value)
 
 
-def fenced(document: str) -> str:
-    """A docstring with its examples in fences.
+def as_markdown(document: str) -> str:
+    """A docstring with its examples in fences, and each error that is raised on a line of its own.
 
-    >>> print(fenced("It adds.\\n\\n>>> 1 + 1\\n2\\n\\nMore."))
-    It adds.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
-    <BLANKLINE>
-    More.
+    >>> as_markdown(">>> 1 + 1\\n2\\n").splitlines()
+    ['```pycon', '>>> 1 + 1', '2', '```']
+    >>> as_markdown("Raises:\\n    ValueError: too many. TypeError: no number.").splitlines()
+    ['Raises:', '    ValueError: too many.', '    TypeError: no number.']
     """
+    document = re.sub(r"^( +)(\w+Error: .*?\.) (?=\w+Error: )", r"\1\2\n\1", document, flags=re.MULTILINE)
     return re.sub(
-        r"^(>>> (?:.+\n?)+)", lambda found: f"```pycon\n{found[1].rstrip()}\n```\n", document, flags=re.MULTILINE
+        r"^>>> (?:.+\n?)+", lambda found: f"```pycon\n{found[0].rstrip()}\n```\n", document, flags=re.MULTILINE
     ).rstrip()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import doctest
 import importlib
+import importlib.util
 import re
 import shlex
 from functools import partial
@@ -16,6 +18,7 @@ import torch
 
 import spacebatch
 from spacebatch.perf.__main__ import COMMANDS
+from tests.docs import pages
 from tests.docs.pages import FORGE, PAGES, PROGRAMS, RAW, ROOT, commands, links, name_of, python_blocks, sections
 
 TEXTS = {name_of(page): page.read_text(encoding="utf-8") for page in PAGES}
@@ -139,6 +142,7 @@ def test_the_reference_has_every_public_name() -> None:
         for module in modules
         for name in importlib.import_module(f"spacebatch{module}").__all__
     }
+    public = public - {"spacebatch.warm_up"} | {"spacebatch.warm_up.warm_up"}  # a function in a module of its name
     rooms = {f"spacebatch.{room}" for room in ("caffe2", "nn", "nn.functional", "reference", "tensorflow", "windows")}
     places = ("spacebatch.reference", "spacebatch.reference.definition")
     twice = {f"{place}.{operator}" for place in places for operator in ("space_to_batch", "batch_to_space")}
@@ -162,3 +166,20 @@ def test_every_example_is_listed() -> None:
     examples = {path.name for path in [*ROOT.glob("docs/examples/*.py"), ROOT / "docs/distributed_example.py"]}
     listed = re.findall(r"^\| \[(\w+\.py)\]", sections("## x\n" + TEXTS["docs/recipes.md"])["x"], re.MULTILINE)
     assert sorted(listed) == sorted(examples)
+
+
+def test_what_reads_the_pages() -> None:
+    assert doctest.testmod(pages) == (0, 2)
+
+
+def test_what_makes_the_site() -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/site/hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    results = doctest.testmod(hooks)
+    assert results.failed == 0
+    assert results.attempted > 0
