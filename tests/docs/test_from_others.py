@@ -110,7 +110,7 @@ def swin(size: tuple[int, int]) -> dict[str, Any]:
         "grid_reverse": grid_reverse,
         "window_partition_nchw": lambda x, window: originals.swin_partition(x.movedim(1, -1), window).movedim(-1, 1),
         "sam_partition": lambda x, w: (originals.swin_partition(x, (w, w)), None),
-        "sam_unpartition": lambda y, w, _, size: originals.swin_reverse(y, (w, w), size),
+        "sam_unpartition": lambda y, w, size, _: originals.swin_reverse(y, (w, w), size),
         "SwinTransformerBlock": SimpleNamespace(attn_mask=originals.swin_mask(size, (7, 7), (3, 3))),
         "token_permute": lambda x, tile_shape, dilation: originals.natten_permute(x, tile_shape, dilation),
     }
