@@ -277,8 +277,8 @@ def tiny_cases() -> list[Case]:
     return [*base, replace(base[4], groups="depthwise", dtype="bfloat16"), replace(base[4], deterministic=True)]
 
 
-def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
-    """Check one case and time it: both methods interleaved, then the peak memory of each."""
+def measure_case(case: Case, device: torch.device, seconds: float | None = None) -> dict[str, Any]:
+    """Check one case and time it, for about so many seconds: both methods interleaved, then the peak memory of each."""
     record: dict[str, Any] = {"cell": asdict(case)}
     with _deterministic(case.deterministic):
         try:
@@ -296,7 +296,7 @@ def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
             del results
             if found > TOLERANCE[case.dtype]:
                 return {**record, "wrong": f"differs by {found:.1e} of the largest value"}
-            rounds = int(min(max(CASE_SECONDS / first, 3), 15))
+            rounds = int(min(max((CASE_SECONDS if seconds is None else seconds) / first, 3), 15))
             for name, timing in interleaved(calls, device, rounds=rounds, warmup=1).items():
                 record[name] = asdict(timing)
             for name, call in calls.items():
