@@ -59,9 +59,9 @@ def measure(quick: bool) -> dict[str, Any]:
     """Train all side by side; the overlap with the truth on images that none has seen, and the times."""
     nets = networks(4 if quick else CHANNELS)
     size = 16 if quick else 48
-    data = list(batches(2 if quick else 140, 2 if quick else 8, size))
-    train({name: copy.deepcopy(net) for name, net in nets.items()}, iter(data[:2]))  # kernels are compiled
-    runs = train(nets, iter(data))
+    data = batches(2 if quick else 140, 2 if quick else 8, size)
+    train({name: copy.deepcopy(net) for name, net in nets.items()}, data[:2])  # kernels are compiled
+    runs = train(nets, data)
     x, y = draw(2 if quick else 24, size, seed=7)
     overlaps = {name: score(net, x, y) for name, net in nets.items()}
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """`python -m spacebatch.perf answers`: one small experiment for each question of docs/questions.md, and that page's figures.
 
-The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds, found}. An
+The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds,
+load and threads (processes at its beginning, and its own), found}. An
 answer that is measured again takes the place of the earlier one, and the others stay.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import time
 from importlib import import_module
@@ -67,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
 def measured(name: str, quick: bool) -> dict[str, Any]:
     """One experiment, with the machine, the versions and the command that repeats it."""
     module, question = QUESTIONS[name]
-    start = time.perf_counter()
+    start, load = time.perf_counter(), os.getloadavg()[0]
     found = import_module(f".{module}", __package__).measure(quick)
     return {
         "question": question,
@@ -75,6 +77,8 @@ def measured(name: str, quick: bool) -> dict[str, Any]:
         "software": software(),
         "command": shlex.join(["python", "-m", "spacebatch.perf", "answers", "--question", name]),
         "seconds": time.perf_counter() - start,
+        "load": load,
+        "threads": torch.get_num_threads(),
         "found": found,
     }
 
@@ -105,4 +109,9 @@ def text(name: str, answer: dict[str, Any], table: Any) -> str:
     """
     parts = import_module(f".{QUESTIONS[name][0]}", __package__).told(answer["found"])
     told = "\n\n".join(part if isinstance(part, str) else table(part) for part in parts)
-    return f"\n{told}\n\nMeasured on {answer['device']}; {answer['software']}. Repeat with `{answer['command']}`.\n\n"
+    machine = f"Measured on {answer['device']}; {answer['software']}"
+    if answer["load"] > answer["threads"] + 0.5:  # more than an experiment before this one
+        machine += (
+            f"; other load on the machine ({answer['load']:.0f} processes), so that seconds mean little and ratios more"
+        )
+    return f"\n{told}\n\n{machine}. Repeat with `{answer['command']}`.\n\n"

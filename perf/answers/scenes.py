@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -66,9 +66,9 @@ def draw(
 
 def batches(
     count: int, images: int, size: int, *, dims: int = 2, radii: tuple[int, int] = (5, 11), seed: int = 1000
-) -> Iterator[Batch]:
+) -> list[Batch]:
     """So many batches to train on, each of images that never come again."""
-    return (draw(images, size, seed + k, dims=dims, radii=radii) for k in range(count))
+    return [draw(images, size, seed + k, dims=dims, radii=radii) for k in range(count)]
 
 
 def network(
@@ -114,16 +114,19 @@ class Training:
         return None
 
 
-def train(networks: Mapping[str, nn.Module], data: Iterator[Batch], rate: float = 1e-2) -> dict[str, Training]:
+def train(networks: Mapping[str, nn.Module], data: Sequence[Batch], rate: float = 1e-2) -> dict[str, Training]:
     """Train networks side by side on the same batches: each step is taken by all of them, in a random order.
 
-    So other load on the machine slows all of them alike, and ratios may be taken step by step.
+    So other load on the machine slows all of them alike, and ratios may be taken step by step. The learning rate falls to zero in
+    a straight line, so that where a training ends depends little on its last batches.
     """
     shuffle = random.Random(0).shuffle
     optimizers = {name: torch.optim.Adam(net.train().parameters(), lr=rate) for name, net in networks.items()}
     found, order = {name: Training() for name in networks}, list(networks)
-    for x, y in data:
+    for k, (x, y) in enumerate(data):
         shuffle(order)
+        for optimizer in optimizers.values():
+            optimizer.param_groups[0]["lr"] = rate * (1 - k / len(data))
         for name in order:
             start = time.perf_counter()
             loss = functional.cross_entropy(networks[name](x), y)

@@ -30,7 +30,7 @@ def measure(quick: bool) -> dict[str, Any]:
         if quick:
             channels, size, images = 4, 12, 2
         native = network(channels, rates, dims, depthwise).train()
-        data = list(batches(3 if quick else 80 if dims == 2 else 40, images, size, dims=dims, radii=radii))
+        data = batches(3 if quick else 80 if dims == 2 else 40, images, size, dims=dims, radii=radii)
         ways: dict[str, nn.Module] = {"native": native}
         ways["batch space"] = spacebatch.convert(copy.deepcopy(native), data[0][0], method="batch_space")
         if not quick:
@@ -39,8 +39,8 @@ def measure(quick: bool) -> dict[str, Any]:
             way: sum(hasattr(part, "method") and part.method != "native" for part in net.modules())
             for way, net in ways.items()
         }
-        train({way: copy.deepcopy(net) for way, net in ways.items()}, iter(data[:2]))  # kernels are compiled
-        found = train(ways, iter(data))
+        train({way: copy.deepcopy(net) for way, net in ways.items()}, data[:2])  # kernels are compiled
+        found = train(ways, data)
         base = found["native"]
         target = SHARE * base.losses[0]
         for way, run in found.items():

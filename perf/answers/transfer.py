@@ -95,8 +95,8 @@ def _learnt(quick: bool) -> list[dict[str, Any]]:
     nets: dict[str, nn.Module] = {"native, pretrained": copy.deepcopy(pretrained)}
     nets["batch space, pretrained"] = spacebatch.convert(copy.deepcopy(pretrained), method="batch_space")
     nets["batch space, from scratch"] = spacebatch.convert(network(4 if quick else 16), method="batch_space")
-    data = [draw(2 if quick else 8, 48, seed=100 + k, kinds=("ball", "diamond")) for k in range(2 if quick else 30)]
-    runs = train(nets, iter(data), rate=5e-3)
+    data = [draw(2 if quick else 8, 48, seed=100 + k, kinds=("ball", "diamond")) for k in range(2 if quick else 60)]
+    runs = train(nets, data, rate=5e-3)
     x, y = draw(2 if quick else 24, 48, seed=8, kinds=("ball", "diamond"))
     native = runs["native, pretrained"].losses
     return [
@@ -127,7 +127,7 @@ def _augmented(quick: bool) -> list[dict[str, Any]]:
         data = [change(few) for _ in range(steps)]
         nets = {"native": network(4 if quick else 16, RATES)}
         nets["batch space"] = spacebatch.convert(copy.deepcopy(nets["native"]), method="batch_space")
-        train(nets, iter(data))
+        train(nets, data)
         found.append(
             {"images": name} | {way: {"seen": score(net, *few), "new": score(net, *tests)} for way, net in nets.items()}
         )
