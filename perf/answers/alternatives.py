@@ -70,7 +70,7 @@ def measure(quick: bool) -> dict[str, Any]:
     native = next(iter(nets))
     rows = []
     for name, net in nets.items():
-        # the batch-space network sees what its native twin sees, and a wider image shows more than it needs
+        # on an image more than twice as wide as any of them sees
         seen = spacebatch.receptive_field(copy.deepcopy(net).eval(), (1, 1, 32, 32) if quick else (1, 1, 96, 96))
         rows.append(
             {

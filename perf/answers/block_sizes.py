@@ -36,9 +36,10 @@ def _convolution(name: str, quick: bool) -> dict[str, Any]:
     kind, channels, rate, groups, sizes = CONVOLUTIONS[name]
     if quick:
         channels, groups, sizes = 4, min(groups, 4), (8,) * len(sizes)
-    torch.manual_seed(0)
-    layer = kind(channels, channels, 3, padding=rate, dilation=rate, groups=groups).eval()
-    x = torch.randn(2, channels, *sizes)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        layer = kind(channels, channels, 3, padding=rate, dilation=rate, groups=groups).eval()
+        x = torch.randn(2, channels, *sizes)
     chosen = spacebatch.choose_block(layer, x)
     again: dict[str, Any] = {}
     for block in chosen.seconds:

@@ -1,8 +1,8 @@
 """`python -m spacebatch.perf answers`: one small experiment for each question of docs/questions.md, and that page's figures.
 
-The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds,
-load and threads (processes at its beginning, and its own), found}. An
-answer that is measured again takes the place of the earlier one, and the others stay.
+The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds, load and threads
+(processes at its beginning, and its own), found}. An answer that is measured again takes the place of the earlier one, and the
+others stay.
 """
 
 from __future__ import annotations
