@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 import spacebatch
-from spacebatch.timing import clock_of, round_seconds
+from spacebatch.timing import round_seconds
 
+from ..tiled import processor_clock
 from .scenes import batches, draw, network, ratio, score, train
 
 CHANNELS = 16
@@ -66,7 +67,7 @@ def measure(quick: bool) -> dict[str, Any]:
     overlaps = {name: score(net, x, y) for name, net in nets.items()}
     with torch.no_grad():
         calls = {name: partial(net, x[:8]) for name, net in nets.items()}
-        times = round_seconds(calls, clock_of(x.device), rounds=2 if quick else 9, warmup=1)
+        times = round_seconds(calls, processor_clock, rounds=2 if quick else 9, warmup=1)
     native = next(iter(nets))
     rows = []
     for name, net in nets.items():

@@ -11,6 +11,7 @@ from torch import nn
 import spacebatch
 from spacebatch.timing import interleaved
 
+from ..tiled import processor_clock
 from .scenes import RATES, network
 
 # convolution: (dims, channels, rate, groups, shape of the rest)
@@ -50,7 +51,10 @@ def _convolution(name: str, quick: bool) -> dict[str, Any]:
             again[str(block)] = spacebatch.convert(nn.Sequential(copied), method="batch_space", rate=block)
     with torch.no_grad():
         times = interleaved(
-            {block: partial(net, x) for block, net in again.items()}, x.device, rounds=3 if quick else 31
+            {block: partial(net, x) for block, net in again.items()},
+            x.device,
+            rounds=3 if quick else 31,
+            clock=processor_clock,
         )
     return {"convolution": name, "chosen": chosen.block, "ms": {block: 1e3 * t.median for block, t in times.items()}}
 
@@ -67,7 +71,7 @@ def _tiles(quick: bool) -> list[dict[str, Any]]:
         edges = [(max(k - halo, 0), min(k + tile + halo, size)) for k in range(0, size, tile)]
         work[str(tile)] = (sum(end - start for start, end in edges) / size) ** 2
     with torch.no_grad():
-        times = interleaved(calls, x.device, rounds=2 if quick else 9, warmup=1)
+        times = interleaved(calls, x.device, rounds=2 if quick else 9, warmup=1, clock=processor_clock)
     return [
         {"tile": tile, "halo": halo, "work": work[tile], "time": timing.median / times["whole"].median}
         for tile, timing in times.items()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import time
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +21,7 @@ from spacebatch.timing import hardware, software
 
 from ..dilated import put_between
 from ..records import write_json
-from ..report import aligned, markdown
+from ..report import aligned, markdown, positive
 from . import QUESTIONS
 
 SCHEMA = 1
@@ -31,6 +30,9 @@ SCHEMA = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     parser.add_argument("--question", action="append", choices=QUESTIONS, help="default: all ten; repeatable")
+    parser.add_argument(
+        "--threads", type=positive, default=1, help="of PyTorch (default: 1, whose CPU time other load changes least)"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="as small as it goes, to try the tool: the figures mean nothing"
     )
@@ -45,6 +47,7 @@ def main(options: argparse.Namespace) -> int:
     """Measure or read, print, write."""
     if options.quick and (options.json or options.write_docs):
         raise ValueError("--quick: such figures mean nothing and are not written")
+    torch.set_num_threads(options.threads)
     names = options.question or list(QUESTIONS)
     source = options.read or options.json
     data: dict[str, Any] = (
@@ -75,7 +78,7 @@ def measured(name: str, quick: bool) -> dict[str, Any]:
         "question": question,
         "device": hardware(torch.device("cpu")),
         "software": software(),
-        "command": shlex.join(["python", "-m", "spacebatch.perf", "answers", "--question", name]),
+        "command": f"python -m spacebatch.perf answers --question {name} --threads {torch.get_num_threads()}",
         "seconds": time.perf_counter() - start,
         "load": load,
         "threads": torch.get_num_threads(),
@@ -109,9 +112,7 @@ def text(name: str, answer: dict[str, Any], table: Any) -> str:
     """
     parts = import_module(f".{QUESTIONS[name][0]}", __package__).told(answer["found"])
     told = "\n\n".join(part if isinstance(part, str) else table(part) for part in parts)
-    machine = f"Measured on {answer['device']}; {answer['software']}"
+    machine = f"Measured on {answer['device']}; {answer['software']}; times are the processor's"
     if answer["load"] > answer["threads"] + 0.5:  # more than an experiment before this one
-        machine += (
-            f"; other load on the machine ({answer['load']:.0f} processes), so that seconds mean little and ratios more"
-        )
+        machine += f"; other load on the machine ({answer['load']:.0f} processes), which also slows processor time"
     return f"\n{told}\n\n{machine}. Repeat with `{answer['command']}`.\n\n"

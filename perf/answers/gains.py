@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..dilated import STEPS, Case, measure_case
+from ..tiled import processor_clock
 from .scenes import small
 
 BASE = Case((2, 64, 64, 64), 3, 2)
@@ -34,7 +35,7 @@ def measure(quick: bool) -> dict[str, Any]:
                 case = replace(BASE, rate=rate, step=step, **changes)
                 if quick:
                     case = replace(case, shape=(1, 4, *(8,) * (len(case.shape) - 2)))
-                record = measure_case(case, torch.device("cpu"), seconds=0 if quick else 0.7)
+                record = measure_case(case, torch.device("cpu"), 0 if quick else 0.7, processor_clock)
                 if "native" not in record:
                     raise RuntimeError(f"answers: {case.key}: {record.get('wrong') or record.get('failed')}")
                 row["gain"][str(rate)] = record["native"]["median"] / record["batch_space"]["median"]

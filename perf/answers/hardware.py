@@ -18,6 +18,7 @@ from spacebatch.timing import interleaved
 
 from ..cases import DIRECTIONS
 from ..measure import in_a_line
+from ..tiled import processor_clock
 
 # processor: (triple, its name to LLVM, features, bytes of a vector)
 PROCESSORS = {
@@ -107,7 +108,7 @@ def _timed(rounds: int) -> list[dict[str, Any]]:
 
     calls: dict[str, Any] = {name: (lambda name=name: by(name)) for name in ("llvm", "numpy", "torch")}
     exact = {name: torch.equal(call(), wanted) for name, call in calls.items()}
-    times = interleaved({**calls, "eager": lambda: eager(x)}, x.device, rounds=rounds)
+    times = interleaved({**calls, "eager": lambda: eager(x)}, x.device, rounds=rounds, clock=processor_clock)
     return [
         {
             "backend": name,
