@@ -77,5 +77,7 @@ def test_explanations_note_the_layout(shape: tuple[int, ...], block: Any, option
 def test_errors_of_other_shapes_have_no_hint() -> None:
     with pytest.raises(ValueError, match=r'paddings="auto" pads the end as needed$'):
         reference.space_to_batch(np.zeros((8, 3, 51, 70)), 2)
+    with pytest.raises(ValueError, match=r'paddings="auto" pads the end as needed$'):
+        reference.space_to_batch(np.zeros((8, 51, 70, 3)), 2, spatial_dims="NHWC")
     with pytest.raises(ValueError, match=r"\(product of block_shape\)$"):
         reference.batch_to_space(np.zeros((6, 3, 50, 70)), 2)
