@@ -6,7 +6,6 @@ The help, the version and mistakes answer at once: PyTorch is imported when ther
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any, NoReturn
 import spacebatch
 from spacebatch.reference import BlockGeometry
 
+from .exit_status import said, status_of
 from .photograph import Photograph, read
 
 NAME = "python -m spacebatch"
 PHOTOGRAPH = "grace_hopper.jpg"  # comes with matplotlib
 FAILED, REFUSED = 1, 2
-INTERRUPTED, NOT_READ = 130, 141  # as shells have it: 128 and the number of the signal, of Ctrl-C and of a broken pipe
 
 
 class RefusedError(Exception):
@@ -33,20 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: every check passed. 1: one failed, or the picture could not be written. 2: the command cannot be carried out.
     130: interrupted. 141: nobody reads what is printed any more.
     """
-    parser = _parser()
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
+    # each line when it is there, whatever characters the name of a file has
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    return status_of(NAME, lambda: _answered(options))
+
+
+def _answered(options: argparse.Namespace) -> int:
     try:
-        # each line when it is there, whatever characters the name of a file has
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         return _carried_out(options)
     except RefusedError as error:
-        return _said(str(error), REFUSED)
-    except KeyboardInterrupt:
-        return _said("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # else Python would complain when it flushes at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _said("stopped, since nobody reads the output any more", NOT_READ)
+        return _failed(str(error), REFUSED)
 
 
 def _carried_out(options: argparse.Namespace) -> int:
@@ -86,9 +82,9 @@ def _carried_out(options: argparse.Namespace) -> int:
     try:
         draw(x, batch, back, geometry, picture)
     except OSError as error:
-        return _said(f"the picture could not be written: {error}", FAILED)
+        return _failed(f"the picture could not be written: {error}", FAILED)
     print(f"\nPicture   {picture}")
-    return 0 if passed else _said("a check FAILED: see the lines marked DIFFERS", FAILED)
+    return 0 if passed else _failed("a check FAILED: see the lines marked DIFFERS", FAILED)
 
 
 def _print_sizes(name: str, photograph: Photograph, geometry: BlockGeometry) -> None:
@@ -107,8 +103,8 @@ def _refuse(reason: str) -> NoReturn:
     raise RefusedError(reason) from None
 
 
-def _said(line: str, code: int) -> int:
-    print(f"{NAME}: {line}", file=sys.stderr)
+def _failed(line: str, code: int) -> int:
+    said(f"{NAME}: {line}")
     return code
 
 

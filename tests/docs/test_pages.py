@@ -23,7 +23,7 @@ from tests.docs.pages import FORGE, PAGES, PROGRAMS, RAW, ROOT, commands, links,
 
 TEXTS = {name_of(page): page.read_text(encoding="utf-8") for page in PAGES}
 CODE = [name for name, text in TEXTS.items() if any(not reason for _, _, reason in python_blocks(text))]
-PARSERS = {"spacebatch": "spacebatch.job", "spacebatch.perf": "spacebatch.perf.__main__"}  # of what python -m runs
+PARSERS = {"spacebatch": "spacebatch.command", "spacebatch.perf": "spacebatch.perf.__main__"}  # of what python -m runs
 SHAPE = re.compile(r"\((?:\d+, )*\d+,?\)")
 
 
