@@ -1,5 +1,5 @@
 """`python -m spacebatch`: the main job in one command."""
 
-from .job import main
+from .command import main
 
 raise SystemExit(main())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from spacebatch.reference import prepared
 from spacebatch.reference.arithmetic import Arithmetic
+from spacebatch.reference.data_layout import other_layout
 from spacebatch.reference.functions import layout_of, result_like
 from spacebatch.reference.fused import arithmetic_for as arithmetic_of_arrays
 from spacebatch.reference.geometry import BlockGeometry
@@ -33,6 +34,7 @@ class Explanation:
         kernel: what the backend would launch or copy. While a kernel of the CPU is being compiled, the backend after it serves.
         reasons: for each backend asked, None if it can run and otherwise why not.
         arithmetic: on the way, if any.
+        note: where the shape looks like a picture of another layout than the call takes it for, what to say instead; else nothing.
     """
 
     operation: str
@@ -42,6 +44,7 @@ class Explanation:
     kernel: str
     reasons: dict[str, str | None] = field(hash=False)
     arithmetic: Arithmetic | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         g = self.geometry
@@ -57,6 +60,7 @@ class Explanation:
             f"  kernel   {self.kernel}",
         ]
         lines += [f"  not {name}: {reason}" for name, reason in self.reasons.items() if reason is not None]
+        lines += [f"  note     {self.note}"] if self.note else []
         return "\n".join(lines)
 
 
@@ -147,7 +151,8 @@ def explain(
             arithmetic, dtype = arithmetic_of_arrays(name, x, words, geometry.space_shape, geometry.spatial_dims)
         result = result_like(x, shape, dtype) if out is None else out
         layouts = layout_of(x), layout_of(result, new=out is None)
-        return _asked(name, direction, geometry, "eager", *layouts, "numpy", arithmetic)
+        told = _asked(name, direction, geometry, "eager", *layouts, "numpy", arithmetic)
+        return _noted(told, x.shape, options)
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(x, torch.Tensor):
         raise TypeError(f"explain: x must be a torch.Tensor or a numpy.ndarray, got {type(x).__name__}")
@@ -163,8 +168,17 @@ def explain(
     else:
         route, arithmetic, layouts = routes.route_of(x), None, eager.layouts_of(direction, geometry, x, out)
     if route == "aten":
-        return Explanation(name, geometry, route, "torch", _ATEN_KERNEL, {}, arithmetic)
-    return _asked(name, direction, geometry, route, *layouts, device, arithmetic)
+        told = Explanation(name, geometry, route, "torch", _ATEN_KERNEL, {}, arithmetic)
+    else:
+        told = _asked(name, direction, geometry, route, *layouts, device, arithmetic)
+    return _noted(told, x.shape, options)
+
+
+def _noted(told: Explanation, shape: Sequence[int], options: dict[str, Any]) -> Explanation:
+    """The explanation, with a word on the layout where nobody named the dims and the shape looks like another one."""
+    if options.get("spatial_dims") is not None:
+        return told
+    return replace(told, note=other_layout(shape, told.geometry.spatial_dims, doubt=False))
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -1,13 +1,10 @@
-"""The main job: a photograph to the batch and back, forward and backward, checked bit by bit, timed, and drawn."""
+"""The main job: a photograph to the batch and back, forward and backward, checked bit by bit and timed."""
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,121 +16,30 @@ from spacebatch.reference import BlockGeometry, definition
 from spacebatch.reference.prepared import Direction
 
 from .by_hand import by_hand
-from .picture import draw, read
-from .timing import Call, copy_of, hardware, interleaved, software
+from .timing import Call, copy_of, interleaved
 
 TIMED_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}  # the photograph is repeated up to here: beyond any cache
 ROUNDS = 21
-PHOTOGRAPH = "grace_hopper.jpg"  # comes with matplotlib
 
 _Operation = Callable[..., Tensor]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; 0 if every check passed, 1 if one failed or matplotlib is missing."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    try:
-        import matplotlib.cbook
-    except ImportError:
-        print('the picture and the photograph need matplotlib: pip install "spacebatch[job]"', file=sys.stderr)
-        return 1
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("argument --device: this PyTorch sees no CUDA or ROCm device; leave it out to run on the CPU")
-    device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-    path = options.image or matplotlib.cbook.get_sample_data(PHOTOGRAPH, asfileobj=False)
-    try:
-        about = "--image"
-        photograph = read(path).to(device)
-        about = "--block and --pad"
-        geometry = _geometry(tuple(photograph.shape), options.block, options.pad)
-        about = "--out"
-        picture = _picture_path(options.out)
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: a broken PNG
-        parser.error(f"argument {about}: {error}")
+def run(photograph: Tensor, geometry: BlockGeometry) -> tuple[bool, Tensor, Tensor]:
+    """Check and time both operators and their gradients on a (1, 3, H, W) tensor, and print what is found.
 
-    print(f"spacebatch {spacebatch.__version__}: space to batch and back")
-    print(f"  device    {hardware(device)}")
-    print(f"  software  {software()}")
-    print(f"  image     {Path(path).name}, float32, {_by(geometry.space_shape)}")
-    print(
-        f"  batch     {_by(geometry.batch_shape)}, blocks of {_by(geometry.block_shape)}, padded by {_sides(geometry)}"
-    )
+    Returns:
+        (whether every check passed, the batch, what became of it in space).
+    """
     passed = _check_moves(photograph, geometry)
     passed &= _check_convolution(photograph, geometry.block_shape)
     _print_times(photograph, geometry)
     batch = spacebatch.space_to_batch(photograph, **geometry.arguments)
-    back = spacebatch.batch_to_space(batch, **geometry.inverse)
-    try:
-        draw(photograph, batch, back, geometry, picture)
-    except OSError as error:
-        print(f"the picture could not be written: {error}", file=sys.stderr)
-        return 1
-    print(f"\nPicture   {picture}")
-    if not passed:
-        print("a check FAILED: see the lines marked DIFFERS", file=sys.stderr)
-    return 0 if passed else 1
+    return passed, batch, spacebatch.batch_to_space(batch, **geometry.inverse)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m spacebatch",
-        description="Take a photograph to the batch and back, forward and backward; check every bit, time it, draw it.",
-    )
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
-    )
-    parser.add_argument("--image", metavar="PATH", help="any picture; by default a photograph that matplotlib ships")
-    parser.add_argument(
-        "--block", metavar="B[,B]", type=_integers, default=(2, 2), help="2, or rows,columns (default: 2)"
-    )
-    parser.add_argument(
-        "--pad",
-        metavar="PADS",
-        type=lambda text: text if text == "auto" else _integers(text),
-        help="a number, rows,columns, top,bottom,left,right, or auto: the end up to a whole number of blocks "
-        "(default: 1 all around, then as auto)",
-    )
-    parser.add_argument("--out", metavar="PATH", type=Path, default=Path("phases.png"), help="a folder, or a file.png")
-    return parser
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not made of integers and commas") from None
-
-
-def _geometry(shape: tuple[int, ...], block: tuple[int, ...], pad: tuple[int, ...] | str | None) -> BlockGeometry:
-    if len(block) > 2:
-        raise ValueError(f"one or two block sizes are needed, got {len(block)}")
-    blocks = block * 2 if len(block) == 1 else block
-    if pad is None:
-        return BlockGeometry(shape, blocks, spacebatch.required_paddings(shape[2:], blocks, ((1, 1), (1, 1)))[0])
-    if isinstance(pad, tuple) and len(pad) not in (1, 2, 4):
-        raise ValueError(f"one, two or four paddings are needed, got {len(pad)}")
-    borders: Any = {1: pad[0], 2: pad, 4: (pad[:2], pad[2:])}[len(pad)] if isinstance(pad, tuple) else pad
-    return BlockGeometry(shape, blocks, borders)
-
-
-def _picture_path(out: Path) -> Path:
-    if out.suffix and not out.is_dir():
-        if out.suffix.lower() != ".png":
-            raise OSError(f"{out} must be a folder or end in .png")
-    else:
-        out = out / "phases.png"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out
-
-
-def _by(sizes: Sequence[int]) -> str:
+def by(sizes: Sequence[int]) -> str:
+    """Sizes as they are printed."""
     return " x ".join(map(str, sizes))
-
-
-def _sides(geometry: BlockGeometry) -> str:
-    (top, bottom), (left, right) = geometry.paddings
-    return f"{top} above, {bottom} below, {left} left, {right} right" if geometry.padded else "nothing"
 
 
 # What is checked: every operation and its gradient, against its definition
@@ -169,7 +75,7 @@ def _check_moves(photograph: Tensor, geometry: BlockGeometry) -> bool:
     small = BlockGeometry(crop.shape, geometry.block_shape, geometry.paddings)
     source = geometry.space_indices()
     print(f"\n{'Checks, bit by bit':24}{'definition, element by element':34}gather map of the definition")
-    print(f"{'':24}{f'on a crop of {_by(crop.shape)}':34}on the whole photograph, {_by(photograph.shape)}")
+    print(f"{'':24}{f'on a crop of {by(crop.shape)}':34}on the whole photograph, {by(photograph.shape)}")
     passed = True
     for on_crop, on_all in zip(_moves(crop, small), _moves(photograph, geometry), strict=True):
         name, operation, given, found = on_crop
@@ -198,7 +104,7 @@ def _numpy(x: Tensor) -> np.ndarray[Any, Any]:
 
 def _compare(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> str:
     if found.shape != expected.shape:
-        return f"DIFFERS: shape {_by(found.shape)}, not {_by(expected.shape)}"
+        return f"DIFFERS: shape {by(found.shape)}, not {by(expected.shape)}"
     bits = [np.ascontiguousarray(array).view(np.uint32) for array in (found, expected)]
     different = np.count_nonzero(bits[0] != bits[1])
     return "equal" if different == 0 else f"DIFFERS in {different} of {found.size}"
@@ -217,7 +123,7 @@ def _check_convolution(photograph: Tensor, rate: tuple[int, ...]) -> bool:
     allowed = 2 * terms * torch.finfo(x.dtype).eps * float(sums.max())
     difference = float((found - dilated).abs().max()) if found.shape == dilated.shape else math.inf
     passed = difference <= allowed
-    print(f"\nDilated convolution, rate {_by(rate)} = space_to_batch, ordinary convolution, batch_to_space")
+    print(f"\nDilated convolution, rate {by(rate)} = space_to_batch, ordinary convolution, batch_to_space")
     verdict = "within" if passed else "DIFFERS by more than"
     print(f"  largest difference {difference:.1e}, {verdict} the allowed {allowed:.1e}")
     print(f"  (in float64; the {terms} products of a sum may be added in another order, each addition rounding)")

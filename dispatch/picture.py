@@ -1,16 +1,18 @@
-"""The pictures of the main job: the photograph it reads, and the one it draws of that, its phases and both ways."""
+"""The picture that the main job draws: the photograph, its phases, and both ways."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from spacebatch.reference import BlockGeometry
+
+from .atomic_file import write_bytes_atomically
 
 Image = npt.NDArray[np.float32]
 
@@ -19,19 +21,6 @@ PANEL, GAP, MARGIN = 3.4, 0.75, 0.15
 TOP, BOTTOM = 0.62, 0.42
 LABELLED = 16  # phases at most that are labelled and listed in colours of their own
 PATCH = 8  # pixels at least along each side of the magnified patch, in whole blocks
-
-
-def read(path: str | Path) -> Tensor:
-    """Whatever an image file holds as a float32 tensor of (1, 3, H, W) between 0 and 1."""
-    import matplotlib.image
-
-    image: npt.NDArray[Any] = matplotlib.image.imread(path)
-    if image.dtype.kind == "u":
-        image = image / np.iinfo(image.dtype).max
-    if image.ndim == 2:
-        image = image[..., None]
-    image = image[..., [0, 1, 2] if image.shape[2] >= 3 else [0, 0, 0]]
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32))
 
 
 def draw(x: Tensor, batch: Tensor, back: Tensor, geometry: BlockGeometry, path: Path) -> None:
@@ -77,7 +66,9 @@ def draw(x: Tensor, batch: Tensor, back: Tensor, geometry: BlockGeometry, path: 
             figure.text(centre / WIDTH, middle, "→", fontsize=30, ha="center", va="center", color="0.25")
             name = ("space_to\n_batch", "batch_to\n_space")[k]
             figure.text(centre / WIDTH, middle - 0.3 / total, name, fontsize=9, ha="center", va="top", color="0.25")
-    figure.savefig(path, format="png", pil_kwargs={"optimize": True})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", pil_kwargs={"optimize": True})
+    write_bytes_atomically(path, drawn.getbuffer())
 
 
 def _image(sample: Tensor) -> Image:

@@ -216,9 +216,9 @@ def photograph() -> Tensor:
         raise ImportError(
             'the training run needs the photograph of matplotlib: pip install "spacebatch[job]"'
         ) from error
-    from spacebatch.picture import read
+    from spacebatch.photograph import read
 
-    return read(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))[0]
+    return torch.from_numpy(read(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).pixels[0])
 
 
 def train(network: nn.Module, image: Tensor, steps: int) -> tuple[list[float], float]:

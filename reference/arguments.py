@@ -141,7 +141,7 @@ def normalize_blocks(
             if not dims:
                 raise ValueError(
                     f"{op}: block_shape={shown(blocks[0])} blocks the dims from 2 on, but the input is {ndim}-D; "
-                    "name the dims with spatial_dims"
+                    "name the dims with spatial_dims, or give an image (H, W) a batch and channels: x[None, None]"
                 )
         else:
             if len(blocks) > ndim - 1:
@@ -198,9 +198,10 @@ def normalize_borders(op: str, name: str, borders: Any, dims: Sequence[int]) -> 
         return ((value, value),) * len(dims)
     entries = as_sequence(borders, f"{op}: {name}")
     if len(entries) != len(dims):
+        missing = "; dim 0 is the batch: an image (C, H, W) needs one, x[None]" if tuple(dims) == (2,) else ""
         raise ValueError(
             f"{op}: {name} has {len(entries)} entries for {len(dims)} blocked dims {tuple(dims)}; "
-            "give an int, one int per blocked dim, or one (before, after) pair per blocked dim"
+            f"give an int, one int per blocked dim, or one (before, after) pair per blocked dim{missing}"
         )
     scalars = [is_scalar(entry) for entry in entries]
     if all(scalars):

@@ -33,7 +33,7 @@ from .arguments import (
     reduced_shift,
     shown,
 )
-from .data_layout import ANY_RANK, layout_dims
+from .data_layout import ANY_RANK, layout_dims, other_layout
 from .window_mask import window_mask
 from .window_sizes import Covered, cut_grid, cut_windows
 
@@ -549,6 +549,7 @@ def from_space_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, 
                 raise ValueError(
                     f"{op}: dim {d} of size {shape[d]} padded by {shown((before, behind))} is {shown(padded)}, which is "
                     f'not divisible by its block size {shown(b)}; paddings="auto" pads the end as needed'
+                    f"{_hint(shape, blocking)}"
                 )
             batch[d] = padded // b
     return _set(self, op, blocking, shape, tuple(batch), pairs)
@@ -560,7 +561,7 @@ def from_batch_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, 
     if shape[0] % phases:
         raise ValueError(
             f"{op}: the batch size {shape[0]} is not divisible by the {shown(phases)} positions of a block "
-            "(product of block_shape)"
+            f"(product of block_shape){_hint(shape, blocking)}"
         )
     space = list(shape)
     space[0] //= phases
@@ -569,9 +570,15 @@ def from_batch_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, 
         if size < 0:
             raise ValueError(
                 f"{op}: crops {shown((before, after))} exceed dim {d}, which has {shape[d]} blocks of {shown(b)}, "
-                f"{shown(shape[d] * b)} elements in space"
+                f"{shown(shape[d] * b)} elements in space{_hint(shape, blocking)}"
             )
     return _set(self, op, blocking, tuple(space), shape, pairs)
+
+
+def _hint(shape: tuple[int, ...], blocking: Blocking) -> str:
+    """What may be behind a mistake: a picture whose layout is another one."""
+    told = other_layout(shape, blocking.dims)
+    return told and f"; {told}"
 
 
 def _set(

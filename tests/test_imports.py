@@ -38,6 +38,7 @@ def test_the_import_is_light() -> None:
         names = ("torch", "triton", "llvmlite")
         print([name for name in names if name in sys.modules])
         assert {"space_to_batch", "convert"} <= set(dir(spacebatch))
+        assert "spacebatch.near_names" not in sys.modules
         x = np.arange(16).reshape(1, 1, 4, 4)
         y = spacebatch.space_to_batch(x, 2, 1, pad_value=7)
         assert (spacebatch.batch_to_space(y, 2, crops=1) == x).all()

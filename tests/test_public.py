@@ -9,6 +9,7 @@ import pytest
 
 import spacebatch
 from spacebatch import reference
+from spacebatch.near_names import ELSEWHERE
 
 NAMES = {
     "spacebatch": [
@@ -97,7 +98,7 @@ SIGNATURES = {
     "nn.functional.atrous_conv_transpose3d": TRANSPOSED,
     "nn.BatchSpace": "(*layers, rate=None)",
     "explain": "(operation, x, block_shape, *borders, **options)",
-    "Explanation": "(operation, geometry, route, backend, kernel, reasons, arithmetic=None)",
+    "Explanation": "(operation, geometry, route, backend, kernel, reasons, arithmetic=None, note='')",
     "fused.space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, scale=None, bias=None, channel_dim=None, activation='none', "
     "dtype=None, pad='after', out=None)",
     "fused.batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, scale=None, bias=None, residual=None, channel_dim=None, "
@@ -200,9 +201,34 @@ def test_public_methods_of_a_geometry() -> None:
     assert public - {*spacebatch.BlockGeometry.__dataclass_fields__} == {*listed, *PROPERTIES}
 
 
+def said_of(name: str) -> str:
+    with pytest.raises(AttributeError) as caught:
+        getattr(spacebatch, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("space_to_bach", "space_to_batch"),
+        ("spacetobatch", "nn.SpaceToBatch"),
+        ("blockgeometry", "BlockGeometry"),
+        ("Space_to_batch", "space_to_batch"),
+        ("window_partitions", "windows.window_partition"),
+        ("pixelshuffle", 'windows.depth_to_space(…, order="CRD")'),
+        *ELSEWHERE.items(),
+    ],
+)
+def test_a_wrong_name_suggests_the_right_one(name: str, meant: str) -> None:
+    assert said_of(name) == f"module 'spacebatch' has no attribute {name!r}; did you mean spacebatch.{meant}?"
+    assert found(meant.partition("(")[0])
+
+
 def test_unknown_names() -> None:
-    with pytest.raises(AttributeError, match=r"^module 'spacebatch' has no attribute 'space_to_depth'"):
-        spacebatch.space_to_depth  # noqa: B018
+    for name in ("plot", "_functions", "__wrapped__"):
+        assert said_of(name) == f"module 'spacebatch' has no attribute {name!r}"
+    public = {*spacebatch.nn.__all__, *spacebatch.windows.__all__} - {"functional"}
+    assert public <= {*ELSEWHERE}
 
 
 def test_the_version() -> None:

@@ -5,13 +5,12 @@
 SpaceToBatch(block_shape=2, paddings=1)
 """
 
-from . import functional, moves
+from . import functional
 from . import rules as rules
 from .atrous import AtrousConv1d, AtrousConv2d, AtrousConv3d
 from .atrous_transposed import AtrousConvTranspose1d, AtrousConvTranspose2d, AtrousConvTranspose3d
 from .batch_space import BatchSpace
-
-SpaceToBatch, BatchToSpace = moves.SpaceToBatch, moves.BatchToSpace
+from .moves import BatchToSpace, SpaceToBatch
 
 __all__ = [
     "AtrousConv1d",

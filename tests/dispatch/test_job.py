@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import job, picture, timing
+from spacebatch import command, job, timing
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -29,7 +27,7 @@ def small(tmp_path, monkeypatch):
 
 
 def test_everything_passes_and_is_said(small, tmp_path, capsys):
-    assert job.main(small) == 0
+    assert command.main(small) == 0
     text, errors = capsys.readouterr()
     assert errors == ""
     assert timing.hardware(torch.device("cpu")) in text
@@ -60,12 +58,12 @@ def test_everything_passes_and_is_said(small, tmp_path, capsys):
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_blocks_and_paddings(small, capsys, arguments, batch):
-    assert job.main([*small, *arguments]) == 0
+    assert command.main([*small, *arguments]) == 0
     assert f"batch     {batch}, " in capsys.readouterr().out
 
 
 def test_the_photograph_of_matplotlib_is_the_default_and_out_may_be_a_folder(small, tmp_path, capsys):
-    assert job.main(["--device", "cpu", "--out", str(tmp_path / "new" / "folder")]) == 0
+    assert command.main(["--device", "cpu", "--out", str(tmp_path / "new" / "folder")]) == 0
     assert "grace_hopper.jpg, float32, 1 x 3 x 600 x 512" in capsys.readouterr().out
     assert (tmp_path / "new" / "folder" / "phases.png").read_bytes().startswith(PNG)
 
@@ -96,7 +94,7 @@ class Doubled(torch.autograd.Function):
 def test_a_wrong_value_fails(small, capsys, monkeypatch, broken, change, row):
     right = getattr(spacebatch, broken)
     monkeypatch.setattr(spacebatch, broken, lambda x, *a, **k: change(right(x, *a, **k)))
-    assert job.main(small) == 1
+    assert command.main(small) == 1
     text, errors = capsys.readouterr()
     assert re.search(rf"^ +{row} +DIFFERS in \d+ of \d+", text, re.M)
     assert row == "backward" or "DIFFERS by more than the allowed" in text
@@ -111,64 +109,11 @@ def test_comparisons_are_of_bits():
     assert job._compare(zeros, zeros.T) == "DIFFERS: shape 1 x 2, not 2 x 1"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--block", "0"], "must be at least 1, got 0"),
-        (["--block", "two"], "'two' is not made of integers"),
-        (["--block", "2,2,2"], "one or two block sizes"),
-        (["--block", "2", "--pad", "0"], "not divisible by its block size 2"),
-        (["--pad", "-1"], "must not be negative"),
-        (["--pad", "1,2,3"], "one, two or four paddings"),
-        (["--pad", "some"], "'some' is not made of integers"),
-        (["--image", "nowhere.jpg"], "nowhere.jpg"),
-        (["--image", __file__], "--image"),
-        (["--out", "picture.gif"], "must be a folder or end in .png"),
-        (["--device", "tpu"], "invalid choice"),
-        (["--what"], "unrecognized arguments"),
-        *([] if torch.cuda.is_available() else [(["--device", "cuda"], "no CUDA or ROCm device")]),
-    ],
-    ids=lambda value: " ".join(Path(part).name for part in value) if isinstance(value, list) else None,
-)
-def test_bad_arguments(small, capsys, arguments, message):
-    with pytest.raises(SystemExit) as stopped:
-        job.main([*small, *arguments])
-    assert stopped.value.code == 2
-    text, errors = capsys.readouterr()
-    assert message in errors
-    assert text == ""
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_the_gpu(small, capsys):
-    assert job.main([*small, "--device", "cuda"]) == 0
+    assert command.main([*small, "--device", "cuda"]) == 0
     assert torch.cuda.get_device_name() in capsys.readouterr().out
-
-
-def test_without_matplotlib(small, capsys, monkeypatch):
-    for name in ["matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))]:
-        monkeypatch.setitem(sys.modules, name, None)
-    assert job.main(small) == 1
-    assert 'pip install "spacebatch[job]"' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("pixels", "expected"),
-    [
-        (np.full((2, 3), 255, np.uint8), 1.0),
-        (np.full((2, 3, 3), 51, np.uint8), 0.2),
-        (np.full((2, 3, 4), 65535, np.uint16), 1.0),  # with transparency, of 16 bits
-        (np.full((2, 3, 2), 0.5, np.float32), 0.5),  # grey with transparency
-    ],
-    ids=["grey", "rgb", "rgba16", "grey alpha"],
-)
-def test_any_kind_of_image(monkeypatch, pixels, expected):
-    monkeypatch.setattr(matplotlib.image, "imread", lambda path: pixels)
-    x = picture.read("any")
-    assert x.shape == (1, 3, 2, 3)
-    assert x.dtype == torch.float32
-    assert torch.equal(x, torch.full_like(x, expected))
 
 
 def test_interleaved_runs_each_call_in_every_round(monkeypatch):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,19 +23,6 @@ def test_example(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["__doc__"]
     found["main"](**({"workers": 0} if path.stem == "video_frames_nhwc" else {}))  # processes take seconds to start
     assert capsys.readouterr().out
-
-
-def test_the_page_of_recipes() -> None:
-    page = (EXAMPLES[0].parents[1] / "windows.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 2
-    assert names["z"].shape == (2, 72, 1, 49, 96)
-    listed = re.findall(r"\(examples/(\w+\.py)\)", page)
-    assert len(listed) == 6
-    assert {*listed} <= {path.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize(("size", "shifted"), [((14, 21), False), ((16, 23), True), ((5, 16), True)])

@@ -1,0 +1,77 @@
+"""What somebody may have meant who asks the package for a name that it does not have: other libraries call things differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+_NN = (
+    "SpaceToBatch",
+    "BatchToSpace",
+    "BatchSpace",
+    *(f"AtrousConv{t}{k}d" for t in ("", "Transpose") for k in (1, 2, 3)),
+)
+_WINDOWS = (
+    *(
+        "Windows",
+        "Grid",
+        "window_partition",
+        "window_merge",
+        "grid_partition",
+        "grid_merge",
+        "dilated_partition",
+        "dilated_merge",
+    ),
+    *("polyphase", "inverse_polyphase", "time_to_batch", "batch_to_time", "space_to_depth", "depth_to_space"),
+)
+# Names in the rooms of the package, and those that other libraries have for the same thing.
+ELSEWHERE = {
+    **{name: f"nn.{name}" for name in _NN},
+    **{name: f"windows.{name}" for name in _WINDOWS},
+    "BatchToSpaceND": "tensorflow.batch_to_space_nd",
+    "SpaceToBatchND": "tensorflow.space_to_batch_nd",
+    "batch_to_space_nd": "tensorflow.batch_to_space_nd",
+    "space_to_batch_nd": "tensorflow.space_to_batch_nd",
+    "batch2space": "batch_to_space",
+    "space2batch": "space_to_batch",
+    "create_operator": "caffe2.create_operator",
+    "required_space_to_batch_paddings": "required_paddings",
+    "fold": "windows.window_merge",
+    "unfold": "windows.window_partition",
+    "im2col": "windows.window_partition",
+    "patch_embed": "patchify",
+    "unpatch": "unpatchify",
+    "pixel_shuffle": 'windows.depth_to_space(…, order="CRD")',
+    "pixel_unshuffle": 'windows.space_to_depth(…, order="CRD")',
+    "PixelShuffle": 'windows.depth_to_space(…, order="CRD")',
+    "PixelUnshuffle": 'windows.space_to_depth(…, order="CRD")',
+    "DepthToSpace": "windows.depth_to_space",
+    "SpaceToDepth": "windows.space_to_depth",
+    "window_reverse": "windows.window_merge",
+    "window_unpartition": "windows.window_merge",
+    "grid_reverse": "windows.grid_merge",
+    "sliding_window_inference": "tiled",
+    "SlidingWindowInferer": "tiled",
+    "backend": "use_backend",
+    "set_backend": "use_backend",
+}
+
+
+def suggestion(name: str, public: Sequence[str]) -> str:
+    """The end of a message: what may have been meant, or nothing.
+
+    >>> suggestion("window_reverse", [])
+    '; did you mean spacebatch.windows.window_merge?'
+    >>> suggestion("space_to_bach", ["space_to_batch"]), suggestion("plot", [])
+    ('; did you mean spacebatch.space_to_batch?', '')
+
+    Args:
+        name: what was asked for. public: the names that there are.
+    """
+    meant = ELSEWHERE.get(name)
+    if meant is None:
+        spelt = {known.lower(): known for known in (*ELSEWHERE, *public)}
+        near = get_close_matches(name.lower(), spelt, n=1, cutoff=0.75)
+        if near:
+            meant = ELSEWHERE.get(spelt[near[0]], spelt[near[0]])
+    return f"; did you mean spacebatch.{meant}?" if meant else ""
