@@ -20,11 +20,7 @@ def read(name: str) -> Any:
 
 
 def short(number: float) -> str:
-    """Two digits behind the point near 1, else one.
-
-    >>> short(0.914), short(17.79)
-    ('0.91', '17.8')
-    """
+    """0.91, 17.8: two digits behind the point near 1, else one."""
     return f"{number:.2f}" if number < 1.5 else f"{number:.1f}"
 
 
