@@ -20,6 +20,7 @@ COMMANDS = {
     "atrous": ("dilated", "add_arguments", "main", "where a dilated convolution is faster in batch space"),
     "atrous-split": ("dilated_split", "add_arguments", "main", "where the time of a dilated convolution goes on a CPU"),
     "tiled": ("tiled", "add_arguments", "main", "tiled inference against MONAI's: time and memory"),
+    "answers": ("answers.command", "add_arguments", "main", "ten questions asked before use, each with an experiment"),
     "report": ("report", "add_arguments", "main", "goals met and missed, from a file of measurements"),
     "plot": ("plots", "add_arguments", "main", "pictures of a file of measurements"),
     "compare": ("report", "add_compare_arguments", "compare_main", "two files of measurements, case by case"),

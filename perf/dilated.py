@@ -29,7 +29,7 @@ from torch import Tensor
 import spacebatch
 from spacebatch.nn import functional
 from spacebatch.nn.conversion_report import Row
-from spacebatch.timing import hardware, interleaved, software
+from spacebatch.timing import Clock, hardware, interleaved, software
 
 from . import plots
 from .measure import extra_bytes
@@ -277,8 +277,10 @@ def tiny_cases() -> list[Case]:
     return [*base, replace(base[4], groups="depthwise", dtype="bfloat16"), replace(base[4], deterministic=True)]
 
 
-def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
-    """Check one case and time it: both methods interleaved, then the peak memory of each."""
+def measure_case(
+    case: Case, device: torch.device, seconds: float | None = None, clock: Clock | None = None
+) -> dict[str, Any]:
+    """Check one case and time it, for about so many seconds by a clock: both methods interleaved, then the peak memory of each."""
     record: dict[str, Any] = {"cell": asdict(case)}
     with _deterministic(case.deterministic):
         try:
@@ -296,8 +298,8 @@ def measure_case(case: Case, device: torch.device) -> dict[str, Any]:
             del results
             if found > TOLERANCE[case.dtype]:
                 return {**record, "wrong": f"differs by {found:.1e} of the largest value"}
-            rounds = int(min(max(CASE_SECONDS / first, 3), 15))
-            for name, timing in interleaved(calls, device, rounds=rounds, warmup=1).items():
+            rounds = int(min(max((CASE_SECONDS if seconds is None else seconds) / first, 3), 15))
+            for name, timing in interleaved(calls, device, rounds=rounds, warmup=1, clock=clock).items():
                 record[name] = asdict(timing)
             for name, call in calls.items():
                 record[f"{name}_bytes"] = extra_bytes(call, 0, device)

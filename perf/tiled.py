@@ -90,7 +90,8 @@ TINY = (
 )
 
 
-def _cpu_clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
+def processor_clock(calls: list[tuple[str, Call]]) -> list[tuple[str, float]]:
+    """One run of each call, in seconds of the process's own CPU time."""
     elapsed = []
     for name, call in calls:
         start = time.process_time()
@@ -143,7 +144,7 @@ def calls_of(case: Case, theirs: Callable[..., Any] | None) -> tuple[dict[str, C
 def times(case: Case, rounds: int, theirs: Callable[..., Any] | None) -> dict[str, Any]:
     """Seconds of each, and the median ratio."""
     calls, result_bytes = calls_of(case, theirs)
-    seconds = round_seconds(calls, _cpu_clock, rounds=rounds, warmup=1)
+    seconds = round_seconds(calls, processor_clock, rounds=rounds, warmup=1)
     row: dict[str, Any] = {"case": case.name, "result_bytes": result_bytes}
     row["seconds"] = {name: {"median": statistics.median(s), "least": min(s)} for name, s in seconds.items()}
     if "monai" in seconds:

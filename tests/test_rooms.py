@@ -43,6 +43,7 @@ FILES = [(room, path) for room in ROOMS for path in sorted((ROOT / room).glob("*
 FILES += [("dispatch", path) for path in sorted((ROOT / "dispatch/windows").glob("*.py"))]
 FILES += [("reference", path) for path in sorted((ROOT / "reference/llvm").glob("*.py"))]
 FILES += [("dispatch", path) for path in sorted((ROOT / "dispatch/tiles").glob("*.py"))]
+FILES += [("perf", path) for path in sorted((ROOT / "perf/answers").glob("*.py"))]
 
 
 @pytest.mark.parametrize(("room", "path"), FILES, ids=[str(path.relative_to(ROOT)) for _, path in FILES])
