@@ -25,7 +25,7 @@ from .reference.prepared import use_backend
 from .warm_up import warm_up
 
 if TYPE_CHECKING:
-    from . import caffe2, nn, reference, tensorflow, windows
+    from . import caffe2, fused, nn, reference, tensorflow, windows
     from .compiled import use_compiled
     from .nn.block_choice import BlockChoice, choose_block
     from .nn.conversion_report import Conversion
@@ -48,6 +48,7 @@ __all__ = [
     "choose_block",
     "convert",
     "explain",
+    "fused",
     "nn",
     "patchify",
     "receptive_field",
@@ -92,7 +93,7 @@ def _with_torch(module: str) -> Any:
 if not TYPE_CHECKING:  # type checkers would take any name for one of the package
 
     def __getattr__(name: str) -> Any:
-        if name in ("caffe2", "reference", "tensorflow", "windows"):
+        if name in ("caffe2", "fused", "reference", "tensorflow", "windows"):
             return import_module(f".{name}", __name__)
         if name not in _NEED_TORCH:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,10 +29,15 @@ from spacebatch.reference.image_lists import (
 )
 from spacebatch.reference.llvm import openmp
 from spacebatch.reference.memory_order import dense_strides, memory_order
+from spacebatch.reference.prepared import Direction
+from spacebatch.reference.words import Words
 
 from . import aten_blocks, torch_private
 from .checks import PadValue, check_tensor, torch_pad_value
 from .eager import pad_bits, run
+from .fused import eager as fused
+from .fused.aten import Call, Tensors
+from .fused.lists import OnWay, on_way
 from .huge_pages import advised
 from .routes import Route, route_of
 
@@ -62,7 +67,7 @@ def beside(array: npt.NDArray[Any], data: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(data.device)
 
 
-def to_blocks(images: Any, block: Any, halo: Any, pad_value: Any, layout: Any) -> Blocks:
+def to_blocks(images: Any, block: Any, halo: Any, pad_value: Any, layout: Any, words: Words | None = None) -> Blocks:
     """`spacebatch.to_blocks` of tensors."""
     op = "to_blocks"
     single = isinstance(images, Tensor)
@@ -70,14 +75,16 @@ def to_blocks(images: Any, block: Any, halo: Any, pad_value: Any, layout: Any) -
     check_tensors(op, tensors)
     shapes = [tuple(x.shape) for x in tensors]
     dims, grids = grids_of(op, shapes, block, halo, layout)
-    number = torch_pad_value(pad_value, tensors[0].dtype, op)
-    return Blocks(blocks_of(Cut(grids, dims), number, tensors), grids, dims, single)
+    way = on_way(op, words, tensors[0], shapes[0], dims)
+    after = way is not None and way.arithmetic.pad == "after"
+    number = torch_pad_value(pad_value, way.dtype if way and after else tensors[0].dtype, op)
+    return Blocks(blocks_of(Cut(grids, dims), number, tensors, way), grids, dims, single)
 
 
-def restored(grids: BlockGrids, dims: tuple[int, ...], y: Tensor) -> list[Tensor]:
+def restored(grids: BlockGrids, dims: tuple[int, ...], y: Tensor, words: Words | None = None) -> list[Tensor]:
     """The images of blocks; see `Blocks.restore`."""
     check_tensor("restore", y)
-    return images_of(Cut(grids, dims), y)
+    return images_of(Cut(grids, dims), y, on_way("restore", words, y, y.shape[1:], dims))
 
 
 def check_tensors(op: str, tensors: Sequence[Any]) -> None:
@@ -100,8 +107,14 @@ def route_of_all(tensors: Sequence[Tensor]) -> Route:
     return "autograd" if routes <= {"eager", "autograd"} and not torch_private.forward_ad_active() else "aten"
 
 
-def blocks_of(cut: Cut, number: PadValue, images: Sequence[Tensor]) -> Tensor:
-    """All blocks of images, by the route that the images need."""
+def blocks_of(cut: Cut, number: PadValue, images: Sequence[Tensor], way: OnWay | None = None) -> Tensor:
+    """All blocks of images, by the route that the images need. With a gradient, what is computed is computed apart."""
+    if way is not None:
+        if route_of_all((*images, *way.tensors)) == "eager":
+            return _filled_blocks(cut, number, images, way)
+        if way.arithmetic.pad == "before":
+            return way.computed(blocks_of(cut, number, images), 1)
+        return blocks_of(cut, number, [way.computed(x) for x in images])
     route = route_of_all(images)
     if route == "aten":
         return aten_blocks.blocks_of(images, cut, number)
@@ -110,8 +123,12 @@ def blocks_of(cut: Cut, number: PadValue, images: Sequence[Tensor]) -> Tensor:
     return _ToBlocks.apply(cut, number, *images)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def images_of(cut: Cut, y: Tensor) -> list[Tensor]:
+def images_of(cut: Cut, y: Tensor, way: OnWay | None = None) -> list[Tensor]:
     """The images of blocks, likewise."""
+    if way is not None:
+        if route_of_all((y, *way.tensors)) == "eager":
+            return _filled_images(cut, y, way)
+        return images_of(cut, way.computed(y, 1))
     route = route_of_all((y,))
     if route == "aten":
         return aten_blocks.images_of(y, cut)
@@ -153,39 +170,47 @@ class _FromBlocks(torch.autograd.Function):
 # Without a look for gradients
 
 
-def _filled_blocks(cut: Cut, number: PadValue, images: Sequence[Tensor]) -> Tensor:
+def _filled_blocks(cut: Cut, number: PadValue, images: Sequence[Tensor], way: OnWay | None = None) -> Tensor:
     grids, dims = cut
     first = images[0]
     if first.is_complex() or any(x.is_neg() for x in images):
         images = [x.resolve_conj().resolve_neg() for x in images]
     shape = blocks_shape(first.shape, dims, grids)
     order = range(first.dim()) if first.is_contiguous() else memory_order(first.shape, first.stride())
-    result = advised(first.new_empty_strided(shape, dense_strides(shape, (0, *(1 + d for d in order)))))
-    pad = pad_bits(number, first.dtype)
-    for k in _left("to_blocks", True, images, result, cut, pad):
+    dtype = first.dtype if way is None else way.dtype
+    result = advised(first.new_empty_strided(shape, dense_strides(shape, (0, *(1 + d for d in order))), dtype=dtype))
+    for k in _left("to_blocks", True, images, result, cut, number, way):
         start, stop = grids.offsets[k : k + 2]
-        _fill(True, images[k], result[start:stop], cut, k, number, pad)
+        _fill(True, images[k], result[start:stop], cut, k, number, way)
     return result
 
 
-def _filled_images(cut: Cut, y: Tensor) -> list[Tensor]:
+def _filled_images(cut: Cut, y: Tensor, way: OnWay | None = None) -> list[Tensor]:
     if y.is_complex() or y.is_neg():
         y = y.resolve_conj().resolve_neg()
     inner = y[inner_of(*cut, y.dim())] if cut.overlaps else y
-    shapes = image_shapes(*cut, inner.shape[1:])
+    shapes, dtype = image_shapes(*cut, inner.shape[1:]), y.dtype if way is None else way.dtype
     if y.is_contiguous():
-        images = [y.new_empty(shape) for shape in shapes]
+        images = [y.new_empty(shape, dtype=dtype) for shape in shapes]
     else:
         order = [d - 1 for d in memory_order(y.shape, y.stride()) if d]
-        images = [y.new_empty_strided(shape, dense_strides(shape, order)) for shape in shapes]
+        images = [y.new_empty_strided(shape, dense_strides(shape, order), dtype=dtype) for shape in shapes]
     plain = cut.without_halo
-    for k in _left("restore", False, images, inner, plain, b""):
+    for k in _left("restore", False, images, inner, plain, 0, way):
         start, stop = cut.grids.offsets[k : k + 2]
-        _fill(False, images[k], inner[start:stop], plain, k, 0, b"")
+        _fill(False, images[k], inner[start:stop], plain, k, 0, way)
     return images
 
 
-def _left(op: str, to_batch: bool, images: Sequence[Tensor], batch: Tensor, cut: Cut, pad: bytes) -> Sequence[int]:
+def _left(
+    op: str,
+    to_batch: bool,
+    images: Sequence[Tensor],
+    batch: Tensor,
+    cut: Cut,
+    number: PadValue,
+    way: OnWay | None,
+) -> Sequence[int]:
     """Which images compiled kernels did not move."""
     backend_of(op, "tensors", ("llvm", "torch"))
     if not batch.numel():
@@ -195,16 +220,28 @@ def _left(op: str, to_batch: bool, images: Sequence[Tensor], batch: Tensor, cut:
     found = [tuple(x.shape) for x in images], [x.stride() for x in images], [x.data_ptr() for x in images]
     where = batch.shape, batch.stride(), batch.data_ptr()
     threads, library = openmp.threads(), openmp.loaded()
-    return move_by_kernels(op, to_batch, found, where, *cut, batch.itemsize, pad, threads, library)
+    source = images[0] if to_batch else batch
+    if way is None:
+        pad = pad_bits(number, source.dtype)
+        return move_by_kernels(op, to_batch, found, where, *cut, batch.itemsize, pad, threads, library)
+    arithmetic, pad, operands, held = way.addressed(source, number, to_batch)
+    left = move_by_kernels(
+        op, to_batch, found, where, *cut, source.itemsize, pad, threads, library, arithmetic, operands
+    )
+    del held  # until now
+    return left
 
 
-def _fill(to_batch: bool, image: Tensor, blocks: Tensor, cut: Cut, k: int, number: PadValue, pad: bytes) -> None:
+def _fill(to_batch: bool, image: Tensor, blocks: Tensor, cut: Cut, k: int, number: PadValue, way: OnWay | None) -> None:
     """One image and its blocks, one of which is filled."""
     if not image.numel():
         return
     grids, dims = cut.grids, cut.dims
     if cut.overlaps:
-        blocks.copy_(aten_blocks.blocks_of_image(image, k, cut, number))
+        before = way is not None and way.arithmetic.pad == "before"
+        cells = image if way is None or before else way.computed(image)
+        found = aten_blocks.blocks_of_image(cells, k, cut, number)
+        blocks.copy_(way.computed(found, 1) if way is not None and before else found)
         return
     counts = tuple(grids.grids[k].tolist())
     ends = zip(counts, grids.block, grids.sizes[k], strict=True)
@@ -216,10 +253,12 @@ def _fill(to_batch: bool, image: Tensor, blocks: Tensor, cut: Cut, k: int, numbe
         batch_order="batch_major",
         arrangement="contiguous",
     )
-    if to_batch:
-        run("space_to_batch", geometry, image[None], pad, blocks)
+    source, result = (image[None], blocks) if to_batch else (blocks, image[None])
+    direction: Direction = "space_to_batch" if to_batch else "batch_to_space"
+    if way is None:
+        run(direction, geometry, source, pad_bits(number, source.dtype), result)
     else:
-        run("batch_to_space", geometry, blocks, pad, image[None])
+        fused.run(Call(direction, geometry, way.in_batch(), number), Tensors(source, way.scale, way.bias), result)
 
 
 arrays.tensors = sys.modules[__name__]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spacebatch.reference import blocks as arrays
 from spacebatch.reference.arguments import Borders
 from spacebatch.reference.blocks import Blocks
+from spacebatch.reference.words import CutWords, words_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def to_blocks(
@@ -20,6 +24,7 @@ def to_blocks(
     halo: Borders = 0,
     pad_value: bool | int | float | complex = 0,
     layout: str | None = None,
+    **words: Unpack[CutWords],
 ) -> Blocks:
     """Cut images of several sizes into blocks of one size, all in one batch: one pass over memory, and `restore` has the way back.
 
@@ -43,6 +48,8 @@ def to_blocks(
         pad_value: what the padding holds; must be representable in the dtype.
         layout: what the dims of an image are, by a capital letter each: C is channels and is not cut, all others are: "HWC", "HW", "CDHW".
             By default the first dim is channels.
+        words: what is computed on the way, scale, bias, activation, dtype …, as in `spacebatch.fused.space_to_batch`; a channel dim is one
+            of an image.
 
     Returns:
         `Blocks`, whose `data` has the shape (blocks, …) of an image's dims, with block and halo for what is cut, in the first image's
@@ -54,9 +61,10 @@ def to_blocks(
     """
     first = images[0] if isinstance(images, (list, tuple)) and images else images
     if isinstance(first, np.ndarray) or sys.modules.get("torch") is None:
-        return arrays.to_blocks(images, block, halo=halo, pad_value=pad_value, layout=layout)
+        return arrays.to_blocks(images, block, halo=halo, pad_value=pad_value, layout=layout, **words)
     from . import block_tensors
 
     if not block_tensors.is_tensor(first):
-        return arrays.to_blocks(images, block, halo=halo, pad_value=pad_value, layout=layout)
-    return block_tensors.to_blocks(images, block, halo, pad_value, layout)
+        return arrays.to_blocks(images, block, halo=halo, pad_value=pad_value, layout=layout, **words)
+    given = words_of("to_blocks", words, CutWords) if words else None
+    return block_tensors.to_blocks(images, block, halo, pad_value, layout, given)

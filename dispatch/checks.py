@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from spacebatch.reference.pad_value import check_pad_value
-from spacebatch.reference.prepared import Direction
 
 PadValue: TypeAlias = "bool | int | float | complex"
 
@@ -52,17 +51,24 @@ def torch_pad_value(value: Any, dtype: torch.dtype, op: str = "space_to_batch") 
     return check_pad_value(value, "i", integers.min, integers.max, name, op)
 
 
-def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -> None:
-    """A tensor that can hold the result, of plain elements in places of their own, and no part of a gradient."""
+def check_out(
+    op: str, source: Tensor, shape: tuple[int, ...], out: Any, dtype: torch.dtype | None = None, others: Any = ()
+) -> None:
+    """A tensor that can hold the result, of plain elements in places of their own, and no part of a gradient.
+
+    Args:
+        op, source, shape, out: of the call. dtype: of the result, where it is not the source's. others: tensors that the result depends on.
+    """
     if not isinstance(out, Tensor):
         raise TypeError(f"{op}: out must be a torch.Tensor, got {type(out).__name__}")
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {tuple(out.shape)}, the result has {shape}")
-    if out.dtype != source.dtype:
-        raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
+    if out.dtype != (dtype or source.dtype):
+        has = f"the input has {source.dtype}" if dtype is None else f"the result has {dtype}"
+        raise ValueError(f"{op}: out has dtype {out.dtype}, {has}")
     if out.device != source.device:
         raise ValueError(f"{op}: out is on {out.device}, the input on {source.device}")
-    if torch.is_grad_enabled() and (source.requires_grad or out.requires_grad):
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (source, out, *others)):
         raise ValueError(f"{op}: out= takes no part in automatic differentiation, but a tensor requires a gradient")
     if not torch.compiler.is_compiling() and (out.is_conj() or out.is_neg()):  # no graph can ask
         raise ValueError(f"{op}: out is a lazily conjugated or negated view, which holds no plain elements")
@@ -72,10 +78,10 @@ def check_out(op: Direction, source: Tensor, shape: tuple[int, ...], out: Any) -
         raise ValueError(f"{op}: out is expanded: several of its elements share one place in memory")
 
 
-def check_apart(op: Direction, source: Tensor, out: Tensor) -> None:
-    """`out` shares no memory with the input."""
+def check_apart(op: str, source: Tensor, out: Tensor, name: str = "the input") -> None:
+    """`out` shares no memory with the input, or another tensor of that name."""
     if _overlap(source, out):
-        raise ValueError(f"{op}: out overlaps the input in memory")
+        raise ValueError(f"{op}: out overlaps {name} in memory")
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:

@@ -18,18 +18,18 @@ from spacebatch.reference.prepared import Direction
 
 from . import aten, checks, eager
 
-_library = torch.library.Library("spacebatch", "DEF")
+library = torch.library.Library("spacebatch", "DEF")
 # any strides are read as they are, so that a compiler has no reason to copy an input first
-_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
-_library.define(
+TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
+library.define(
     "space_to_batch(Tensor x, int[] block_shape, SymInt[] paddings, int[] spatial_dims, Scalar pad_value=0, "
     'str batch_order="block_major", str arrangement="interleaved", SymInt[] shifts=[]) -> Tensor',
-    tags=_TAGS,
+    tags=TAGS,
 )
-_library.define(
+library.define(
     "batch_to_space(Tensor y, int[] block_shape, SymInt[] crops, int[] spatial_dims, "
     'str batch_order="block_major", str arrangement="interleaved", SymInt[] shifts=[]) -> Tensor',
-    tags=_TAGS,
+    tags=TAGS,
 )
 _S2B = "spacebatch::space_to_batch"
 _B2S = "spacebatch::batch_to_space"
@@ -87,19 +87,20 @@ def _batch_to_space(
     return eager.run("batch_to_space", geometry, y, b"")
 
 
-_library.impl("space_to_batch", _space_to_batch, "CompositeExplicitAutograd")
-_library.impl("batch_to_space", _batch_to_space, "CompositeExplicitAutograd")
+library.impl("space_to_batch", _space_to_batch, "CompositeExplicitAutograd")
+library.impl("batch_to_space", _batch_to_space, "CompositeExplicitAutograd")
 
 
-def _like(source: Tensor, shape: tuple[int, ...]) -> Tensor:
+def like(source: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor for a result, in the memory order of its source; of its dtype where none is given."""
     order = aten.output_order(source)
     if order == tuple(range(len(order))):
-        return source.new_empty(shape)
+        return source.new_empty(shape, dtype=dtype)
     inverse = sorted(range(len(order)), key=order.__getitem__)
-    return source.new_empty([shape[d] for d in order]).permute(inverse)
+    return source.new_empty([shape[d] for d in order], dtype=dtype).permute(inverse)
 
 
-@torch.library.register_fake(_S2B, lib=_library)
+@torch.library.register_fake(_S2B, lib=library)
 def _space_to_batch_fake(
     x: Tensor,
     block_shape: Sequence[int],
@@ -109,14 +110,14 @@ def _space_to_batch_fake(
     *words: Any,
 ) -> Tensor:
     checks.torch_pad_value(pad_value, x.dtype)
-    return _like(x, geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words).batch_shape)
+    return like(x, geometry_of("space_to_batch", x.shape, block_shape, paddings, spatial_dims, *words).batch_shape)
 
 
-@torch.library.register_fake(_B2S, lib=_library)
+@torch.library.register_fake(_B2S, lib=library)
 def _batch_to_space_fake(
     y: Tensor, block_shape: Sequence[int], crops: Sequence[int], spatial_dims: Sequence[int], *words: Any
 ) -> Tensor:
-    return _like(y, geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words).space_shape)
+    return like(y, geometry_of("batch_to_space", y.shape, block_shape, crops, spatial_dims, *words).space_shape)
 
 
 def _keep_arguments(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -134,18 +135,18 @@ def _batch_to_space_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     return (torch.ops.spacebatch.space_to_batch(grad, *arguments), *(None,) * 6)
 
 
-torch.library.register_autograd(_S2B, _space_to_batch_backward, setup_context=_keep_arguments, lib=_library)
-torch.library.register_autograd(_B2S, _batch_to_space_backward, setup_context=_keep_arguments, lib=_library)
+torch.library.register_autograd(_S2B, _space_to_batch_backward, setup_context=_keep_arguments, lib=library)
+torch.library.register_autograd(_B2S, _batch_to_space_backward, setup_context=_keep_arguments, lib=library)
 
 
 # Under vmap the mapped dim becomes one more dim that is not blocked: last, so that no other dim changes its number.
 
 
-@torch.library.register_vmap(_S2B, lib=_library)
+@torch.library.register_vmap(_S2B, lib=library)
 def _space_to_batch_vmap(info: Any, in_dims: Any, x: Tensor, *arguments: Any) -> tuple[Tensor, int]:
     return torch.ops.spacebatch.space_to_batch(x.movedim(in_dims[0], -1), *arguments), x.dim() - 1
 
 
-@torch.library.register_vmap(_B2S, lib=_library)
+@torch.library.register_vmap(_B2S, lib=library)
 def _batch_to_space_vmap(info: Any, in_dims: Any, y: Tensor, *arguments: Any) -> tuple[Tensor, int]:
     return torch.ops.spacebatch.batch_to_space(y.movedim(in_dims[0], -1), *arguments), y.dim() - 1

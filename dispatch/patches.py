@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spacebatch.reference import patches as arrays
 from spacebatch.reference.patch_tokens import Patches
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from spacebatch.reference.words import FactorWords, PatchWords
 
 
 def _tensors(x: Any) -> Any:
@@ -31,6 +36,7 @@ def patchify(
     layout: str = "CHW",
     token: str = "CTHW",
     max_num_patches: int | None = None,
+    **words: Unpack[PatchWords],
 ) -> Patches:
     """Turn images or videos of several sizes into the tokens of a vision transformer or a vision-language model, in one pass over memory.
 
@@ -49,6 +55,7 @@ def patchify(
     | Qwen2-VL, Qwen2.5-VL | `patchify(images, 14, merge=2, temporal=2)` |
     | a video of theirs | `patchify(video, 14, merge=2, temporal=2, layout="TCHW")` |
     | SigLIP2 NaFlex | `patchify(images, 16, token="HWC", max_num_patches=256)` |
+    | from the bytes of an image to normalized tokens | `…, mean=[0.48, 0.46, 0.41], std=[0.27, 0.26, 0.28], dtype=torch.bfloat16` |
 
     Args:
         images: a list or tuple of tensors or of NumPy arrays, or one of them, of one dtype and device; any strides.
@@ -58,6 +65,8 @@ def patchify(
         layout: what the dims of an image are: "CHW", "HWC", "HW", "TCHW", "THWC", "CTHW" …
         token: the order of the numbers in a token: "CTHW", "HWC", "CHW" …
         max_num_patches: pad each image's tokens with zeros to so many, and return a mask.
+        words: what is computed on the way: scale, bias, activation and dtype as in `spacebatch.fused.space_to_batch`, or instead of the
+            first two mean and std, a number or one for each channel: (x - mean) / std, with x / 255 for x where images are of integers.
 
     Returns:
         `Patches`: tokens, grid_thw, cu_seqlens and mask. Tokens of tensors have gradients of every order.
@@ -70,7 +79,7 @@ def patchify(
     """
     found = _tensors(images)
     if found is not None:
-        return found.patchify(images, patch_size, merge, temporal, layout, token, max_num_patches)  # type: ignore[no-any-return]
+        return found.patchify(images, patch_size, merge, temporal, layout, token, max_num_patches, words)  # type: ignore[no-any-return]
     return arrays.patchify(
         images,
         patch_size,
@@ -79,6 +88,7 @@ def patchify(
         layout=layout,
         token=token,
         max_num_patches=max_num_patches,
+        **words,
     )
 
 
@@ -91,6 +101,7 @@ def unpatchify(
     temporal: int = 1,
     layout: str = "CHW",
     token: str = "CTHW",
+    **words: Unpack[FactorWords],
 ) -> list[Any]:
     """Turn tokens back into images or videos: the inverse of `patchify` with the same arguments.
 
@@ -104,6 +115,7 @@ def unpatchify(
         tokens: tensor or array, (tokens, numbers of a patch), or padded, (images, max_num_patches, numbers of a patch).
         grid_thw: patches of each image in time, height and width, (images, 3).
         patch_size, merge, temporal, layout, token: as given to `patchify`.
+        words: what is computed on the way: scale, bias, activation and dtype, as in `spacebatch.fused.batch_to_space`.
 
     Returns:
         A list of new tensors or arrays. Without "T" in the layout they are the first frame of each patch; with it they have all frames,
@@ -114,5 +126,6 @@ def unpatchify(
     """
     found = _tensors(tokens)
     if found is not None and not isinstance(tokens, (list, tuple)):
-        return found.unpatchify(tokens, grid_thw, patch_size, merge, temporal, layout, token)  # type: ignore[no-any-return]
-    return arrays.unpatchify(tokens, grid_thw, patch_size, merge=merge, temporal=temporal, layout=layout, token=token)
+        return found.unpatchify(tokens, grid_thw, patch_size, merge, temporal, layout, token, words)  # type: ignore[no-any-return]
+    options: Any = {"merge": merge, "temporal": temporal, "layout": layout, "token": token, **words}
+    return arrays.unpatchify(tokens, grid_thw, patch_size, **options)

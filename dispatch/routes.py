@@ -46,6 +46,11 @@ def route_of(x: Tensor) -> Route:
     return "aten" if _is_compiling() or _forward_ad() else "operator"
 
 
+def eager_beside(x: Tensor) -> bool:
+    """Whether a tensor beside one whose route is eager needs no other route."""
+    return type(x) in _PLAIN and bool(_has_storage(x)) and not (x.requires_grad and _grad_enabled())
+
+
 def symbolic(x: Tensor) -> bool:
     """Whether a size of x is a symbol, which only a graph can hold."""
     return any(isinstance(size, torch.SymInt) for size in x.shape)

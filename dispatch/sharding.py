@@ -55,10 +55,10 @@ def register() -> bool:
 
 
 def replicated(operator: Any, x: Any, arguments: Sequence[Any]) -> Tensor:
-    """The operator on the whole tensor, everywhere: right with public names alone, for a copy of the tensor on each rank."""
+    """The operator on the whole tensors, everywhere: right with public names alone, for a copy of them on each rank."""
     from torch.distributed.tensor import DTensor, Replicate
 
-    result = operator(x.full_tensor(), *arguments)
+    result = operator(*(t.full_tensor() if isinstance(t, DTensor) else t for t in (x, *arguments)))
     return DTensor.from_local(result, x.device_mesh, [Replicate()] * x.device_mesh.ndim, run_check=False)
 
 

@@ -15,6 +15,7 @@ from . import aten, torch_private
 from . import operators as operators  # registers them
 from .checks import check_apart, check_out, check_tensor, torch_pad_value
 from .eager import pad_bits, run, run_new
+from .fused import operators as fused_operators  # noqa: F401  # registers them, too
 from .routes import Route, call, route_of, symbolic
 
 is_compiling = torch_private.is_compiling

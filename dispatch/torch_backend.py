@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from spacebatch.reference.memory_order import dense_strides, memory_order
 from spacebatch.reference.prepared import Answer, Backend, Direction, Layout
 
 from . import aten
+from .arithmetic import along, computed, dtype_of
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
@@ -96,6 +98,67 @@ class TorchCopy:
         return "padded, then one strided copy" if self._to_batch else "one strided copy, then cropped"
 
 
+class TorchArithmetic:
+    """A prepared call with arithmetic on the way: PyTorch's operators where the source is, or where the result is, and a copy."""
+
+    def __init__(
+        self, direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, arithmetic: Arithmetic
+    ) -> None:
+        self._arithmetic, self._geometry = arithmetic, geometry
+        self._moved_first = arithmetic.residual is not None
+        self._table = direction == "space_to_batch" and arithmetic.pad == "before" and geometry.padded
+        self._border = direction == "space_to_batch" and self._moved_first and geometry.padded
+        if self._table:  # the border is written first, and moved as if the image had none
+            geometry = BlockGeometry(
+                aten.padded_shape(geometry),
+                geometry.block_shape,
+                spatial_dims=geometry.spatial_dims,
+                batch_order=geometry.batch_order,
+                arrangement=geometry.arrangement,
+                shifts=geometry.shifts,
+            )
+        self._copy = TorchCopy(direction, geometry, source if self._moved_first else result)
+
+    def ready(self, wait: bool = False) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
+        """Fill the result."""
+        source, result = source.detach(), result.detach()
+        scale, bias, residual, table = operands
+        if not self._moved_first:
+            value = computed(source, self._arithmetic, scale, bias)
+            self._copy(self._with_border(value, table) if self._table else value, result, pad)
+            return
+        moved = torch.empty_strided(result.shape, result.stride(), dtype=source.dtype, device=source.device)
+        self._copy(source, moved, b"")
+        result.copy_(computed(moved, self._arithmetic, scale, bias, residual))
+        if self._border:
+            border = torch.from_numpy(~self._geometry.valid_mask()).to(result.device)
+            number = int.from_bytes(pad or b"\0", "little", signed=len(pad) > 1)
+            result.view(INTEGERS[result.itemsize]).masked_fill_(border, number)
+
+    def _with_border(self, value: Tensor, table: Any) -> Tensor:
+        """The padded tensor, where the border has an entry of the table for each channel."""
+        geometry, ndim = self._geometry, value.dim()
+        shape = aten.padded_shape(geometry)
+        whole = torch.empty(shape, dtype=value.dtype, device=value.device)
+        bits = None if value.dtype in KNOWN_DTYPES else INTEGERS[value.itemsize]
+        if bits is not None:
+            whole, value, table = whole.view(bits), value.view(bits), table.view(bits)
+        whole.copy_(along(table, self._arithmetic.channel_dim, ndim).expand(shape))
+        inner = whole
+        for d, (before, _) in zip(geometry.spatial_dims, geometry.paddings, strict=True):
+            inner = inner.narrow(d, before, geometry.space_shape[d])
+        inner.copy_(value)
+        return whole if bits is None else whole.view(dtype_of(self._arithmetic.result))
+
+    def __str__(self) -> str:
+        steps = ["arithmetic", str(self._copy)]
+        return f"{self._arithmetic} in PyTorch's operators: {', then '.join(reversed(steps) if self._moved_first else steps)}"
+
+
 def _prepare(
     direction: Direction,
     geometry: BlockGeometry,
@@ -104,7 +167,7 @@ def _prepare(
     arithmetic: Arithmetic | None = None,
 ) -> Answer:
     if arithmetic is not None:
-        return "it computes nothing on the way"
+        return TorchArithmetic(direction, geometry, source, result, arithmetic)
     return TorchCopy(direction, geometry, source)
 
 

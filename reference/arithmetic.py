@@ -11,7 +11,7 @@ to the result rounds to nearest, ties to even, as PyTorch's `to` does; to an int
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Activation: TypeAlias = Literal["none", "relu", "silu", "gelu", "gelu_tanh", "sigmoid", "tanh", "hardswish"]
 PadPlace: TypeAlias = Literal["before", "after"]
@@ -84,10 +84,10 @@ class Operands(NamedTuple):
             of the call hold for all.
     """
 
-    scale: object = None
-    bias: object = None
-    residual: object = None
-    pad: object = None
+    scale: Any = None
+    bias: Any = None
+    residual: Any = None
+    pad: Any = None
 
 
 NO_OPERANDS = Operands()

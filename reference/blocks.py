@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,17 @@ import numpy.typing as npt
 from .arguments import Borders
 from .block_grids import BlockGrids
 from .functions import check_array
+from .fused_lists import OnWay, on_way
 from .image_copies import copy_to_blocks, copy_to_image
 from .image_lists import backend_of, blocks_shape, check_alike, checked_list, grids_of, kernels_take, move_by_kernels
 from .llvm.prepare import NUMBERS, address
 from .memory_order import memory_order
 from .pad_value import numpy_pad_value
 from .threads import thread_limit
+from .words import CutWords, RestoreWords, Words, words_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Array = npt.NDArray[Any]
 tensors: Any = None  # what does the same for tensors; `dispatch` puts it here
@@ -75,7 +80,7 @@ class Blocks:
             shape[1 + d] = extent
         return self._beside_data(self.grids.valid_mask().reshape(shape))
 
-    def restore(self, y: Any = None) -> Any:
+    def restore(self, y: Any = None, **words: Unpack[RestoreWords]) -> Any:
         """The images of blocks, without halo and padding: the inverse of `to_blocks`.
 
         >>> blocks = to_blocks(np.arange(5.0)[None], 2, halo=1)
@@ -85,6 +90,7 @@ class Blocks:
         Args:
             y: what became of the blocks, by default they themselves: as many, and of their sizes along the dims that were cut, with
                 the halo or without it. Other dims may have other sizes. An array or a tensor, of any dtype.
+            words: what is computed on the way, scale, bias, activation, dtype and channel_dim, as in `spacebatch.fused.batch_to_space`.
 
         Returns:
             A list of new arrays or tensors, one for each image; one alone where `to_blocks` was given one and no list.
@@ -93,11 +99,12 @@ class Blocks:
             ValueError: y has another number of dims or of blocks, or other sizes. TypeError: it is no array and no tensor.
         """
         y = self.data if y is None else y
+        given = words_of("restore", words, RestoreWords) if words else None
         if isinstance(y, np.ndarray):
             check_array("restore", y)
-            images = _restored(grids_of_blocks(self, y.shape), self.dims, y)
+            images = _restored(grids_of_blocks(self, y.shape), self.dims, y, given)
         elif tensors is not None and tensors.is_tensor(y):
-            images = tensors.restored(grids_of_blocks(self, tuple(y.shape)), self.dims, y)
+            images = tensors.restored(grids_of_blocks(self, tuple(y.shape)), self.dims, y, given)
         else:
             raise TypeError(f"restore: y must be a torch.Tensor or a numpy.ndarray, got {type(y).__name__}")
         return images[0] if self.single else images
@@ -139,6 +146,7 @@ def to_blocks(
     halo: Borders = 0,
     pad_value: Any = 0,
     layout: str | None = None,
+    **words: Unpack[CutWords],
 ) -> Blocks:
     """Cut NumPy arrays of several sizes into one batch of blocks; see `spacebatch.to_blocks`.
 
@@ -158,26 +166,31 @@ def to_blocks(
         check_alike(op, "dtype", [x.dtype for x in arrays])
     shapes = [x.shape for x in arrays]
     dims, grids = grids_of(op, shapes, block, halo, layout)
-    pad = numpy_pad_value(pad_value, dtype, op)
+    way = on_way(op, words_of(op, words, CutWords), arrays[0], shapes[0], dims) if words else None
+    pad = numpy_pad_value(pad_value, dtype, op) if way is None else way.pad_value(op, pad_value, dtype, len(shapes[0]))
     backend_of(op, "arrays", ("llvm", "numpy"))
     order = memory_order(shapes[0], arrays[0].strides)
-    result = new_array(blocks_shape(shapes[0], dims, grids), order, dtype)
-    for k in _left(op, True, arrays, result, grids, dims, pad):
+    result = new_array(blocks_shape(shapes[0], dims, grids), order, dtype if way is None else way.dtype)
+    for k in _left(op, True, arrays, result, grids, dims, pad, way):
         first, last = grids.offsets[k : k + 2]
-        copy_to_blocks(arrays[k], result[first:last], dims, grids.block, grids.before, pad)
+        cells = arrays[k] if way is None else way.computed(arrays[k])
+        copy_to_blocks(cells, result[first:last], dims, grids.block, grids.before, pad)
     return Blocks(result, grids, dims, single)
 
 
-def _restored(grids: BlockGrids, dims: tuple[int, ...], y: Array) -> list[Array]:
+def _restored(grids: BlockGrids, dims: tuple[int, ...], y: Array, words: Words | None) -> list[Array]:
     op = "restore"
+    way = None if words is None else on_way(op, words, y, y.shape[1:], dims)
     backend_of(op, "arrays", ("llvm", "numpy"))
     order = [d - 1 for d in memory_order(y.shape, y.strides) if d]
     y = y[inner_of(grids, dims, y.ndim)]
-    images = [new_array((1, *shape), order, y.dtype)[0] for shape in image_shapes(grids, dims, y.shape[1:])]
+    dtype = y.dtype if way is None else way.dtype
+    images = [new_array((1, *shape), order, dtype)[0] for shape in image_shapes(grids, dims, y.shape[1:])]
     grids = grids.without_halo
-    for k in _left(op, False, images, y, grids, dims, np.zeros((), y.dtype)):
+    for k in _left(op, False, images, y, grids, dims, np.zeros((), dtype), way):
         first, last = grids.offsets[k : k + 2]
-        copy_to_image(y[first:last], images[k], dims, grids.block, grids.before)
+        cells = y[first:last] if way is None else way.computed(y[first:last], 1)
+        copy_to_image(cells, images[k], dims, grids.block, grids.before)
     return images
 
 
@@ -232,18 +245,26 @@ def _left(
     grids: BlockGrids,
     dims: Sequence[int],
     pad: Array,
+    way: OnWay | None,
 ) -> Sequence[int]:
     """Which arrays compiled kernels did not move."""
     size = batch.itemsize
     if not batch.size:
         return ()
+    sizes = np.array([*[x.itemsize for x in arrays], size])[:, None]
     strides = np.array([*[x.strides for x in arrays], batch.strides[1:]], np.int64)
-    plain = batch.dtype.kind in NUMBERS and not (strides % size).any() and not batch.strides[0] % size
-    if not plain:
+    plain = batch.dtype.kind in NUMBERS and arrays[0].dtype.kind in NUMBERS
+    if not plain or (strides % sizes).any() or batch.strides[0] % size:
         kernels_take(op, 0, 0)
         return range(len(arrays))
-    strides //= size
+    strides //= sizes
     where = batch.shape, (batch.strides[0] // size, *strides[-1].tolist()), address(batch)
     images = [x.shape for x in arrays], [*map(tuple, strides[:-1].tolist())], [address(x) for x in arrays]
-    bits = pad.tobytes() if to_batch else b""
-    return move_by_kernels(op, to_batch, images, where, grids, dims, size, bits, thread_limit(), None)
+    given = op, to_batch, images, where, grids, dims, arrays[0].itemsize if to_batch else size
+    bits = pad.tobytes() if to_batch and pad.ndim == 0 else b""
+    if way is None:
+        return move_by_kernels(*given, bits, thread_limit(), None)
+    arithmetic, operands, held = way.addressed(pad if to_batch and pad.ndim else None)
+    left = move_by_kernels(*given, bits, thread_limit(), None, arithmetic, operands)
+    del held  # until now
+    return left

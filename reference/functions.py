@@ -122,7 +122,7 @@ def _run(direction: Direction, geometry: BlockGeometry, source: Array, pad: Any,
     if out is None:
         result = result_like(source, shape)
     else:
-        _check_out(direction, source, shape, out)
+        check_out(direction, source, shape, out)
         result = out
     key = (direction, source.strides, source.dtype, result.strides, out is None, prepared.demanded)
     fill = geometry._prepared.get(key)
@@ -181,15 +181,28 @@ def check_array(op: str, array: Any) -> None:
         )
 
 
-def _check_out(op: str, source: Array, shape: tuple[int, ...], out: Array) -> None:
+def check_out(
+    op: str,
+    source: Array,
+    shape: tuple[int, ...],
+    out: Array,
+    dtype: np.dtype[Any] | None = None,
+    whose: str = "the input",
+) -> None:
+    """An array that can hold the result, apart from the input.
+
+    Args:
+        op, source, shape, out: of the call. dtype: of the result, by default the source's. whose: what has that dtype, for messages.
+    """
+    dtype = dtype or source.dtype
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out must be a numpy.ndarray, got {type(out).__name__}")
     if isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{op}: out is a masked array, whose mask would not be written")
     if out.shape != shape:
         raise ValueError(f"{op}: out has shape {out.shape}, the result has {shape}")
-    if out.dtype != source.dtype:
-        raise ValueError(f"{op}: out has dtype {out.dtype}, the input has {source.dtype}")
+    if out.dtype != dtype:
+        raise ValueError(f"{op}: out has dtype {out.dtype}, {whose} has {dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
     if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
@@ -198,10 +211,11 @@ def _check_out(op: str, source: Array, shape: tuple[int, ...], out: Array) -> No
         raise ValueError(f"{op}: out overlaps the input in memory")
 
 
-def result_like(source: Array, shape: tuple[int, ...]) -> Array:
-    """An array of `shape`, not filled, in the memory order of `source`."""
+def result_like(source: Array, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> Array:
+    """An array of `shape`, not filled, in the memory order of `source`, and of its dtype where none is given."""
+    dtype = dtype or source.dtype
     if source.flags.c_contiguous:
-        return np.empty(shape, dtype=source.dtype)
+        return np.empty(shape, dtype)
     order = memory_order(source.shape, source.strides)
     inverse = sorted(range(len(order)), key=order.__getitem__)
-    return np.empty([shape[d] for d in order], dtype=source.dtype).transpose(inverse)
+    return np.empty([shape[d] for d in order], dtype).transpose(inverse)

@@ -10,13 +10,16 @@ import numpy as np
 
 from . import prepared
 from .arguments import check_int64
+from .arithmetic import NO_OPERANDS, SOURCES, Arithmetic, Operands
 from .block_grids import BlockGrids
 from .image_layout import cut_dims
 from .kept_geometries import key_of
 from .llvm import openmp
 from .llvm.block_pieces import block_pieces
+from .llvm.operands import computation
 from .llvm.pieces import Integers, Pieces
 from .llvm.prepare import missing
+from .llvm.spec import Computation
 
 _WORDS = frozenset((1, 2, 4, 8, 16))
 
@@ -154,6 +157,8 @@ def move_by_kernels(
     pad: bytes,
     threads: int,
     library: openmp.OpenMP | None,
+    arithmetic: Arithmetic | None = None,
+    operands: Operands = NO_OPERANDS,
 ) -> Sequence[int]:
     """Move what compiled kernels can move now, one piece for each image.
 
@@ -165,8 +170,10 @@ def move_by_kernels(
         to_batch: images are read and blocks are written, or the other way round.
         images: shapes, strides in elements, and addresses. batch: the same of the blocks.
         grids, dims: of the images. Blocks that are read have no halo.
-        itemsize: bytes of an element. pad: of one element of padding, empty for zero bits.
+        itemsize: bytes of an element of what is read. pad: of one element of padding, empty for zero bits.
         threads, library: that share the list.
+        arithmetic: on the way, if there is some; its dims are those of the blocks.
+        operands: addresses; of the residual that of the first block, or of each image.
 
     Returns:
         Numbers of the images that nothing was done with.
@@ -179,7 +186,13 @@ def move_by_kernels(
         return every
     shape, batch_strides, batch_address = batch
     few = len(grids) <= MOST_REMEMBERED
-    cut = dims, grids.block, grids.before, itemsize
+    computed = computation_of(op, arithmetic, to_batch)
+    if isinstance(computed, str):
+        return every
+    channel = None
+    if computed is not None and arithmetic is not None and (computed.scale or computed.bias or computed.pads):
+        channel = None if arithmetic.channel_dim is None else arithmetic.channel_dim - 1
+    cut = dims, grids.block, grids.before, itemsize, computed, channel
     key = (to_batch, *map(tuple, images[:2]), shape, batch_strides, *cut) if few else None
     parts = _pieces.get(key)
     if parts is None:
@@ -190,13 +203,46 @@ def move_by_kernels(
         if few:
             remember(_pieces, key, parts)
     addresses = np.array(images[2], np.int64)
-    first = batch_address + grids.offsets[:-1] * (batch_strides[0] * itemsize)
+    steps = grids.offsets[:-1] * batch_strides[0]
+    first = batch_address + steps * (itemsize if computed is None else computed.itemsizes[to_batch])
     left: list[int] = []
+    if computed is not None:
+        operands = of_pieces(computed, operands, steps if to_batch else None)
+    residual: Any = operands.residual
     for chosen, pieces in parts:
-        if run_pieces(op, pieces, addresses[chosen], first[chosen], pad, threads, library):
+        if residual is not None:
+            operands = operands._replace(residual=residual[chosen])
+        if run_pieces(op, pieces, addresses[chosen], first[chosen], pad, threads, library, operands):
             continue
         left += chosen.tolist()
     return left
+
+
+def computation_of(op: str, arithmetic: Arithmetic | None, padded: bool) -> Computation | str | None:
+    """What kernels compute on the way, or the reason why they do not.
+
+    Raises:
+        RuntimeError: they do not, and they were demanded.
+    """
+    found = None if arithmetic is None else computation(arithmetic, padded)
+    if isinstance(found, str) and prepared.demanded == "llvm":
+        raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but {found}")
+    return found
+
+
+def of_pieces(computed: Computation, operands: Operands, steps: Integers | None) -> Operands:
+    """Operands with the address of a residual for each piece.
+
+    Args:
+        steps: elements from the beginning of the result to that of each piece; None where pieces have results of their own.
+    """
+    residual: Any = operands.residual
+    if residual is None:
+        return operands
+    assert computed.residual is not None
+    if steps is not None:
+        residual = residual + steps * SOURCES[computed.residual]
+    return operands._replace(residual=np.atleast_1d(np.array(residual, np.int64)))
 
 
 def kernels_take(op: str, itemsize: int, *strides: int) -> bool:
@@ -224,6 +270,7 @@ def run_pieces(
     pad: bytes,
     threads: int,
     library: openmp.OpenMP | None,
+    operands: Operands = NO_OPERANDS,
 ) -> bool:
     """Whether the pieces were moved; not while their kernel is being compiled.
 
@@ -234,5 +281,5 @@ def run_pieces(
         if prepared.demanded == "llvm":
             raise RuntimeError(f"{op}: the backend 'llvm' was asked for, but {pieces.kernel.refused}")
         return False
-    pieces(space, batch, pad, threads, library)
+    pieces(space, batch, pad, threads, library, operands)
     return True

@@ -17,9 +17,7 @@ def _prepare(
 ) -> Answer:
     if source.device not in ("cpu", "numpy"):
         return f"the tensor is on {source.device}, not on the CPU"
-    if arithmetic is not None:
-        return "it computes nothing on the way"
-    return prepare(direction, geometry, source, result)
+    return prepare(direction, geometry, source, result, arithmetic)
 
 
 LLVM = Backend("llvm", _prepare)

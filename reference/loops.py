@@ -247,6 +247,24 @@ def _loops(
     return found, ordered
 
 
+def channel_loops(
+    geometry: BlockGeometry, space: Sequence[int], batch: Sequence[int], channel_dim: int | None
+) -> list[Loop]:
+    """The loops of a call over elements. Those along which the channel changes have the number of channels in the place of a cyclic shift.
+
+    Only what is inside a channel merges, or pixels whose channels are neighbours in both tensors.
+
+    >>> [(loop[1], loop[-1]) for loop in channel_loops(BlockGeometry((2, 3, 4, 4), 2), (48, 16, 4, 1), (12, 4, 2, 1), 1)]
+    [(2, 0), (3, 3), (4, 0), (4, 0)]
+    """
+    found, _ = _loops(geometry, space, batch, merge=False)
+    shape = geometry.space_shape
+    if channel_dim is not None and shape[channel_dim] > 1:
+        k = sum(shape[d] > 1 for d in range(channel_dim) if d not in geometry.spatial_dims)
+        found[k] = (*found[k][:-1], shape[channel_dim])
+    return _merged(found)
+
+
 def merged(dims: Sequence[LoopDim]) -> list[LoopDim]:
     """Loops in the order of space memory, without those of one step, plain neighbours made one."""
     return [LoopDim(*loop) for loop in _merged([dim for dim in dims if dim.size > 1])]
@@ -258,16 +276,17 @@ def _merged(loops: Sequence[Loop]) -> list[Loop]:
     placed = [(loop[2] or loop[3], loop[3], loop) for loop in loops]
     placed.sort(reverse=True)
     result: list[Loop] = []
-    last_kind = last_size = last_space = last_outer = -1
+    last_kind = last_size = last_space = last_outer = last_wrap = -1
     for _, outer, loop in placed:
-        kind, size, space, *_ = loop
-        if kind == PLAIN == last_kind and last_space == size * space and last_outer == size * outer:
+        kind, size, space, *_, wrap = loop
+        fits = kind == PLAIN == last_kind and last_space == size * space and last_outer == size * outer
+        if fits and not last_wrap and (not wrap or space == outer == 1):
             last_size *= size
             result[-1] = (PLAIN, last_size, space, outer, *loop[4:])
         else:
             last_size = size
             result.append(loop)
-        last_kind, last_space, last_outer = kind, space, outer
+        last_kind, last_space, last_outer, last_wrap = kind, space, outer, wrap
     return result or [_ONE]
 
 

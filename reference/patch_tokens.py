@@ -11,8 +11,17 @@ import numpy.typing as npt
 
 from . import prepared
 from .arguments import as_integer, as_sequence, is_scalar, shown
+from .arithmetic import NO_OPERANDS, Arithmetic, Operands
 from .image_layout import letters
-from .image_lists import MOST_REMEMBERED, check_alike, kernels_take, remember, run_pieces
+from .image_lists import (
+    MOST_REMEMBERED,
+    check_alike,
+    computation_of,
+    kernels_take,
+    of_pieces,
+    remember,
+    run_pieces,
+)
 from .llvm import openmp
 from .llvm.patch_pieces import patch_pieces
 from .llvm.pieces import Pieces
@@ -70,6 +79,24 @@ class TokenOrder:
         (0, 3, 1, 2)
         """
         return tuple([self.layout.index(letter) for letter in DIMS])
+
+    @property
+    def cut_dims(self) -> tuple[int, ...]:
+        """The dims of the layout that are cut: all but the channels.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").cut_dims
+        (0, 1, 2)
+        """
+        return tuple([d for d, letter in enumerate(self.layout) if letter != "C"])
+
+    @property
+    def channels_later(self) -> int:
+        """By how many dims the channels come later in split tokens, (time, height, width, group, group, …), than in the layout.
+
+        >>> token_order("patchify", 16, 1, 2, "HWC", "CTHW").channels_later
+        2
+        """
+        return 5 + self.token.index("C") - self.layout.index("C")
 
     def split_of(self, shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
         """An image with its dims split, and the order of these in its tokens, and their sizes in that order.
@@ -165,6 +192,8 @@ def move_by_kernels(
     itemsize: int,
     threads: int,
     library: openmp.OpenMP | None,
+    arithmetic: Arithmetic | None = None,
+    operands: Operands = NO_OPERANDS,
 ) -> bool:
     """Whether compiled kernels moved all images, one piece each.
 
@@ -177,7 +206,9 @@ def move_by_kernels(
         images: shapes, strides in elements, and addresses, in the full layout.
         tokens: the sizes inside a token in the order of `DIMS`, the strides of a token and of these, and the address of the first.
         offsets: the number of each image's first token.
-        itemsize: bytes of an element. threads, library: that share the list.
+        itemsize: bytes of an element of what is read. threads, library: that share the list.
+        arithmetic: on the way, if there is some, of images whose channels are the channels.
+        operands: addresses; of the residual that of the first token, or of each image.
 
     Raises:
         RuntimeError: a kernel was demanded that cannot be had.
@@ -187,7 +218,10 @@ def move_by_kernels(
     places = list(order.places)
     inner, token_strides, address = tokens
     few = len(images[0]) <= MOST_REMEMBERED
-    sizes = tuple(inner), tuple(token_strides), order.merge, itemsize
+    computed = computation_of(op, arithmetic, False)
+    if isinstance(computed, str):
+        return False
+    sizes = tuple(inner), tuple(token_strides), order.merge, itemsize, computed
     key = (to_tokens, order.places, *(tuple(map(tuple, of)) for of in images[:2]), *sizes) if few else None
     found = _pieces.get(key)
     if found is None:
@@ -200,6 +234,10 @@ def move_by_kernels(
         if few:
             remember(_pieces, key, found)
     pieces, turned = found
-    sides = np.array(images[2], np.int64), address + offsets * (token_strides[0] * itemsize)
+    steps = offsets * token_strides[0]
+    written = itemsize if computed is None else computed.itemsizes[to_tokens]
+    sides = np.array(images[2], np.int64), address + steps * written
     space, batch = sides[::-1] if turned else sides
-    return run_pieces(op, pieces, space, batch, b"", threads, library)
+    if computed is not None:
+        operands = of_pieces(computed, operands, steps if to_tokens else None)
+    return run_pieces(op, pieces, space, batch, b"", threads, library, operands)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .arguments import as_integer, shown
+from .arithmetic import NO_OPERANDS
 from .functions import check_array
+from .fused_lists import OnWay, on_way
 from .image_lists import backend_of, check_alike, checked_list, kernels_take
 from .llvm.prepare import NUMBERS, address
+from .normalization import normalized
 from .patch_tokens import DIMS, Patches, TokenOrder, grids_of_images, move_by_kernels, offsets_of, token_order
 from .threads import thread_limit
+from .words import FactorWords, PatchWords, words_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +35,7 @@ def patchify(
     layout: str = "CHW",
     token: str = "CTHW",
     max_num_patches: int | None = None,
+    **words: Unpack[PatchWords],
 ) -> Patches:
     """Tokens of NumPy arrays; see `spacebatch.patchify`.
 
@@ -46,10 +54,15 @@ def patchify(
     grid = grids_of_images(op, [x.shape for x in full], order)
     limit = checked_limit(op, grid, max_num_patches)
     offsets = offsets_of(grid, limit)
-    inner = order.inner(full[0].shape[order.places[1]])
+    channels = full[0].shape[order.places[1]]
+    way = None
+    if words:
+        given = normalized(op, words, arrays[0].dtype.kind in "iu", channels)
+        way = on_way(op, given, arrays[0], full[0].shape, order.cut_dims, order.places[1])
+    inner = order.inner(channels)
     inside = [inner[DIMS.index(letter)] for letter in order.token]
-    tokens = np.empty((int(offsets[-1]), *inside), arrays[0].dtype)
-    _move(op, True, order, full, tokens, offsets)
+    tokens = np.empty((int(offsets[-1]), *inside), arrays[0].dtype if way is None else way.dtype)
+    _move(op, True, order, full, tokens, offsets, way)
     counts = grid.prod(axis=1)
     if limit is not None:
         for first, count, past in zip(offsets, counts, offsets[1:], strict=False):
@@ -69,6 +82,7 @@ def unpatchify(
     temporal: int = 1,
     layout: str = "CHW",
     token: str = "CTHW",
+    **words: Unpack[FactorWords],
 ) -> list[Array]:
     """Images of NumPy tokens; see `spacebatch.unpatchify`.
 
@@ -84,8 +98,14 @@ def unpatchify(
     if "T" not in layout:  # a frame that was repeated
         split = split[(slice(None), *(slice(1) if letter == "T" else slice(None) for letter in order.token))]
         order = replace(order, temporal=1)
-    images = [np.empty(shape, tokens.dtype) for shape in image_shapes(grid, order, inner[1])]
-    _move(op, False, order, images, split, offsets)
+    shapes = image_shapes(grid, order, inner[1])
+    way = (
+        on_way(op, words_of(op, words, FactorWords), tokens, shapes[0], order.cut_dims, order.places[1])
+        if words
+        else None
+    )
+    images = [np.empty(shape, tokens.dtype if way is None else way.dtype) for shape in shapes]
+    _move(op, False, order, images, split, offsets, way)
     return [_without(x, order, layout) for x in images]
 
 
@@ -191,23 +211,38 @@ def _without(x: Array, order: TokenOrder, layout: str) -> Array:
 
 
 def _move(
-    op: str, to_tokens: bool, order: TokenOrder, images: Sequence[Array], tokens: Array, offsets: npt.NDArray[np.int64]
+    op: str,
+    to_tokens: bool,
+    order: TokenOrder,
+    images: Sequence[Array],
+    tokens: Array,
+    offsets: npt.NDArray[np.int64],
+    way: OnWay | None,
 ) -> None:
     """Fill tokens, of shape (tokens, …) in their order, from images in the full layout, or the other way round."""
-    size, every = tokens.itemsize, [*images, tokens]
-    whole = size > 0 and not any(stride % size for x in every for stride in x.strides)
-    if whole and tokens.dtype.kind in NUMBERS:
-        strides = [[stride // size for stride in x.strides] for x in every]
+    every = [*images, tokens]
+    whole = not any(x.itemsize == 0 or stride % x.itemsize for x in every for stride in x.strides)
+    if whole and tokens.dtype.kind in NUMBERS and images[0].dtype.kind in NUMBERS:
+        strides = [[stride // x.itemsize for stride in x.strides] for x in every]
         inside = [1 + order.token.index(letter) for letter in DIMS]
         where = [tokens.shape[d] for d in inside], [strides[-1][d] for d in (0, *inside)], address(tokens)
         found = [x.shape for x in images], strides[:-1], [address(x) for x in images]
-        if move_by_kernels(op, to_tokens, order, found, where, offsets[:-1], size, thread_limit(), None):
+        size = images[0].itemsize if to_tokens else tokens.itemsize
+        arithmetic, operands, held = (None, NO_OPERANDS, None) if way is None else way.addressed(None)
+        given = offsets[:-1], size, thread_limit(), None, arithmetic, operands
+        if move_by_kernels(op, to_tokens, order, found, where, *given):
             return
+        del held  # until now
     elif tokens.size:
         kernels_take(op, 0, 0)
+    later = order.channels_later
     for x, first in zip(images, offsets, strict=False):
+        if way is not None and to_tokens:
+            x = way.computed(x)
         sizes, axes, permuted = order.split_of(x.shape)
         count = int(np.prod(permuted[:5]))
         near, far = x.reshape(sizes).transpose(axes), tokens[first : first + count].reshape(permuted)
-        source, target = (near, far) if to_tokens else (far, near)
-        target[...] = source
+        if to_tokens:
+            far[...] = near
+        else:
+            near[...] = far if way is None else way.computed(far, later)

@@ -43,6 +43,8 @@ def test_the_import_is_light() -> None:
         assert (spacebatch.batch_to_space(y, 2, crops=1) == x).all()
         assert (spacebatch.to_blocks([x[0]], 3).restore()[0] == x[0]).all()
         assert spacebatch.patchify(x[0], 2).tokens.shape == (4, 4)
+        assert spacebatch.fused.space_to_batch(x, 2, scale=0.5, activation="gelu").dtype == np.float32
+        assert spacebatch.patchify(x[0].astype(np.uint8), 2, mean=0.5, std=0.5).tokens.dtype == np.float32
         assert spacebatch.tensorflow.space_to_batch_nd(x, [1, 2], [[0, 0], [1, 1]]).shape == (2, 1, 3, 4)
         assert spacebatch.windows.window_partition(x, 3, shift=1).shape == (4, 1, 3, 3)
         assert spacebatch.windows.Windows(x.shape, 3, shift=1).mask().shape == (4, 9, 9)
@@ -58,7 +60,7 @@ def test_the_import_is_light() -> None:
         import torch
         z = spacebatch.space_to_batch(torch.from_numpy(x), 2, 1, pad_value=7)
         assert (z.numpy() == y).all()
-        torch.ops.spacebatch.space_to_batch
+        torch.ops.spacebatch.space_to_batch, torch.ops.spacebatch.fused_space_to_batch
         assert "spacebatch.tl_kernels.launch" not in sys.modules
     """)
     message = "space_to_batch: the input must be a torch.Tensor or a numpy.ndarray, got list"

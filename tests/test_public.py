@@ -25,6 +25,7 @@ NAMES = {
         "choose_block",
         "convert",
         "explain",
+        "fused",
         "nn",
         "patchify",
         "receptive_field",
@@ -52,6 +53,7 @@ NAMES = {
         "SpaceToBatch",
         "functional",
     ],
+    "spacebatch.fused": ["Arithmetic", "batch_to_space", "space_to_batch"],
     "spacebatch.windows": [
         "Grid",
         "Windows",
@@ -95,7 +97,13 @@ SIGNATURES = {
     "nn.functional.atrous_conv_transpose3d": TRANSPOSED,
     "nn.BatchSpace": "(*layers, rate=None)",
     "explain": "(operation, x, block_shape, *borders, **options)",
-    "Explanation": "(operation, geometry, route, backend, kernel, reasons)",
+    "Explanation": "(operation, geometry, route, backend, kernel, reasons, arithmetic=None)",
+    "fused.space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, scale=None, bias=None, channel_dim=None, activation='none', "
+    "dtype=None, pad='after', out=None)",
+    "fused.batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, scale=None, bias=None, residual=None, channel_dim=None, "
+    "activation='none', dtype=None, out=None)",
+    "fused.Arithmetic": "(source, result, channel_dim=None, scale=False, bias=False, residual=None, activation='none', pad='after', "
+    "gradient=False)",
     "BlockGeometry": f"(shape, block_shape, paddings=0, *, {NO_PAD}, op='space_to_batch')",
     "BlockGeometry.from_batch": f"(shape, block_shape, crops=0, *, {NO_PAD}, op='batch_to_space')",
     "BlockGeometry.windows": "(shape, size, *, shift=0, layout='NC...', covered='shift', op='windows')",
@@ -109,28 +117,28 @@ SIGNATURES = {
     "BlockGeometry.valid_mask": "(self)",
     "BlockGeometry.space_to_batch": "(self, x, *, pad_value=0, out=None)",
     "BlockGeometry.batch_to_space": "(self, y, *, out=None)",
-    "to_blocks": "(images, block, *, halo=0, pad_value=0, layout=None)",
+    "to_blocks": "(images, block, *, halo=0, pad_value=0, layout=None, **words)",
     "Blocks": "(data, grids, dims, single=False)",
-    "Blocks.restore": "(self, y=None)",
+    "Blocks.restore": "(self, y=None, **words)",
     "Blocks.valid_mask": "(self)",
     "BlockGrids": "(sizes, block, halo=0, *, op='BlockGrids')",
     "BlockGrids.valid_mask": "(self)",
-    "patchify": "(images, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW', max_num_patches=None)",
-    "unpatchify": "(tokens, grid_thw, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW')",
+    "patchify": "(images, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW', max_num_patches=None, **words)",
+    "unpatchify": "(tokens, grid_thw, patch_size, *, merge=1, temporal=1, layout='CHW', token='CTHW', **words)",
     "Patches": "(tokens, grid_thw, cu_seqlens, mask)",
     "nn.SpaceToBatch": f"(block_shape, paddings=0, *, {PAD})",
     "nn.BatchToSpace": f"(block_shape, crops=0, *, {NO_PAD})",
     "nn.SpaceToBatch.forward": "(self, x)",
     "nn.BatchToSpace.forward": "(self, y)",
     "windows.Windows": "(shape, window_size, *, shift=0, layout='NC...', covered='shift', op='Windows')",
-    "windows.Windows.partition": "(self, x, *, pad_value=0, out=None)",
-    "windows.Windows.merge": "(self, y, *, out=None)",
+    "windows.Windows.partition": "(self, x, *, pad_value=0, out=None, **words)",
+    "windows.Windows.merge": "(self, y, *, out=None, **words)",
     "windows.Windows.mask": "(self, like=None, *, fill=None, padding=False)",
     "windows.Grid": "(shape, grid_size, *, layout='NC...', op='Grid')",
-    "windows.window_partition": "(x, window_size, *, shift=0, layout='NC...', covered='shift', pad_value=0, out=None)",
-    "windows.window_merge": "(y, window_size, image_size, *, shift=0, layout='NC...', covered='shift', out=None)",
-    "windows.grid_partition": "(x, grid_size, *, layout='NC...', pad_value=0, out=None)",
-    "windows.grid_merge": "(y, grid_size, image_size, *, layout='NC...', out=None)",
+    "windows.window_partition": "(x, window_size, *, shift=0, layout='NC...', covered='shift', pad_value=0, out=None, **words)",
+    "windows.window_merge": "(y, window_size, image_size, *, shift=0, layout='NC...', covered='shift', out=None, **words)",
+    "windows.grid_partition": "(x, grid_size, *, layout='NC...', pad_value=0, out=None, **words)",
+    "windows.grid_merge": "(y, grid_size, image_size, *, layout='NC...', out=None, **words)",
     "windows.dilated_partition": "(x, dilation, *, tile=None, layout='NC...', pad_value=0)",
     "windows.dilated_merge": "(y, dilation, image_size, *, tile=None, layout='NC...')",
     "windows.polyphase": "(x, factor, *, layout='NC...', pad_value=0)",
@@ -155,7 +163,9 @@ def found(path: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "module", [spacebatch, spacebatch.nn, reference, spacebatch.windows], ids=lambda module: module.__name__
+    "module",
+    [spacebatch, spacebatch.nn, reference, spacebatch.fused, spacebatch.windows],
+    ids=lambda module: module.__name__,
 )
 def test_names(module: Any) -> None:
     assert module.__all__ == NAMES[module.__name__]

@@ -41,6 +41,7 @@ def imported(path: Path, package: str) -> set[str]:
 
 FILES = [(room, path) for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
 FILES += [("dispatch", path) for path in sorted((ROOT / "dispatch/windows").glob("*.py"))]
+FILES += [("dispatch", path) for path in sorted((ROOT / "dispatch/fused").glob("*.py"))]
 FILES += [("reference", path) for path in sorted((ROOT / "reference/llvm").glob("*.py"))]
 FILES += [("dispatch", path) for path in sorted((ROOT / "dispatch/tiles").glob("*.py"))]
 FILES += [("perf", path) for path in sorted((ROOT / "perf/answers").glob("*.py"))]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 import spacebatch
-from spacebatch import BlockGeometry, caffe2, reference, tensorflow
+from spacebatch import BlockGeometry, caffe2, fused, reference, tensorflow
 x = torch.zeros(1, 3, 5, 5)
 a: NDArray[np.uint8] = np.zeros((1, 3, 4, 4), np.uint8)
 g = BlockGeometry(x.shape, 2, "auto")
@@ -28,6 +28,11 @@ P = [[0, 0], [0, 0]]
 CASES = {
     "tensor": ("assert_type(spacebatch.space_to_batch(x, 2), torch.Tensor)", None),
     "parameter": ("assert_type(spacebatch.space_to_batch(torch.nn.Parameter(x), 2), torch.Tensor)", None),
+    "fused, tensor": ("assert_type(fused.space_to_batch(x, 2, scale=0.5, dtype=torch.half), torch.Tensor)", None),
+    "fused, array": ("assert_type(fused.batch_to_space(a, 1, bias=1, activation='silu'), NDArray[Any])", None),
+    "fused, no such activation": ("fused.space_to_batch(x, 2, activation='swish')", r"swish|\[call-overload\]"),
+    "fused, no residual there": ("fused.space_to_batch(x, 2, residual=x)", r"residual|\[call-overload\]"),
+    "fused, windows": ("assert_type(spacebatch.windows.window_partition(x, 5, scale=2.0), torch.Tensor)", None),
     "no text": ('spacebatch.space_to_batch("x", 2)', r"\[type-var\]|\[call-overload\]"),
     "no such option": ("spacebatch.space_to_batch(x, 2, padding=1)", r"padding"),
     "no such order": (

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import functions
+from ..fused.functions import mover
 from ..reference.kept_geometries import arguments_of, key_of
 from ..reference.memory_order import memory_order
+from ..reference.words import CutWords, JoinWords, words_of
 
 T = TypeVar("T")
 MOST_MET = 1024
@@ -89,20 +91,26 @@ def undone(order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
-def to_batch(op: str, x: Any, arguments: Any, **options: Any) -> Any:
-    """`space_to_batch`, with errors under the name of the function that was called."""
+def to_batch(op: str, x: Any, arguments: Any, pad_value: Any = 0, out: Any = None, words: Any = None) -> Any:
+    """`space_to_batch`, fused where there are words, with errors under the name of the function that was called."""
     move: Any = functions.space_to_batch
     try:
-        return move(x, **arguments, **options)
+        if words:
+            given = words_of(op, words, CutWords)
+            return mover(op, x).move(op, "space_to_batch", x, *arguments.values(), pad_value, given, out)
+        return move(x, **arguments, pad_value=pad_value, out=out)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _retold(error, "space_to_batch", op) from None
 
 
-def to_space(op: str, y: Any, arguments: Any, **options: Any) -> Any:
+def to_space(op: str, y: Any, arguments: Any, out: Any = None, words: Any = None) -> Any:
     """`batch_to_space`, likewise."""
     move: Any = functions.batch_to_space
     try:
-        return move(y, **arguments, **options)
+        if words:
+            given = words_of(op, words, JoinWords)
+            return mover(op, y).move(op, "batch_to_space", y, *arguments.values(), 0, given, out)
+        return move(y, **arguments, out=out)
     except (TypeError, ValueError, RuntimeError) as error:
         raise _retold(error, "batch_to_space", op) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import ne
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..reference.arguments import shown
 from ..reference.data_layout import ANY_RANK
@@ -12,6 +12,11 @@ from ..reference.geometry import BlockGeometry
 from ..reference.window_sizes import Covered
 from . import masks
 from .images import to_batch, to_space
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..reference.words import CutWords, JoinWords
 
 ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 
@@ -31,8 +36,7 @@ class Partition:
         own["geometry"] = geometry
         order: Any = {"spatial_dims": geometry.spatial_dims}
         order |= {"batch_order": geometry.batch_order, "arrangement": geometry.arrangement}
-        if _any(geometry.shifts):
-            order["shifts"] = geometry.shifts
+        order["shifts"] = geometry.shifts if _any(geometry.shifts) else 0
         own["_space"] = {"block_shape": geometry.block_shape, "paddings": geometry.paddings, **order}
         own["_batch"] = {"block_shape": geometry.block_shape, "crops": geometry.paddings, **order}
 
@@ -72,7 +76,9 @@ class Partition:
         """Windows of a sample."""
         return self.geometry.phases
 
-    def partition(self, x: ArrayT, *, pad_value: Any = 0, out: ArrayT | None = None) -> ArrayT:
+    def partition(
+        self, x: ArrayT, *, pad_value: Any = 0, out: ArrayT | None = None, **words: Unpack[CutWords]
+    ) -> ArrayT:
         """The windows of images of this size, in one pass over memory.
 
         >>> import numpy as np
@@ -82,6 +88,7 @@ class Partition:
         Args:
             x: array or tensor of any number of samples and channels.
             pad_value: what the padding holds. out: where to write, as in `spacebatch.space_to_batch`.
+            words: what is computed on the way, as in `spacebatch.fused.space_to_batch`.
 
         Returns:
             (samples * windows, …), the windows of a sample one after the other; the spatial dims hold the cells.
@@ -90,9 +97,9 @@ class Partition:
             ValueError: another image size.
         """
         self._check(self._ops[0], x, self.image_size, "images of")
-        return self._partition(self._ops[0], x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
+        return self._partition(self._ops[0], x, pad_value=pad_value, out=out, words=words)  # type: ignore[no-any-return]
 
-    def merge(self, y: ArrayT, *, out: ArrayT | None = None) -> ArrayT:
+    def merge(self, y: ArrayT, *, out: ArrayT | None = None, **words: Unpack[JoinWords]) -> ArrayT:
         """The images of which these are the windows; what was padded is dropped, and what was shifted moves back.
 
         >>> import numpy as np
@@ -102,6 +109,7 @@ class Partition:
 
         Args:
             y: array or tensor of any number of samples and channels, as `partition` returns it. out: where to write.
+            words: what is computed on the way, as in `spacebatch.fused.batch_to_space`: a residual is of the images' shape.
 
         Raises:
             ValueError: another window size, or a number of windows that makes no whole image.
@@ -110,7 +118,7 @@ class Partition:
         batch = getattr(y, "shape", (0,))[0]
         if batch % self.windows:
             raise ValueError(no_whole_images(self._ops[1], batch, self.windows, self.image_size))
-        return self._merge(self._ops[1], y, out=out)  # type: ignore[no-any-return]
+        return self._merge(self._ops[1], y, out=out, words=words)  # type: ignore[no-any-return]
 
     def mask(self, like: Any = None, *, fill: float | None = None, padding: bool = False) -> Any:
         """Which cells of each window may see each other, for attention; None where all may.

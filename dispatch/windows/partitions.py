@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..reference.data_layout import ANY_RANK
 from ..reference.window_sizes import Covered
 from . import plans, tiles
 from .images import plan_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..reference.words import CutWords, JoinWords
 
 ArrayT = TypeVar("ArrayT")  # a NumPy array or a tensor
 
@@ -22,6 +27,7 @@ def window_partition(
     covered: Covered = "shift",
     pad_value: Any = 0,
     out: ArrayT | None = None,
+    **words: Unpack[CutWords],
 ) -> ArrayT:
     """Cut images into windows of neighbours, each a sample: Swin's `window_partition`, padded and shifted in the same pass.
 
@@ -39,6 +45,7 @@ def window_partition(
             torchvision; "fit", no shift, and the window becomes as small as the image, as in Swin and timm.
         pad_value: what the padding holds.
         out: where to write, as in `spacebatch.space_to_batch`.
+        words: what is computed on the way, scale, bias, activation, dtype …, as in `spacebatch.fused.space_to_batch`.
 
     Returns:
         (N * windows, ws, ws, C) for "NHWC", (N * windows, C, ws, ws) for "NCHW": the windows of an image one after the other.
@@ -49,7 +56,7 @@ def window_partition(
     Source: Swin's `window_partition`; timm's `window_partition_nchw` for "NCHW".
     """
     plan = plan_of("window_partition", plans.windows, x, window_size, shift, layout, covered)
-    return plan._partition("window_partition", x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
+    return plan._partition("window_partition", x, pad_value=pad_value, out=out, words=words)  # type: ignore[no-any-return]
 
 
 def window_merge(
@@ -61,6 +68,7 @@ def window_merge(
     layout: str = ANY_RANK,
     covered: Covered = "shift",
     out: ArrayT | None = None,
+    **words: Unpack[JoinWords],
 ) -> ArrayT:
     """The images of which these are the windows: Swin's `window_reverse`, the roll back and the crop in the same pass.
 
@@ -75,6 +83,7 @@ def window_merge(
         window_size, shift, layout, covered: as given to `window_partition`.
         image_size: elements of the image along each spatial dim, without padding.
         out: where to write, as in `spacebatch.batch_to_space`.
+        words: what is computed on the way, as in `spacebatch.fused.batch_to_space`: a residual is of the images' shape.
 
     Returns:
         (N, H, W, C) for "NHWC", (N, C, H, W) for "NCHW".
@@ -83,7 +92,7 @@ def window_merge(
         ValueError: windows that make no image of this size. TypeError: arguments of a wrong type.
     """
     plan = plan_of("window_merge", plans.windows_of_batch, y, window_size, image_size, shift, layout, covered)
-    return plan._merge("window_merge", y, out=out)  # type: ignore[no-any-return]
+    return plan._merge("window_merge", y, out=out, words=words)  # type: ignore[no-any-return]
 
 
 def grid_partition(
@@ -93,6 +102,7 @@ def grid_partition(
     layout: str = ANY_RANK,
     pad_value: Any = 0,
     out: ArrayT | None = None,
+    **words: Unpack[CutWords],
 ) -> ArrayT:
     """Cut images into grids, each a sample, whose cells are spread evenly over the image: MaxViT's `grid_partition`.
 
@@ -103,7 +113,7 @@ def grid_partition(
     Args:
         x: array or tensor of images or volumes.
         grid_size: cells of a grid, an int or one per spatial dim. The end of the image is padded up to a multiple.
-        layout, pad_value, out: as in `window_partition`.
+        layout, pad_value, out, words: as in `window_partition`.
 
     Returns:
         (N * grids, gs, gs, C) for "NHWC", (N * grids, C, gs, gs) for "NCHW".
@@ -114,7 +124,7 @@ def grid_partition(
     Source: MaxViT's grid partition; timm's `grid_partition` and `grid_partition_nchw`.
     """
     plan = plan_of("grid_partition", plans.grids, x, grid_size, layout)
-    return plan._partition("grid_partition", x, pad_value=pad_value, out=out)  # type: ignore[no-any-return]
+    return plan._partition("grid_partition", x, pad_value=pad_value, out=out, words=words)  # type: ignore[no-any-return]
 
 
 def grid_merge(
@@ -124,6 +134,7 @@ def grid_merge(
     *,
     layout: str = ANY_RANK,
     out: ArrayT | None = None,
+    **words: Unpack[JoinWords],
 ) -> ArrayT:
     """The images of which these are the grids: timm's `grid_reverse`, cropped in the same pass.
 
@@ -135,13 +146,13 @@ def grid_merge(
     Args:
         y: array or tensor of grids, as `grid_partition` returns it.
         grid_size, layout: as given to `grid_partition`.
-        image_size, out: as in `window_merge`.
+        image_size, out, words: as in `window_merge`.
 
     Raises:
         ValueError: grids that make no image of this size. TypeError: arguments of a wrong type.
     """
     plan = plan_of("grid_merge", plans.grids_of_batch, y, grid_size, image_size, layout)
-    return plan._merge("grid_merge", y, out=out)  # type: ignore[no-any-return]
+    return plan._merge("grid_merge", y, out=out, words=words)  # type: ignore[no-any-return]
 
 
 def dilated_partition(

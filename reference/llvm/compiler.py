@@ -121,7 +121,7 @@ def _found(spec: KernelSpec, how: str, turn: Any) -> Functions:
         except (ImportError, OSError) as error:
             raise _AbsentError(f"llvmlite cannot be loaded: {error}") from error
     with turn():
-        reason = engine.missing()
+        reason = engine.missing() or engine.lacking(spec)
         if reason is not None:
             raise _AbsentError(reason)
         try:

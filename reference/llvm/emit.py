@@ -36,6 +36,15 @@ def vector(element: str, count: int) -> str:
     return element if count == 1 else f"<{count} x {element}>"
 
 
+def lanes(kind: str) -> int:
+    """How many elements a vector of a type has.
+
+    >>> lanes("<8 x i16>"), lanes("i16")
+    (8, 1)
+    """
+    return int(kind[1:].split(" ")[0]) if kind[0] == "<" else 1
+
+
 class Module:
     """Functions under construction.
 
@@ -55,6 +64,7 @@ class Module:
         """`pause` is called now and then, so that other threads of Python get their turn."""
         self.pause = pause
         self._functions: list[Code] = []
+        self.declared: dict[str, None] = {}  # of the intrinsics that are called
 
     def function(self, name: str, result: str, arguments: Sequence[str], internal: bool = False) -> Code:
         """A new function of arguments of these types; no two pointers of an internal one alias each other."""
@@ -62,7 +72,7 @@ class Module:
         return self._functions[-1]
 
     def text(self) -> str:
-        return "\n".join([*(function.text() for function in self._functions), "!0 = !{i32 1}"])
+        return "\n".join([*(function.text() for function in self._functions), *self.declared, "!0 = !{i32 1}"])
 
 
 class Code:
@@ -77,12 +87,14 @@ class Code:
         self._count = 0
         self._blocks: dict[str, list[str]] = {}
         self._phis: dict[Value, tuple[list[str], int]] = {}  # without values so far, and where they stand
+        self._constants: dict[tuple[str, int, str], Value] = {}
+        self._first: list[str] = []  # lines before all others: constants, and memory of the function's own
         self.begin(self.block())
 
     def text(self) -> str:
         lines = [self._head]
         for label, block in self._blocks.items():
-            lines += [f"{label}:", *block]
+            lines += [f"{label}:", *self._first, *block] if label == "b0" else [f"{label}:", *block]
         return "\n".join([*lines, "}"])
 
     # blocks
@@ -173,6 +185,10 @@ class Code:
         """a // b of numbers that are not negative."""
         return self._new(f"udiv i64 {a.name}, {b if isinstance(b, int) else b.name}")
 
+    def exact_div(self, a: Value, b: int) -> Value:
+        """a / b without a rest; a may be negative."""
+        return self._new(f"sdiv exact i64 {a.name}, {b}")
+
     def rest(self, a: Value, b: Value | int) -> Value:
         """a % b of numbers that are not negative."""
         return self._new(f"urem i64 {a.name}, {b if isinstance(b, int) else b.name}")
@@ -231,6 +247,9 @@ class Code:
     def pointer(self, number: Value) -> Value:
         return self._new(f"inttoptr i64 {number.name} to ptr", POINTER)
 
+    def address(self, pointer: Value) -> Value:
+        return self._new(f"ptrtoint ptr {pointer.name} to i64")
+
     def load(self, pointer: Value, kind: str) -> Value:
         return self._new(f"load {kind}, ptr {pointer.name}, align 1", kind)
 
@@ -256,6 +275,79 @@ class Code:
         kind = vector(a.type.split(" x ")[1][:-1], len(picks))
         text = f"shufflevector {a.type} {a.name}, {b.type} {b.name}, <{len(picks)} x i32> <{mask}>"
         return self._new(text, kind)
+
+    # vectors; of one element they are numbers
+
+    def constant(self, element: str, count: int, literal: str) -> Value:
+        """A vector of so many times the same."""
+        if count == 1:
+            return Value(element, literal)
+        found = self._constants.get((element, count, literal))
+        if found is None:
+            found = Value(vector(element, count), f"%k{len(self._constants)}")
+            self._constants[element, count, literal] = found
+            self._first += self._repeated(found, Value(element, literal))
+        return found
+
+    def splat(self, value: Value, count: int) -> Value:
+        """A vector of so many times a value."""
+        if count == 1:
+            return value
+        found = Value(vector(value.type, count), f"%s{self._count + 1}")
+        for line in self._repeated(found, value):
+            self._write(line.strip())
+        return found
+
+    @staticmethod
+    def _repeated(vector: Value, value: Value) -> list[str]:
+        kind, name = vector
+        mask = f"<{lanes(kind)} x i32> zeroinitializer"
+        return [
+            f"  {name}.0 = insertelement {kind} poison, {value.type} {value.name}, i64 0",
+            f"  {name} = shufflevector {kind} {name}.0, {kind} poison, {mask}",
+        ]
+
+    def operate(self, name: str, a: Value, b: Value) -> Value:
+        """An instruction of two operands of one type."""
+        return self._new(f"{name} {a.type} {a.name}, {b.name}", a.type)
+
+    def convert(self, how: str, a: Value, element: str) -> Value:
+        """The elements as such ones; as they are where they are that already."""
+        kind = vector(element, lanes(a.type))
+        return a if kind == a.type else self._new(f"{how} {a.type} {a.name} to {kind}", kind)
+
+    def compare(self, how: str, a: Value, b: Value) -> Value:
+        """Conditions, one for each element; `how` is an instruction with its predicate."""
+        return self._new(f"{how} {a.type} {a.name}, {b.name}", vector("i1", lanes(a.type)))
+
+    def choose(self, conditions: Value, a: Value, b: Value) -> Value:
+        """a's element where its condition holds, else b's."""
+        return self._new(f"select {conditions.type} {conditions.name}, {a.type} {a.name}, {b.type} {b.name}", a.type)
+
+    def intrinsic(self, name: str, *arguments: Value) -> Value:
+        """An intrinsic of vectors of floating point numbers, all of the result's type."""
+        kind = arguments[0].type
+        count, bits = lanes(kind), {"float": 32, "double": 64}[kind.rstrip(">").split(" ")[-1]]
+        full = f"@llvm.{name}.{f'v{count}' if count > 1 else ''}f{bits}"
+        self._module.declared[f"declare {kind} {full}({', '.join([kind] * len(arguments))})"] = None
+        found = self._call(kind, full, arguments)
+        assert found is not None
+        return found
+
+    def joined(self, parts: Sequence[Value]) -> Value:
+        """One vector of the elements of a power of two of vectors, all of one type."""
+        if len(parts) == 1:
+            return parts[0]
+        half = len(parts) // 2
+        a, b = self.joined(parts[:half]), self.joined(parts[half:])
+        return self.shuffle(a, b, range(2 * lanes(a.type)))
+
+    def parted(self, whole: Value, count: int) -> list[Value]:
+        """So many vectors that are one."""
+        size = lanes(whole.type) // count
+        if count == 1:
+            return [whole]
+        return [self.shuffle(whole, whole, range(k * size, (k + 1) * size)) for k in range(count)]
 
     # calls
 

@@ -47,6 +47,15 @@ def missing() -> str | None:
     return None
 
 
+def lacking(spec: KernelSpec) -> str | None:
+    """None, or what this processor lacks for a spec: LLVM would call a function that is not there."""
+    computed = spec.computed
+    if computed is None or "f16c" not in (features := llvm.get_host_cpu_features()) or features["f16c"]:
+        return None
+    halves = {"float16", "float8_e4m3fn", "float8_e5m2"} & {computed.source, computed.residual}
+    return "the processor does not convert float16" if halves or computed.result == "float16" else None
+
+
 @lru_cache(maxsize=1)
 def _target() -> Any:
     llvm.initialize_native_target()

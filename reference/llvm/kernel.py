@@ -16,16 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .computing import Computing
 from .emit import I64, POINTER, Code, Module, Value, const
 from .segment_rows import contiguous_segments, strided_segments, windows
 from .segments import Segments
 from .sharing import write_join, write_pieces, write_share, write_whole
-from .spec import KernelSpec
+from .spec import BORDER_NUMBERS, HEAD_NUMBERS, LOOP_NUMBERS, OPERAND_NUMBERS, KernelSpec
 from .transpose import deinterleave, transpose
-
-HEAD_NUMBERS = 4  # steps, the pad value twice (16 bytes), the offset in space of the first place, border included
-BORDER_NUMBERS = 2, 4  # of a bordered dim: before, covered; where dims are wrapped also head, and the bytes of jump
-LOOP_NUMBERS = 4  # of a loop: steps, bytes in space and in the batch tensor, places along its bordered dim
 
 _ROWS = {
     "deinterleave": deinterleave,
@@ -63,10 +60,14 @@ class _Nest:
         self.space, self.batch, self.numbers, self.begin, self.end = code.arguments
         self.read = 0  # how many of the numbers
         base = self._next(HEAD_NUMBERS)[-1]
+        self.computing = None
+        if spec.computed is not None:
+            result = self.batch if spec.to_batch else self.space
+            self.computing = Computing(code, spec.computed, result, self._next(OPERAND_NUMBERS))
         self.space = code.at(self.space, base)
-        self.loops = [self._next(LOOP_NUMBERS) for _ in spec.axes]
+        self.loops = [self._next(LOOP_NUMBERS + (self.computing is not None)) for _ in spec.axes]
         self.borders = [self._next(BORDER_NUMBERS[spec.wrapped]) for _ in range(spec.borders)]
-        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)))
+        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)), self.computing)
         self.row = _ROWS[spec.row](segments, self._next)
 
     def _next(self, count: int) -> list[Value]:
@@ -83,7 +84,7 @@ class _Nest:
             if len(loops) >= 2:
                 first = code.div(step, loops[1][0])
                 indices = [first, code.sub(step, code.mul(first, loops[1][0]))]
-            state = (self.space, self.batch, places)
+            state = (self.space, self.batch, places, const(0))
             for k, index in enumerate(indices):
                 state = self._stepped(state, k, index)
             self._walk(len(indices), state)
@@ -92,15 +93,17 @@ class _Nest:
         code.result()
 
     def _stepped(self, state: Any, k: int, index: Value) -> Any:
-        """Pointers and places at an index of a loop."""
+        """Pointers, places and the channel at an index of a loop."""
         code = self.code
-        space, batch, places = state
-        _, space_step, batch_step, place_step = self.loops[k]
+        space, batch, places, channel = state
+        _, space_step, batch_step, place_step, *channel_step = self.loops[k]
         axis = self.spec.axes[k]
         if axis >= 0:
             places = list(places)
             places[axis] = code.add(places[axis], code.mul(index, place_step))
-        return code.at(space, code.mul(index, space_step)), code.at(batch, code.mul(index, batch_step)), places
+        if channel_step:
+            channel = code.add(channel, code.mul(index, channel_step[0]))
+        return code.at(space, code.mul(index, space_step)), code.at(batch, code.mul(index, batch_step)), places, channel
 
     def _walk(self, k: int, state: Any) -> None:
         """Loop number k and those inside it, around the rows."""
@@ -109,7 +112,9 @@ class _Nest:
             with code.loop(const(0), self.loops[k][0]) as index:
                 self._walk(k + 1, self._stepped(state, k, index))
             return
-        space, batch, places = state
+        space, batch, places, channel = state
+        if self.computing is not None:
+            self.computing.channel = channel
         copy, fill = self.row
         inside = None
         for place, (before, covered, *head) in zip(places[:-1], self.borders, strict=True):

@@ -10,8 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .pieces import Integers, Loop, Number, Pieces, Rows, neighbours, product, sorted_loops
+from .pieces import (
+    Integers,
+    Loop,
+    Number,
+    Pieces,
+    Rows,
+    bytes_moved,
+    neighbours_by_channel,
+    product,
+    sorted_loops,
+)
 from .plan import DEINTERLEAVED
+from .spec import Channels, Computation
 
 FRAME, CHANNEL, HEIGHT, WIDTH = range(4)  # dims of images, and of what is inside a token
 
@@ -24,6 +35,7 @@ def patch_pieces(
     token_strides: Sequence[int],
     merge: int,
     itemsize: int,
+    computed: Computation | None = None,
 ) -> tuple[Pieces, bool]:
     """A call that moves all images, and whether the tokens are what it names space.
 
@@ -32,13 +44,21 @@ def patch_pieces(
         shapes, strides: of the images, (images, 4): frames, channels, height, width; in elements, and not negative.
         inner: how many of each a token has.
         token_strides: from one token to the next, and of the four inside.
-        merge: patches along each side of a group. itemsize: bytes of an element.
+        merge: patches along each side of a group. itemsize: bytes of an element of the source.
+        computed: the arithmetic on the way, if there is some; its channels are those of the images.
     """
+    sizes, unit = (itemsize, itemsize), itemsize  # of an image's element and of a token's; of what rows count
+    if computed is not None:
+        sizes, unit = computed.itemsizes if to_tokens else computed.itemsizes[::-1], 1
     token, *inside = token_strides
     near = [strides[:, d] for d in range(4)]
     dims = sorted((d for d in range(4) if inner[d] > 1), key=lambda d: -inside[d])
-    run, left = neighbours(dims, inner, [near, inside])
     channels = inner[CHANNEL]
+    by_channel = computed is not None and (computed.scale or computed.bias) and channels > 1
+    run, left = neighbours_by_channel(dims, inner, [near, inside], CHANNEL if by_channel else None)
+    place: Channels = "outer"
+    if by_channel and CHANNEL not in left:
+        place = "run" if run == channels else "cyclic"
     turned = False  # channels together in the tokens
     split = run == 1 and channels in DEINTERLEAVED and inner[WIDTH] > 1 and itemsize < 16
     if split:
@@ -48,7 +68,10 @@ def patch_pieces(
         split = turned or (together[0] and apart[0])
     if split:
         left = [d for d in dims if d not in (CHANNEL, WIDTH)]
-    loops: list[tuple[Number, Number, Number]] = [(inner[d], near[d], inside[d]) for d in left]
+        place = "phases" if by_channel else "outer"
+    loops: list[tuple[Number, Number, Number, int]] = [
+        (inner[d], near[d], inside[d], int(by_channel and d == CHANNEL)) for d in left
+    ]
     across = shapes[:, WIDTH] // (inner[WIDTH] * merge)
     down = shapes[:, HEIGHT] // (inner[HEIGHT] * merge)
     step: Number = token
@@ -60,21 +83,29 @@ def patch_pieces(
         (FRAME, shapes[:, FRAME] // inner[FRAME], inner[FRAME]),
     ):
         if not (isinstance(count, int) and count == 1):
-            loops.append((count, apart_by * near[d], step))
+            loops.append((count, apart_by * near[d], step, 0))
         step = product([step, count])
-    named = [
-        Loop(count, *((b * itemsize, a * itemsize) if turned else (a * itemsize, b * itemsize)))
-        for count, a, b in loops
-    ]
+    named = []
+    for count, a, b, channel in loops:
+        far = a * sizes[0], b * sizes[1]
+        named.append(Loop(count, *(far[::-1] if turned else far), channel=channel))
     to_batch = to_tokens != turned
     named = sorted_loops(named, to_batch)
     if split:
         phases = near[CHANNEL] if turned else inside[CHANNEL]
         line = inner[WIDTH] * channels
         rows = Rows(
-            "deinterleave", channels, 0, False, named, (), (inner[WIDTH], 0, line, phases * itemsize, channels, 0)
+            "deinterleave",
+            channels,
+            0 if computed is None else inner[WIDTH],
+            False,
+            named,
+            (),
+            (inner[WIDTH], 0, line, phases * sizes[not turned], channels, 0),
         )
     else:
-        rows = Rows("contiguous_segments", 0, run * itemsize, False, named, (), (run, 0, run, itemsize))
-    moved = int(np.prod(shapes, axis=1).sum()) * 2 * itemsize
-    return Pieces(to_batch, itemsize, rows, len(shapes), moved), turned
+        rows = Rows("contiguous_segments", 0, run * unit, False, named, (), (run, 0, run, unit))
+    moved = bytes_moved(sizes, computed, int(np.prod(shapes, axis=1).sum()))
+    if computed is not None:
+        computed = computed._replace(channels=place)
+    return Pieces(to_batch, itemsize, rows, len(shapes), moved, computed, channels), turned

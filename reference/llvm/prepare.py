@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacebatch.reference.arithmetic import NO_OPERANDS, Operands
+from spacebatch.reference.arithmetic import NO_OPERANDS, SOURCES, Arithmetic, Operands
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.prepared import Direction, Layout
 from spacebatch.reference.threads import thread_limit
 
 from . import openmp, workers
 from .compiler import Kernel, ask, finish, kernel_of, vector_bytes
+from .operands import channelled, given
 from .plan import plan_of
+from .spec import HEAD_NUMBERS
 
 if TYPE_CHECKING:
     from .engine import Functions
@@ -39,7 +41,13 @@ CHUNK_BYTES = 1 << 17  # what the last thread may be late by
 STREAM_BYTES = 32 << 20
 
 
-def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout) -> Call | str:
+def prepare(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    arithmetic: Arithmetic | None = None,
+) -> Call | str:
     """A call between two layouts, or the reason why there is none.
 
     >>> x, y = (Layout(strides, 4, np.dtype("f4"), "numpy", strides[0] == 4) for strides in ((8, 1), (4, 1)))
@@ -49,6 +57,7 @@ def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, resul
     Args:
         direction, geometry: of the call; the result has at least one element.
         source, result: layouts of a NumPy array or a tensor on the CPU.
+        arithmetic: on the way, if there is some.
     """
     reason = missing()
     if reason is not None:
@@ -56,30 +65,45 @@ def prepare(direction: Direction, geometry: BlockGeometry, source: Layout, resul
     space, size, dtype, device, _ = source
     batch, new = result.strides, result.new
     if device == "numpy":
-        if dtype.kind not in NUMBERS:
+        if arithmetic is None and dtype.kind not in NUMBERS:
             return f"dtype {dtype} is not one of plain numbers"
     elif device != "cpu":
         return f"the tensor is on {device}, not on the CPU"
     if space is None or batch is None:
         return "a stride is no whole number of elements"
-    in_space, in_batch = math.prod(geometry.space_shape) * size, math.prod(geometry.batch_shape) * size
-    if not (in_space and in_batch):
+    to_batch = direction == "space_to_batch"
+    read, written = math.prod(geometry.space_shape), math.prod(geometry.batch_shape)
+    if not (read and written):
         return "there is nothing to move"
     if size not in _SIZES:
         return f"no word has the {size} bytes of an element"
-    to_batch = direction == "space_to_batch"
     if not to_batch:
-        space, batch = batch, space
-    stream = not new and (in_batch if to_batch else in_space) >= STREAM_BYTES
-    plan = plan_of(direction, geometry, space, batch, size, stream)
+        space, batch, read, written = batch, space, written, read
+    moved = read * size + written * result.itemsize
+    stream = not new and written * result.itemsize >= STREAM_BYTES
+    padded = to_batch and geometry.padded
+    if arithmetic is None:
+        plan = plan_of(direction, geometry, space, batch, size, stream)
+    else:
+        found = channelled(arithmetic, geometry, padded)
+        if isinstance(found, str):
+            return found
+        computed, channel_dim, channels = found
+        if computed.residual is not None:
+            moved += written * SOURCES[computed.residual]
+        plan = plan_of(direction, geometry, space, batch, size, stream, computed, channel_dim)
     if isinstance(plan, str):
         return plan
     spec, numbers, steps, whole = plan
     kernel = kernel_of(spec)
     if kernel.refused is not None:
         return kernel.refused
-    moved = in_space + in_batch
-    call = (ArrayCall if device == "numpy" else Call)(kernel, numbers, steps, moved, to_batch and geometry.padded)
+    call: Call
+    if arithmetic is None:
+        call = (ArrayCall if device == "numpy" else Call)(kernel, numbers, steps, moved, padded)
+    else:
+        kind = ComputingArrayCall if device == "numpy" else ComputingCall
+        call = kind(kernel, numbers, steps, moved, padded, channels)
     if whole:
         call._stream(whole)
     return call
@@ -198,6 +222,9 @@ class Call:
         numbers = self._numbers
         if pad and self._padded:
             numbers = with_pad(numbers, pad)
+        self._move(space, batch, numbers)
+
+    def _move(self, space: int, batch: int, numbers: bytes) -> None:
         functions = self.functions(batch if self._to_batch else space)
         if self.shared:
             workers.run(functions, space, batch, numbers, self._steps, self._chunk(), self._threads(), self._library())
@@ -256,6 +283,46 @@ class ArrayCall(Call):
 
     def _library(self) -> None:
         return None
+
+
+class ComputingCall(Call):
+    """A call of tensors with arithmetic on the way."""
+
+    __slots__ = ("_channels",)
+
+    def __init__(self, kernel: Kernel, numbers: list[int], steps: int, moved: int, padded: bool, channels: int) -> None:
+        """`channels`: how many entries scale, bias and pad values have."""
+        super().__init__(kernel, numbers, steps, moved, padded)
+        self._channels = channels
+
+    def __call__(self, source: Any, result: Any, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
+        at = self._address
+        pads: Any = operands.pad
+        pad_count = 0 if pads is None else math.prod(pads.shape)
+        if operands is not NO_OPERANDS:
+            operands = Operands(*[None if operand is None else at(operand) for operand in operands])
+        found = given(self.kernel.spec, self._channels, operands, pad, pad_count)
+        numbers = with_pad(self._numbers, found.pad or bytes(1)) if self._padded else self._numbers
+        start = 8 * HEAD_NUMBERS
+        stop = start + 8 * len(found.numbers)
+        numbers = b"".join((numbers[:start], _packer(len(found.numbers))(*found.numbers), numbers[stop:]))
+        pair = at(source), at(result)
+        self._move(*(pair if self._to_batch else pair[::-1]), numbers)
+
+    @staticmethod
+    def _address(tensor: Any) -> int:
+        found: int = tensor.data_ptr()
+        return found
+
+
+class ComputingArrayCall(ComputingCall, ArrayCall):
+    """A call of NumPy arrays with arithmetic on the way."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _address(tensor: Any) -> int:
+        return address(tensor)
 
 
 def _address(array: Any) -> int:

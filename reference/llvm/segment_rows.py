@@ -45,7 +45,7 @@ def contiguous_segments(segments: Segments, numbers: Numbers) -> Row:
         def reached(place: Value) -> Value:
             return code.mul(code.clamp(code.sub(place, start), extent), unit)
 
-        if 0 < spec.segment <= MOST_CUT_WORDS * spec.word:
+        if 0 < spec.segment <= MOST_CUT_WORDS * spec.word and segments.computing is None:
             split = reached(head)
             for offset in range(0, spec.segment, spec.word):
                 moved = code.select(code.less(const(offset), split), jump, const(0))
@@ -56,11 +56,11 @@ def contiguous_segments(segments: Segments, numbers: Numbers) -> Row:
         low, high = reached(before), reached(code.add(before, covered))
         split = reached(head) if spec.wrapped else const(0)
         if filled:
-            segments.fill(code.at(batch, split), code.sub(low, split))
-            segments.fill(code.at(batch, high), code.sub(whole, high))
+            segments.fill(segments.in_batch(batch, split), code.sub(low, split))
+            segments.fill(segments.in_batch(batch, high), code.sub(whole, high))
         if spec.wrapped:
             move(code.at(space, jump), batch, split)
-        move(code.at(space, low), code.at(batch, low), code.sub(high, low))
+        move(segments.in_space(space, low), segments.in_batch(batch, low), code.sub(high, low))
 
     def copy(space: Value, batch: Value, start: Value) -> None:
         if not spec.bordered:
@@ -144,8 +144,8 @@ def windows(segments: Segments, numbers: Numbers) -> Row:
             last = code.mul(code.clamp(code.sub(past, start), extent), unit)
             if spec.to_batch:
                 segments.fill(far, first)
-                segments.fill(code.at(far, last), code.sub(whole, last))
-            move(code.at(near, first), code.at(far, first), code.sub(last, first))
+                segments.fill(segments.in_batch(far, last), code.sub(whole, last))
+            move(segments.in_space(near, first), segments.in_batch(far, first), code.sub(last, first))
 
     def fill(batch: Value) -> None:
         segments.fill_each(batch, const(0), count, batch_step, whole)

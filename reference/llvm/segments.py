@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from .computing import Computing, Part
 from .emit import Code, Value, const, integer, vector
-from .spec import KernelSpec
+from .spec import MOST_AT_ONCE, KernelSpec
 
 TOGETHER = 4  # vectors of a long segment; one at a time took a fifth longer for segments of 512 bytes
 
@@ -13,26 +16,71 @@ class Segments:
 
     Attributes:
         code: the function under construction. spec: of the kernel. vector: bytes of a vector.
-        word: LLVM's type of a word. pad_word: the pad value as one.
+        word: LLVM's type of a word of the source. near, far: bytes of a word in space and in the batch tensor.
+        computing: the arithmetic on the way, if there is some. Then lengths of segments count elements, and else bytes.
     """
 
-    def __init__(self, code: Code, spec: KernelSpec, vector_bytes: int, pad: Value) -> None:
+    def __init__(
+        self, code: Code, spec: KernelSpec, vector_bytes: int, pad: Value, computing: Computing | None = None
+    ) -> None:
         """`pad` points to the 16 bytes of the pad value, repeated."""
-        self.code, self.spec, self.vector = code, spec, vector_bytes
+        self.code, self.spec, self.vector, self.computing = code, spec, vector_bytes, computing
+        self.near, self.far = spec.words
         self.word = integer(spec.word)
-        self.pad_word = code.load(pad, self.word)
+        self._result = self.far if spec.to_batch else self.near  # bytes of a word
+        self._pad_word = code.load(pad, integer(self._result))
         self._pattern = code.load(pad, vector("i8", 16))
         self._pad_vector = code.shuffle(self._pattern, self._pattern, [k % 16 for k in range(vector_bytes)])
 
+    def in_space(self, pointer: Value, length: Value) -> Value:
+        """What is so far on in a segment in space."""
+        return self._at(pointer, length, self.near)
+
+    def in_batch(self, pointer: Value, length: Value) -> Value:
+        """What is so far on in a segment in the batch tensor."""
+        return self._at(pointer, length, self.far)
+
+    def _at(self, pointer: Value, length: Value, word: int) -> Value:
+        if self.computing is not None and word > 1:
+            length = self.code.mul(length, word)
+        return self.code.at(pointer, length)
+
+    def put(self, words: Value, target: Value, count: int, at: Value | None = None, along: bool = False) -> None:
+        """Store so many words of the source, and compute before that where there is arithmetic.
+
+        Args:
+            at, along: where the channels are of what goes to the target; see `Computing.table`.
+        """
+        if self.computing is not None:
+            self.put_all([Part(words, target, at)], count, along)
+            return
+        self.store(words, target, count * self._result)
+
+    def put_all(self, parts: Sequence[Part], count: int, along: bool) -> None:
+        """Compute parts of so many words at once, and store them."""
+        assert self.computing is not None
+        for part, words in zip(parts, self.computing(parts, along), strict=True):
+            self.store(words, part.target, count * self._result)
+
+    def put_pad(self, target: Value, at: Value | None = None) -> None:
+        """Store the pad value, of a channel if each has its own."""
+        word = self._pad_word
+        if self.computing is not None and self.computing.spec.pads:
+            word = self.computing.pad(at, False, 1)
+        self.code.store(word, target)
+
     def store(self, value: Value, target: Value, width: int) -> None:
-        """Store so many bytes, non-temporally where the spec says so and they are a whole vector."""
-        if self.spec.stream and width == self.vector:
-            self.code.store_non_temporal(value, target, width)
+        """Store so many bytes, non-temporally where the spec says so and they are whole vectors."""
+        if self.spec.stream and width % self.vector == 0:
+            self.code.store_non_temporal(value, target, self.vector)
         else:
             self.code.store(value, target)
 
     def copy(self, target: Value, source: Value, count: Value | int) -> None:
-        """Copy bytes between segments that do not overlap."""
+        """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic."""
+        if self.computing is not None:
+            self._compute(self.computing, target, source, count)
+            return
         if isinstance(count, int):
             self._copy_known(target, source, count)
             return
@@ -67,11 +115,7 @@ class Segments:
         vectors(TOGETHER)
 
     def _copy_known(self, target: Value, source: Value, count: int) -> None:
-        width = min(self.vector, 1 << (count.bit_length() - 1))
-        offsets = [*range(0, count - width + 1, width)]
-        if count % width:
-            offsets.append(count - width)
-        for offset in offsets:
+        for offset, width in known_pieces(count, self.vector):
             self._move(target, source, const(offset), width)
 
     def _move_several(self, target: Value, source: Value, offset: Value, count: int) -> None:
@@ -85,13 +129,66 @@ class Segments:
         kind = vector("i8", width) if width > 8 else integer(width)
         self.store(self.code.load(self.code.at(source, offset), kind), self.code.at(target, offset), width)
 
-    def fill(self, target: Value, count: Value) -> None:
-        """Fill bytes with the pad value; their number is a multiple of a word, or of 16 where elements have that many."""
+    def levels(self, count: Value, size: int, body: Callable[[Value, int], None]) -> None:
+        """The body for every size of count positions; what is left by one that overlaps, or, where all is too short, smaller."""
+        code = self.code
+        if size == 1:
+            with code.loop(const(0), count) as i:
+                body(i, 1)
+            return
+        with code.either(code.at_least(count, const(size))) as (then, otherwise):
+            with then:
+                last = code.sub(count, const(size))
+                with code.loop(const(0), last, size) as i:
+                    body(i, size)
+                body(last, size)
+            with otherwise:
+                self.levels(count, size // 4 if size >= 16 else 1, body)
+
+    def _compute(self, computing: Computing, target: Value, source: Value, count: Value | int) -> None:
+        """Elements of a segment."""
+        code, spec = self.code, self.spec
+        channels = computing.spec.channels
+        read, written = (self.near, self.far) if spec.to_batch else (self.far, self.near)
+
+        along = channels in ("run", "cyclic")
+
+        def part(i: Value, size: int) -> Part:
+            at = None
+            if along:
+                at = code.rest(i, computing.period) if channels == "cyclic" else i
+            words = code.load(code.at(source, code.mul(i, read)), vector(self.word, size))
+            return Part(words, code.at(target, code.mul(i, written)), at)
+
+        def body(i: Value, size: int) -> None:
+            self.put_all([part(i, size)], size, along)
+
+        most = min(MOST_AT_ONCE, self.vector // min(read, written))
+        if not isinstance(count, int):
+            self.levels(count, most, body)
+            return
+        pieces = known_pieces(count, most)
+        size = pieces[0][1]
+        step = 2 if len(pieces) == 2 and 2 * size <= most else 1  # two that overlap are one vector
+        for k in range(0, len(pieces), step):
+            self.put_all([part(const(offset), size) for offset, _ in pieces[k : k + step]], size, along)
+
+    def fill(self, target: Value, count: Value, at: Value | None = None) -> None:
+        """Fill a segment with the pad value: bytes, a multiple of a word, or of 16 where elements have that many, or elements.
+
+        Args:
+            at: the channel of all that is filled, where pad values have channels and these are phases.
+        """
         code, width = self.code, self.vector
+        if self.computing is not None:
+            if self.computing.spec.pads:
+                self._fill_channels(self.computing, target, count, at)
+                return
+            count = code.mul(count, self._result)
         whole = code.sub(count, code.rest(count, width))
         with code.loop(const(0), whole, width) as offset:
             code.store(self._pad_vector, code.at(target, offset))
-        step, value = (16, self._pattern) if self.spec.pair else (self.spec.word, self.pad_word)
+        step, value = (16, self._pattern) if self.spec.pair else (self._result, self._pad_word)
         with code.loop(whole, count, step) as offset:
             code.store(value, code.at(target, offset))
 
@@ -99,3 +196,27 @@ class Segments:
         """Fill the segments number start to stop, `step` bytes apart."""
         with self.code.loop(start, stop) as k:
             self.fill(self.code.at(target, self.code.mul(k, step)), count)
+
+    def _fill_channels(self, computing: Computing, target: Value, count: Value, at: Value | None) -> None:
+        """Fill elements with the pad values of their channels."""
+        code, channels = self.code, computing.spec.channels
+
+        def body(i: Value, size: int) -> None:
+            along = channels in ("run", "cyclic", "positions")
+            place = code.rest(i, computing.period) if channels == "cyclic" else i if along else at
+            code.store(computing.pad(place, along, size), code.at(target, code.mul(i, self._result)))
+
+        self.levels(count, self.vector // self._result, body)
+
+
+def known_pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """Offsets and sizes, all the same power of two, of what covers a known length; the last two may overlap.
+
+    >>> known_pieces(14, 64), known_pieces(36, 16)
+    ([(0, 8), (6, 8)], [(0, 16), (16, 16), (20, 16)])
+    """
+    size = min(most, 1 << (count.bit_length() - 1))
+    offsets = [*range(0, count - size + 1, size)]
+    if count % size:
+        offsets.append(count - size)
+    return [(offset, size) for offset in offsets]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from .computing import Part
 from .deinterleave import deinterleaved, interleaved
 from .emit import Value, const, vector
 from .segment_rows import Numbers, Row, second_run
-from .segments import Segments
+from .segments import Segments, known_pieces
+from .spec import KernelSpec
 
 
 def deinterleave(segments: Segments, numbers: Numbers) -> Row:
@@ -17,7 +17,8 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
     head, jump = second_run(segments, numbers)
     stretches = spec.borders in spec.axes
     block = const(spec.block) if spec.block else block
-    word = spec.word
+    near_word, far_word = spec.words
+    channels = spec.computed.channels if spec.computed is not None else "outer"
     whole, past = const(0), outers  # positions whose phases are all in space
     if spec.bordered:
         whole = code.ceil_div(before, block)
@@ -36,24 +37,25 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
 
     def element(space: Value, batch: Value, i: Value, p: Value) -> None:
         u = code.add(code.mul(i, block), p)
-        near = code.at(space, code.mul(u, word))
-        far = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, word))
+        near = code.at(space, code.mul(u, near_word))
+        far = code.at(code.at(batch, code.mul(p, phase_step)), code.mul(i, far_word))
+        at = p if channels == "phases" else None
         inside = code.inside(code.sub(u, before), covered)
         if early is not None:
             second = code.less(u, head)
             inside, near = code.any(inside, second), code.at(near, code.select(second, jump, const(0)))
         source, target = (near, far) if spec.to_batch else (far, near)
         if not spec.gaps:
-            code.store(code.load(source, segments.word), target)
+            segments.put(code.load(source, segments.word), target, 1, at)
         elif spec.to_batch:
             with code.either(inside) as (then, otherwise):
                 with then:
-                    code.store(code.load(source, segments.word), target)
+                    segments.put(code.load(source, segments.word), target, 1, at)
                 with otherwise:
-                    code.store(segments.pad_word, target)
+                    segments.put_pad(target, at)
         else:
             with code.when(inside):
-                code.store(code.load(source, segments.word), target)
+                segments.put(code.load(source, segments.word), target, 1, at)
 
     def copy(space: Value, batch: Value, start: Value) -> None:
         low, high, first, last = whole, past, const(0), outers
@@ -70,21 +72,27 @@ def deinterleave(segments: Segments, numbers: Numbers) -> Row:
         move(space, batch, low, high)
 
     def move(space: Value, batch: Value, low: Value, high: Value) -> None:
-        here = code.at(space, code.mul(code.mul(low, block), word))
-        there = code.at(batch, code.mul(low, word))
+        here = code.at(space, code.mul(code.mul(low, block), near_word))
+        there = code.at(batch, code.mul(low, far_word))
 
         def body(i: Value, size: int) -> None:
-            near, far = code.at(here, code.mul(code.mul(i, block), word)), code.at(there, code.mul(i, word))
+            near = code.at(here, code.mul(code.mul(i, block), near_word))
+            far = code.at(there, code.mul(i, far_word))
             if spec.row == "deinterleave":
                 _deinterleave(segments, near, far, phase_step, size)
             else:
-                _tiles(segments, near, far, code.mul(block, word), phase_step, block, size)
+                _tiles(segments, near, far, code.mul(block, near_word), phase_step, block, size, i, const(0))
 
-        _levels(segments, code.sub(high, low), spec.positions(segments.vector), body)
+        if spec.segment:
+            _deinterleave_known(segments, here, there, phase_step)
+            return
+        segments.levels(code.sub(high, low), spec.positions(segments.vector), body)
 
     def fill(batch: Value) -> None:
         with code.loop(const(0), block) as p:
-            segments.fill(code.at(batch, code.mul(p, phase_step)), code.mul(outers, word))
+            far = code.at(batch, code.mul(p, phase_step))
+            length = outers if spec.computed is not None else code.mul(outers, far_word)
+            segments.fill(far, length, p if channels == "phases" else None)
 
     return Row(copy, fill)
 
@@ -94,80 +102,123 @@ def transpose(segments: Segments, numbers: Numbers) -> Row:
     code, spec = segments.code, segments.spec
     positions, phases, before, covered, row_step, phase_step = numbers(6)
     head, jump = second_run(segments, numbers)
-    line = code.mul(positions, spec.word)
+    near_word, far_word = spec.words
+    line = positions if spec.computed is not None else code.mul(positions, far_word)
+    by_phase = spec.computed is not None and spec.computed.channels == "phases"
+
+    def fill_lines(batch: Value, start: Value, stop: Value) -> None:
+        with code.loop(start, stop) as p:
+            segments.fill(code.at(batch, code.mul(p, phase_step)), line, p if by_phase else None)
 
     def copy(space: Value, batch: Value, _: Value) -> None:
         low, count = const(0), phases
         if spec.bordered:
             low, count = before, covered
             if spec.to_batch and spec.gaps:
-                segments.fill_each(batch, head, low, phase_step, line)
-                segments.fill_each(batch, code.add(low, count), phases, phase_step, line)
+                fill_lines(batch, head, low)
+                fill_lines(batch, code.add(low, count), phases)
             if spec.wrapped:
                 move(code.at(space, jump), batch, const(0), head)
         move(space, batch, low, count)
 
     def move(space: Value, batch: Value, low: Value, count: Value) -> None:
-        here, there = code.at(space, code.mul(low, spec.word)), code.at(batch, code.mul(low, phase_step))
+        here, there = code.at(space, code.mul(low, near_word)), code.at(batch, code.mul(low, phase_step))
 
         def body(i: Value, size: int) -> None:
-            near, far = code.at(here, code.mul(i, row_step)), code.at(there, code.mul(i, spec.word))
-            _tiles(segments, near, far, row_step, phase_step, count, size)
+            near, far = code.at(here, code.mul(i, row_step)), code.at(there, code.mul(i, far_word))
+            _tiles(segments, near, far, row_step, phase_step, count, size, i, low)
 
-        _levels(segments, positions, spec.positions(segments.vector), body)
+        segments.levels(positions, spec.positions(segments.vector), body)
 
     def fill(batch: Value) -> None:
-        segments.fill_each(batch, const(0), phases, phase_step, line)
+        fill_lines(batch, const(0), phases)
 
     return Row(copy, fill)
 
 
-def _levels(segments: Segments, count: Value, size: int, body: Callable[[Value, int], None]) -> None:
-    """The body for every size of count positions; what is left by one that overlaps, or, where all is too short, smaller."""
-    code = segments.code
-    if size == 1:
-        with code.loop(const(0), count) as i:
-            body(i, 1)
-        return
-    with code.either(code.at_least(count, const(size))) as (then, otherwise):
-        with then:
-            last = code.sub(count, const(size))
-            with code.loop(const(0), last, size) as i:
-                body(i, size)
-            body(last, size)
-        with otherwise:
-            _levels(segments, count, size // 4 if size >= 16 else 1, body)
-
-
 def _deinterleave(segments: Segments, space: Value, batch: Value, phase_step: Value, size: int) -> None:
     """`size` positions of all phases."""
-    code, block, word = segments.code, segments.spec.block, segments.spec.word
+    moved = _deinterleaved(segments, space, batch, phase_step, size)
+    if segments.computing is None:
+        for words, target, _ in moved:
+            segments.store(words, target, size * segments.spec.word)
+        return
+    for part in moved:
+        segments.put_all([part], size, _along_phases(segments.spec))
+
+
+def _deinterleave_known(segments: Segments, space: Value, batch: Value, phase_step: Value) -> None:
+    """All positions of a row of few, where there is arithmetic: two vectors that overlap are computed as one."""
+    code, spec = segments.code, segments.spec
+    near_word, far_word = spec.words
+    most = spec.positions(segments.vector)
+    pieces = known_pieces(spec.segment, most)
+    size = pieces[0][1]
+    step = 2 if len(pieces) == 2 and 2 * size <= most else 1
+    for k in range(0, len(pieces), step):
+        groups = []
+        for offset, _ in pieces[k : k + step]:
+            near = code.at(space, const(offset * spec.block * near_word))
+            groups.append(_deinterleaved(segments, near, code.at(batch, const(offset * far_word)), phase_step, size))
+        for parts in zip(*groups, strict=True):
+            segments.put_all(parts, size, _along_phases(spec))
+
+
+def _along_phases(spec: KernelSpec) -> bool:
+    """Whether channels go along the vectors of a deinterleaved row: their tables are repeated then."""
+    return spec.computed is not None and spec.computed.channels == "phases" and not spec.to_batch
+
+
+def _deinterleaved(segments: Segments, space: Value, batch: Value, phase_step: Value, size: int) -> list[Part]:
+    """The words of `size` positions of all phases, in the order of the result, and where they go to."""
+    code, spec, block = segments.code, segments.spec, segments.spec.block
+    near_word, _ = spec.words
     kind = vector(segments.word, size)
-    near = [code.at(space, const(k * size * word)) for k in range(block)]
+    near = [code.at(space, const(k * size * near_word)) for k in range(block)]
     far = [code.at(batch, code.mul(phase_step, p)) for p in range(block)]
-    sources, targets = (near, far) if segments.spec.to_batch else (far, near)
+    sources, targets = (near, far) if spec.to_batch else (far, near)
     moved = [code.load(source, kind) for source in sources]
     if size > 1:
-        moved = (deinterleaved if segments.spec.to_batch else interleaved)(code, moved, size)
-    for value, target in zip(moved, targets, strict=True):
-        segments.store(value, target, size * word)
+        moved = (deinterleaved if spec.to_batch else interleaved)(code, moved, size)
+    channels: list[Value | None] = [None] * block
+    if spec.computed is not None and spec.computed.channels == "phases":
+        channels = [const(k * size if _along_phases(spec) else k) for k in range(block)]
+    return [Part(*part) for part in zip(moved, targets, channels, strict=True)]
 
 
 def _tiles(
-    segments: Segments, space: Value, batch: Value, row_step: Value, phase_step: Value, phases: Value, size: int
+    segments: Segments,
+    space: Value,
+    batch: Value,
+    row_step: Value,
+    phase_step: Value,
+    phases: Value,
+    size: int,
+    position: Value,
+    first: Value,
 ) -> None:
-    """`size` positions, a row of space each, of so many phases: tiles, transposed, and single words where they do not fit."""
-    code, word = segments.code, segments.spec.word
+    """`size` positions, a row of space each, of so many phases: tiles, transposed, and single words where they do not fit.
+
+    Args:
+        position, first: the numbers of the first position and of the first phase, among those that channels may be.
+    """
+    code, spec = segments.code, segments.spec
+    near_word, far_word = spec.words
     kind = vector(segments.word, size)
+    channels = spec.computed.channels if spec.computed is not None else "outer"
 
     def tile(p: Value) -> None:
-        near, far = code.at(space, code.mul(p, word)), code.at(batch, code.mul(p, phase_step))
+        near, far = code.at(space, code.mul(p, near_word)), code.at(batch, code.mul(p, phase_step))
         rows = [code.at(near, code.mul(row_step, k)) for k in range(size)]
         lines = [code.at(far, code.mul(phase_step, k)) for k in range(size)]
-        sources, targets = (rows, lines) if segments.spec.to_batch else (lines, rows)
+        sources, targets = (rows, lines) if spec.to_batch else (lines, rows)
         moved = deinterleaved(code, [code.load(source, kind) for source in sources], size)
-        for value, target in zip(moved, targets, strict=True):
-            code.store(value, target)
+        at, along = None, False
+        if channels in ("phases", "positions"):
+            at = code.add(first, p) if channels == "phases" else position
+            along = (channels == "positions") == spec.to_batch
+        for k, (value, target) in enumerate(zip(moved, targets, strict=True)):
+            segments.put(value, target, size, at if at is None or along else code.add(at, const(k)), along)
 
     if size == 1:
         with code.loop(const(0), phases) as p:
@@ -180,5 +231,6 @@ def _tiles(
                 tile(p)
             tile(last)
         with otherwise, code.loop(const(0), const(size)) as i:
-            here, there = code.at(space, code.mul(i, row_step)), code.at(batch, code.mul(i, word))
-            _tiles(segments, here, there, row_step, phase_step, phases, 1)
+            here, there = code.at(space, code.mul(i, row_step)), code.at(batch, code.mul(i, far_word))
+            here_too = code.add(position, i) if channels == "positions" else position
+            _tiles(segments, here, there, row_step, phase_step, phases, 1, here_too, first)

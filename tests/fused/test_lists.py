@@ -1,0 +1,142 @@
+"""The words on windows, blocks and patches: the same as the arithmetic apart, before or after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spacebatch
+from spacebatch import patchify, to_blocks, unpatchify, windows
+from tests.bits import same
+from tests.fused.spelling import assert_bits
+
+GENERATOR = torch.Generator().manual_seed(0)
+S, B = torch.rand(3, generator=GENERATOR), torch.randn(3, generator=GENERATOR)
+IMAGES = [torch.randint(0, 256, (3, h, w), generator=GENERATOR, dtype=torch.uint8) for h, w in ((28, 56), (56, 28))]
+MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # CLIP's
+WORDS: Any = {"scale": S, "bias": B}
+
+
+def planes(values: torch.Tensor) -> torch.Tensor:
+    return values.view(3, 1, 1)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_windows(layout: str) -> None:
+    """In attention: normalized on the way in; scaled, and added to what came in, on the way back."""
+    x = torch.randn((2, 10, 9, 3) if layout == "NHWC" else (2, 3, 10, 9), generator=GENERATOR)
+    s, b = (S, B) if layout == "NHWC" else (planes(S), planes(B))
+    swin = windows.Windows(x.shape, 7, shift=3, layout=layout)
+    size = {"shift": 3, "layout": layout}
+    y = windows.window_partition((x * s + b).bfloat16(), 7, **size)
+    assert same(windows.window_partition(x, 7, **size, **WORDS, dtype=torch.bfloat16), y)
+    assert same(swin.partition(x, **WORDS, dtype=torch.bfloat16), y)
+    z = swin.merge(y.float()) * s + x
+    assert same(swin.merge(y, scale=S, residual=x, dtype=torch.float32), z)
+    assert same(windows.window_merge(y, 7, (10, 9), **size, scale=S, residual=x, dtype=torch.float32), z)
+    grid = windows.grid_partition(torch.relu(x * s), 3, layout=layout)
+    assert same(windows.grid_partition(x, 3, layout=layout, scale=S, activation="relu"), grid)
+    back = windows.grid_merge(grid.numpy(), 3, (10, 9), layout=layout, bias=B.numpy())
+    assert same(back, (torch.relu(x * s) + b).numpy())
+
+
+@pytest.mark.parametrize("halo", [0, 4])
+@pytest.mark.parametrize("pad", ["before", "after"])
+def test_blocks(halo: int, pad: Any) -> None:
+    """Of several images, tensors and arrays; and the images again."""
+    cut: Any = {"block": 16, "halo": halo, "pad_value": 9}
+    if pad == "before":
+        cells = to_blocks(IMAGES, **cut).data * planes(S) + planes(B)
+    else:
+        cells = to_blocks([x * planes(S) + planes(B) for x in IMAGES], **cut).data
+    blocks = to_blocks(IMAGES, **cut, **WORDS, pad=pad, dtype=torch.float16)
+    assert_bits(blocks.data, cells.half())
+    arrays = to_blocks([x.numpy() for x in IMAGES], **cut, scale=S.numpy(), bias=B.numpy(), pad=pad, dtype=np.float16)
+    assert_bits(torch.from_numpy(arrays.data), cells.half())
+    restored = blocks.restore(scale=S, activation="relu", dtype=torch.float32)
+    for x, y in zip(restored, blocks.restore(), strict=True):
+        assert same(x, torch.relu(y.float() * planes(S)))
+    again = arrays.restore(scale=S.numpy(), activation="relu", dtype=np.float32)
+    assert all(same(a, x.numpy()) for a, x in zip(again, restored, strict=True))
+    scale = S.clone().requires_grad_()
+    assert_bits(to_blocks(IMAGES, **cut, scale=scale, bias=B, pad=pad, dtype=torch.float16).data.detach(), cells.half())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_from_bytes_to_tokens(dtype: torch.dtype) -> None:
+    """As transformers' processors compute it, (x / 255 - mean) / std: within one unit in the last place of the exact value."""
+    made: Any = {"merge": 2, "temporal": 2}
+    patches = patchify(IMAGES, 14, **made, mean=MEAN, std=STD, dtype=dtype)
+    mean, std = (planes(torch.tensor(values, dtype=torch.float64)) for values in (MEAN, STD))
+    exact = patchify([(x.double() / 255 - mean) / std for x in IMAGES], 14, **made).tokens
+    # float32 is computed with numbers of up to 2: its error is that of these, also where the difference is small
+    unit = torch.finfo(dtype).eps * exact.abs().clamp(min=2 if dtype is torch.float32 else 2**-6)
+    assert ((patches.tokens.double() - exact).abs() <= unit).all()
+    assert patches.tokens.dtype is dtype
+    if dtype is torch.float32:
+        arrays = patchify([x.numpy() for x in IMAGES], 14, **made, mean=MEAN, std=np.array(STD))
+        assert same(arrays.tokens, patches.tokens.numpy())
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+def test_tokens_and_back(layout: str) -> None:
+    """Padded tokens stay zero; what was normalized comes back as the bytes that it was."""
+    turned = [x.permute(1, 2, 0) for x in IMAGES] if layout == "HWC" else IMAGES
+    order: Any = {"layout": layout, "token": "HWC"}
+    patches = patchify(turned, 14, **order, max_num_patches=9, mean=MEAN, std=STD)
+    assert patches.tokens[~patches.mask].count_nonzero() == 0
+    images = unpatchify(
+        patches.tokens,
+        patches.grid_thw,
+        14,
+        **order,
+        scale=torch.tensor(STD) * 255,
+        bias=torch.tensor(MEAN) * 255,
+        dtype=torch.uint8,
+    )
+    assert all(torch.equal(a, b) for a, b in zip(images, turned, strict=True))
+    floats = [x.float().requires_grad_() for x in turned]
+    wanted = patchify(floats, 14, **order, scale=2.0, bias=1.0, activation="relu")
+    assert same(wanted.tokens.detach(), patchify(turned, 14, **order, scale=2.0, bias=1.0, activation="relu").tokens)
+    wanted.tokens.sum().backward()
+    assert all(torch.equal(x.grad, torch.full_like(x, 2.0)) for x in floats)  # type: ignore[arg-type]
+
+
+def test_explain_and_warm_up() -> None:
+    """`explain` tells fused calls from plain ones, and `warm_up` takes them."""
+    x = torch.rand(2, 3, 5, 5)
+    call: Any = {"paddings": "auto", "scale": S, "activation": "gelu", "dtype": torch.bfloat16}
+    told = spacebatch.explain(spacebatch.fused.space_to_batch, x, 2, **call)
+    assert (told.operation, told.route, str(told.arithmetic)) == (
+        "fused.space_to_batch",
+        "eager",
+        "gelu(float32 * scale) -> bfloat16",
+    )
+    assert "computes gelu(float32 * scale) -> bfloat16" in str(told)
+    assert spacebatch.explain(spacebatch.space_to_batch, x, 2, "auto").arithmetic is None
+    array = spacebatch.explain("fused.batch_to_space", x.numpy(), (2,), spatial_dims=2, scale=2)
+    assert array.arithmetic is not None
+    assert array.backend in ("llvm", "numpy")
+    spacebatch.warm_up(spacebatch.fused.space_to_batch, x, 2, "auto", scale=S.clone().requires_grad_())
+
+
+def test_nothing_to_compute_is_a_plain_move() -> None:
+    """No word, or words that change nothing: the bits, NaN payloads included."""
+    x = torch.tensor([[0x7FC01234, 0x3F800000]], dtype=torch.int32).view(torch.float32)
+    assert same(spacebatch.fused.space_to_batch(x, (2,), dtype=x.dtype), x.view(2, 1))
+    assert same(spacebatch.fused.space_to_batch(x.numpy(), (2,)), x.view(2, 1).numpy())
+
+
+def test_out() -> None:
+    x = torch.randn(2, 3, 4, 4, generator=GENERATOR)
+    y = spacebatch.fused.space_to_batch(x, 2, scale=S, bias=B, dtype=torch.float16)
+    out = torch.empty(2, 2, 3, 8, dtype=torch.float16).permute(3, 2, 0, 1)
+    assert spacebatch.fused.space_to_batch(x, 2, scale=S, bias=B, dtype=torch.float16, out=out) is out
+    assert same(out.contiguous(), y)
+    array = np.empty(y.shape, np.float16)
+    words: Any = {"scale": S.numpy(), "bias": B.numpy(), "dtype": np.float16}
+    assert spacebatch.fused.space_to_batch(x.numpy(), 2, **words, out=array) is array
+    assert same(array, y.numpy())
