@@ -49,6 +49,7 @@ _TAIL = {
 }
 _ROUNDING = {"double": 1.5 * 2.0**52, "float": 1.5 * 2.0**23}  # in a sum with it, an integer is in the last bits
 _NOTHING = {"double": -709.05, "float": -110.0}  # whose exp is 0
+_FAR = {"double": 37.6, "float": 14.8}  # exp(-x * x / 2) is nothing there
 _CUBIC = 0.044715
 
 
@@ -87,9 +88,9 @@ def _hardswish(f: Floats, x: Value) -> Value:
 
 
 def _exponent(f: Floats, x: Value, root: bool = False) -> tuple[Value, Value, Value]:
-    """An integer n, in the last bits of a sum with `_ROUNDING`, and r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0."""
+    """n, r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0; n is in the last bits of an integer."""
     magic = f.number(_ROUNDING[f.element])
-    u = f.mul(f.at_least(x, f.number(_NOTHING[f.element])), f.number((0.5 if root else 1) / math.log(2)))
+    u = f.mul(x, f.number((0.5 if root else 1) / math.log(2)))
     shifted = f.add(u, magic)
     r = f.sub(u, f.sub(shifted, magic))
     return f.bits(shifted), r, f.polynomial(r, _EXP2M1)
@@ -102,32 +103,32 @@ def _power(f: Floats, n: Value) -> Value:
 
 
 def _exp(f: Floats, x: Value) -> Value:
-    """Of x <= 0, as small as it gets."""
-    short = f.element == "float"
-    n, r, q = _exponent(f, x, root=short)
-    value = f.fma(r, q, f.number(1.0))
-    if not short:
-        return f.mul(value, _power(f, n))
-    # the square of a root, so that subnormal numbers need no other way
-    root = f.of_bits(f.code.operate("add", f.bits(value), f.code.operate("shl", n, f.integers(23))))
-    return f.mul(root, root)
+    """Of `_NOTHING` <= x <= 0."""
+    root = f.element == "float"  # whose square is subnormal where that is due
+    n, r, q = _exponent(f, x, root)
+    value = f.mul(f.fma(r, q, f.number(1.0)), _power(f, n))
+    return f.mul(value, value) if root else value
+
+
+def _bounded(f: Floats, x: Value) -> Value:
+    return f.at_least(x, f.number(_NOTHING[f.element]))
 
 
 def _sigmoid(f: Floats, x: Value) -> Value:
     one = f.number(1.0)
-    e = _exp(f, f.negative(f.abs(x)))
+    e = _exp(f, _bounded(f, f.negative(f.abs(x))))
     return f.div(f.where("olt", x, f.number(0.0), e, one), f.add(e, one))
 
 
 def _sigmoid_slope(f: Floats, x: Value) -> Value:
-    e = _exp(f, f.negative(f.abs(x)))
+    e = _exp(f, _bounded(f, f.negative(f.abs(x))))
     below = f.add(e, f.number(1.0))
     return f.div(e, f.mul(below, below))
 
 
 def _gated(f: Floats, x: Value, gate: Value) -> Value:
     """x times the sigmoid of a gate of the same sign."""
-    e = _exp(f, f.negative(f.abs(gate)))
+    e = _exp(f, _bounded(f, f.negative(f.abs(gate))))
     return f.div(f.where("olt", gate, f.number(0.0), f.mul(x, e), x), f.add(e, f.number(1.0)))
 
 
@@ -152,27 +153,24 @@ def _tanh_slope(f: Floats, x: Value) -> Value:
     return f.mul(f.number(4.0), _sigmoid_slope(f, f.add(x, x)))
 
 
-def _bell(f: Floats, x: Value) -> Value:
-    return _exp(f, f.mul(f.mul(x, x), f.number(-0.5)))
-
-
-def _tail(f: Floats, far: Value, bell: Value) -> Value:
-    """The normal distribution's share above a number, which is not negative."""
+def _normal(f: Floats, x: Value) -> tuple[Value, Value, Value]:
+    """|x|, or where there is nothing left of the normal distribution; exp(-x * x / 2) there; and the distribution's share above."""
     one = f.number(1.0)
+    far = f.at_most(f.abs(x), f.number(_FAR[f.element]))
+    bell = _exp(f, f.mul(f.mul(far, far), f.number(-0.5)))
     t = f.div(one, f.fma(far, f.number(_TAIL_STEP), one))
-    return f.mul(f.mul(t, f.polynomial(t, _TAIL[f.element])), bell)
+    return far, bell, f.mul(f.mul(t, f.polynomial(t, _TAIL[f.element])), bell)
 
 
 def _gelu(f: Floats, x: Value) -> Value:
-    far = f.abs(x)
-    return f.fma(f.negative(far), _tail(f, far, _bell(f, x)), _relu(f, x))
+    far, _, tail = _normal(f, x)
+    return f.fma(f.negative(far), tail, _relu(f, x))
 
 
 def _gelu_slope(f: Floats, x: Value) -> Value:
-    bell = _bell(f, x)
-    tail = _tail(f, f.abs(x), bell)
+    far, bell, tail = _normal(f, x)
     share = f.where("ogt", x, f.number(0.0), f.sub(f.number(1.0), tail), tail)
-    return f.fma(f.mul(x, bell), f.number(1 / math.sqrt(2 * math.pi)), share)
+    return f.fma(f.mul(f.signed(far, x), bell), f.number(1 / math.sqrt(2 * math.pi)), share)
 
 
 def _inner(f: Floats, x: Value) -> Value:

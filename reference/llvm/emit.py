@@ -66,9 +66,15 @@ class Module:
         self._functions: list[Code] = []
         self.declared: dict[str, None] = {}  # of the intrinsics that are called
 
-    def function(self, name: str, result: str, arguments: Sequence[str], internal: bool = False) -> Code:
-        """A new function of arguments of these types; no two pointers of an internal one alias each other."""
-        self._functions.append(Code(self, name, result, arguments, internal))
+    def function(
+        self, name: str, result: str, arguments: Sequence[str], internal: bool = False, once: bool = False
+    ) -> Code:
+        """A new function of arguments of these types; no two pointers of an internal one alias each other.
+
+        Args:
+            once: its code is not copied to where it is called.
+        """
+        self._functions.append(Code(self, name, result, arguments, internal, once))
         return self._functions[-1]
 
     def text(self) -> str:
@@ -78,12 +84,16 @@ class Module:
 class Code:
     """A function under construction; all numbers are of 64 bits and all strides count bytes."""
 
-    def __init__(self, module: Module, name: str, result: str, arguments: Sequence[str], internal: bool) -> None:
+    def __init__(
+        self, module: Module, name: str, result: str, arguments: Sequence[str], internal: bool, once: bool
+    ) -> None:
         self.name, self._module, self._result = name, module, result
         self.arguments = [Value(type_, f"%a{k}") for k, type_ in enumerate(arguments)]
         noalias = {POINTER: "ptr noalias"} if internal else {}
         listed = ", ".join(f"{noalias.get(type_, type_)} {name}" for type_, name in self.arguments)
-        self._head = f"define {'internal ' if internal else ''}{result} @{name}({listed}) {{"
+        self._head = (
+            f"define {'internal ' if internal else ''}{result} @{name}({listed}) {'noinline ' if once else ''}{{"
+        )
         self._count = 0
         self._blocks: dict[str, list[str]] = {}
         self._phis: dict[Value, tuple[list[str], int]] = {}  # without values so far, and where they stand
@@ -246,6 +256,12 @@ class Code:
 
     def pointer(self, number: Value) -> Value:
         return self._new(f"inttoptr i64 {number.name} to ptr", POINTER)
+
+    def memory(self, count: int, kind: str) -> Value:
+        """Room for so many values, of the function's own."""
+        found = Value(POINTER, f"%m{len(self._first)}")
+        self._first.append(f"  {found.name} = alloca {kind}, i64 {count}, align 64")
+        return found
 
     def address(self, pointer: Value) -> Value:
         return self._new(f"ptrtoint ptr {pointer.name} to i64")

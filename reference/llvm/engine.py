@@ -114,7 +114,7 @@ def object_code(
         machine = _machine()
         module = _parsed(text, machine)
     with turn():
-        _optimize(module, machine)
+        _optimize(module, machine, unroll=spec.computed is None)
     with turn():
         return bytes(machine.emit_object(module))
 
@@ -140,9 +140,11 @@ def _parsed(text: str, machine: Any) -> Any:
     return module
 
 
-def _optimize(module: Any, machine: Any) -> None:
+def _optimize(module: Any, machine: Any, unroll: bool) -> None:
+    """`unroll`: also the loops that were not written down step by step; where there is arithmetic, they are long enough."""
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = False  # the kernel is made of vectors already
+    options.loop_unrolling = unroll
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
 
@@ -159,5 +161,5 @@ def assembly(spec: KernelSpec, vector: int, triple: str, cpu: str = "", features
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=2)
     module = _parsed(source_text(spec, vector), machine)
-    _optimize(module, machine)
+    _optimize(module, machine, unroll=spec.computed is None)
     return str(machine.emit_assembly(module))

@@ -45,7 +45,9 @@ def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lam
         pause: called now and then, so that other threads of Python get their turn.
     """
     module = Module(pause)
-    run = module.function("run", "void", [POINTER, POINTER, POINTER, I64, I64], internal=True)
+    run = module.function(
+        "run", "void", [POINTER, POINTER, POINTER, I64, I64], internal=True, once=spec.computed is not None
+    )
     _Nest(run, spec, vector).write()
     write_whole(module, run)
     write_join(module, write_share(module, write_pieces(module, run)))

@@ -143,8 +143,9 @@ def _deinterleave(segments: Segments, space: Value, batch: Value, phase_step: Va
         for words, target, _ in moved:
             segments.store(words, target, size * segments.spec.word)
         return
-    for part in moved:
-        segments.put_all([part], size, _along_phases(segments.spec))
+    along = _along_phases(segments.spec)
+    step = phase_step if segments.spec.to_batch else const(size * segments.near)
+    segments.put_each(moved, size, along, step, size if along else 1)
 
 
 def _deinterleave_known(segments: Segments, space: Value, batch: Value, phase_step: Value) -> None:
@@ -217,8 +218,14 @@ def _tiles(
         if channels in ("phases", "positions"):
             at = code.add(first, p) if channels == "phases" else position
             along = (channels == "positions") == spec.to_batch
-        for k, (value, target) in enumerate(zip(moved, targets, strict=True)):
-            segments.put(value, target, size, at if at is None or along else code.add(at, const(k)), along)
+        if segments.computing is None or size == 1:
+            for words, target in zip(moved, targets, strict=True):
+                segments.put(words, target, size, at, along)
+            return
+        inner = 0 if along else 1
+        steps = [None if at is None else code.add(at, const(k * inner)) for k in range(size)]
+        parts = [Part(*part) for part in zip(moved, targets, steps, strict=True)]
+        segments.put_each(parts, size, along, phase_step if spec.to_batch else row_step, inner)
 
     if size == 1:
         with code.loop(const(0), phases) as p:
