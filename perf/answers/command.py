@@ -1,8 +1,8 @@
 """`python -m spacebatch.perf answers`: one small experiment for each question of docs/questions.md, and that page's figures.
 
-The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds, load and threads
-(processes at its beginning, and its own), found}. An answer that is measured again takes the place of the earlier one, and the
-others stay.
+The file is one JSON object: schema 1; answers: name of the question → {question, device, software, command, seconds, load (processes at
+its beginning), found}. An answer that is measured again takes the place of the earlier one, and the
+others stay. Times are those of the processor, on one thread: other load on the machine changes them least.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spacebatch.timing import hardware, software
 
 from ..dilated import put_between
 from ..records import write_json
-from ..report import aligned, markdown, positive
+from ..report import aligned, markdown
 from . import QUESTIONS
 
 SCHEMA = 1
@@ -30,9 +30,6 @@ SCHEMA = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     parser.add_argument("--question", action="append", choices=QUESTIONS, help="default: all ten; repeatable")
-    parser.add_argument(
-        "--threads", type=positive, default=1, help="of PyTorch (default: 1, whose CPU time other load changes least)"
-    )
     parser.add_argument(
         "--quick", action="store_true", help="as small as it goes, to try the tool: the figures mean nothing"
     )
@@ -47,7 +44,7 @@ def main(options: argparse.Namespace) -> int:
     """Measure or read, print, write."""
     if options.quick and (options.json or options.write_docs):
         raise ValueError("--quick: such figures mean nothing and are not written")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     names = options.question or list(QUESTIONS)
     source = options.read or options.json
     data: dict[str, Any] = (
@@ -78,10 +75,9 @@ def measured(name: str, quick: bool) -> dict[str, Any]:
         "question": question,
         "device": hardware(torch.device("cpu")),
         "software": software(),
-        "command": f"python -m spacebatch.perf answers --question {name} --threads {torch.get_num_threads()}",
+        "command": f"python -m spacebatch.perf answers --question {name}",
         "seconds": time.perf_counter() - start,
         "load": load,
-        "threads": torch.get_num_threads(),
         "found": found,
     }
 
@@ -113,6 +109,6 @@ def text(name: str, answer: dict[str, Any], table: Any) -> str:
     parts = import_module(f".{QUESTIONS[name][0]}", __package__).told(answer["found"])
     told = "\n\n".join(part if isinstance(part, str) else table(part) for part in parts)
     machine = f"Measured on {answer['device']}; {answer['software']}; times are the processor's"
-    if answer["load"] > answer["threads"] + 0.5:  # more than an experiment before this one
+    if answer["load"] > 1.5:  # more than an experiment before this one
         machine += f"; other load on the machine ({answer['load']:.0f} processes), which also slows processor time"
     return f"\n{told}\n\n{machine}. Repeat with `{answer['command']}`.\n\n"
