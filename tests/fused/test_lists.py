@@ -151,6 +151,8 @@ def test_arrays_of_ml_dtypes() -> None:
         y = spacebatch.fused.space_to_batch(x, 2, **words, dtype=getattr(ml_dtypes, name))
         z = spacebatch.fused.space_to_batch(torch.from_numpy(x), 2, **words, dtype=getattr(torch, name))
         assert y.dtype.name == name
+        with pytest.raises(ValueError, match=r"pad_value 3.4e\+38 is out of range for (bfloat16|float8)"):
+            spacebatch.fused.space_to_batch(x, 2, 1, pad_value=3.4e38, dtype=y.dtype)
         assert same(y.view(np.uint8), z.view(torch.uint8).numpy())
         back = spacebatch.fused.batch_to_space(y, 2, 1, activation="relu", dtype=np.float32)
         assert same(back, spacebatch.fused.batch_to_space(z, 2, 1, activation="relu", dtype=torch.float32).numpy())
