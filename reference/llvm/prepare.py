@@ -315,7 +315,7 @@ class ComputingCall(Call):
             )
         else:
             addresses = Operands(*[None if operand is None else at(operand) for operand in operands])
-            count = math.prod(pads.shape) if pads is not None else 0  # type: ignore[attr-defined]
+            count = math.prod(pads.shape) if pads is not None else 0
             columns, pad, _kept = given(self.kernel.spec, self._channels, addresses, pad, count)
             packed = _pack_operands.pack(*columns)
         head = with_pad(self._head, pad) if pad and self._padded else self._head
