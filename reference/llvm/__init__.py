@@ -5,5 +5,8 @@ it. `compiler` has the kernels, loaded from disk by `object_cache` or compiled b
 with the rows of `segment_rows` and `transpose`, the shuffles of `deinterleave`, and `sharing` for what threads call. `workers` and `openmp`
 share a call among threads.
 
+Arithmetic on the way is in one place, the store: `computing`, with `conversions` and `activations` written in the `lanes` of vectors;
+`operands` is what a call gives it.
+
 This package imports nothing, and nothing in it but `engine` loads LLVM, when the first call needs it.
 """

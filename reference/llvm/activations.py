@@ -88,7 +88,7 @@ def _hardswish(f: Floats, x: Value) -> Value:
 
 
 def _exponent(f: Floats, x: Value, root: bool = False) -> tuple[Value, Value, Value]:
-    """An integer n, in the last bits of a sum with `_ROUNDING`, and r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0."""
+    """n, r and q so that exp(x), or its root, is 2 ** n * (1 + r * q), for x <= 0; n is in the last bits of an integer."""
     magic = f.number(_ROUNDING[f.element])
     u = f.mul(x, f.number((0.5 if root else 1) / math.log(2)))
     shifted = f.add(u, magic)
@@ -104,14 +104,10 @@ def _power(f: Floats, n: Value) -> Value:
 
 def _exp(f: Floats, x: Value) -> Value:
     """Of `_NOTHING` <= x <= 0."""
-    short = f.element == "float"
-    n, r, q = _exponent(f, x, root=short)
-    value = f.fma(r, q, f.number(1.0))
-    if not short:
-        return f.mul(value, _power(f, n))
-    # the square of a root, so that subnormal numbers need no other way
-    root = f.of_bits(f.code.operate("add", f.bits(value), f.code.operate("shl", n, f.integers(23))))
-    return f.mul(root, root)
+    root = f.element == "float"  # whose square is subnormal where that is due
+    n, r, q = _exponent(f, x, root)
+    value = f.mul(f.fma(r, q, f.number(1.0)), _power(f, n))
+    return f.mul(value, value) if root else value
 
 
 def _bounded(f: Floats, x: Value) -> Value:

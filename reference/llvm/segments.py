@@ -175,7 +175,6 @@ class Segments:
         code, spec = self.code, self.spec
         channels = computing.spec.channels
         read, written = (self.near, self.far) if spec.to_batch else (self.far, self.near)
-
         along = channels in ("run", "cyclic")
 
         def part(i: Value, size: int) -> Part:

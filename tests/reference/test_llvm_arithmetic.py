@@ -366,6 +366,15 @@ def test_activations_are_right_to_the_last_place(name: str) -> None:
     assert name in ("silu", "gelu", "gelu_tanh") or float(infinite[1]) == {"sigmoid": 0, "tanh": -1}[name]
 
 
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in EXACT])
+def test_activations_of_short_results(name: str) -> None:
+    x = floats()
+    x = x[~torch.isinf(x)]
+    x = x[: x.numel() // 2 * 2]
+    found = flat(x, Arithmetic("float32", "bfloat16", activation=name))  # type: ignore[arg-type]
+    assert int(steps_apart(found, activated(name, x).bfloat16()).max()) <= 1
+
+
 def test_what_is_declined() -> None:
     geometry = BlockGeometry((1, 3, 4, 4), 2, 1)
     space, batch = (
