@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spacebatch.reference import prepared
 from spacebatch.reference.arguments import shown
 from spacebatch.reference.arithmetic import Arithmetic
+from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.words import Words, arithmetic_of, check_channels, result_name
 
 from ..arithmetic import Factor, name_of
@@ -23,14 +25,14 @@ def arithmetic_for(
     words: Words,
     shape: Sequence[int],
     spatial_dims: Sequence[int],
-    kept: dict[Any, Any] | None = None,
+    keeper: BlockGeometry | None = None,
     first: int = 1,
 ) -> Arithmetic:
     """The arithmetic of a call, checked but for the values of its tensors.
 
     Args:
         op, x, words: of the call. shape, spatial_dims, first: as `arithmetic_of` takes them.
-        kept: where arithmetics of the same shape and dims are remembered.
+        keeper: a geometry that remembers it.
     """
     scale, bias, residual, channel_dim, activation, dtype, pad = words
     if residual is not None and not isinstance(residual, Tensor):
@@ -38,9 +40,9 @@ def arithmetic_for(
     ndims = _ndim(op, "scale", scale), _ndim(op, "bias", bias)
     of_residual = None if residual is None else residual.dtype
     key = x.dtype, ndims, of_residual, channel_dim, type(channel_dim), activation, dtype, pad
-    if kept is not None:
+    if keeper is not None:
         try:
-            found = kept.get(key)
+            found = keeper._prepared.get(key)
         except TypeError:  # a word that is no word, which is named below
             found = None
         if found is not None:
@@ -51,8 +53,8 @@ def arithmetic_for(
     result = result_name(source) if dtype is None else name_of(dtype)
     other = None if of_residual is None else name_of(of_residual)
     arithmetic = arithmetic_of(op, words, source, result, shape, spatial_dims, ndims, other, first)
-    if kept is not None:
-        kept[key] = arithmetic
+    if keeper is not None:
+        prepared.keep(keeper, key, arithmetic)
     return arithmetic
 
 

@@ -72,8 +72,8 @@ def move(
         geometry = find(x.shape, block_shape, borders, spatial_dims, batch_order, arrangement, shifts, op)
     to_batch = direction == "space_to_batch"
     result = geometry.batch_shape if to_batch else geometry.space_shape
-    kept = None if route == "aten" else geometry._prepared
-    arithmetic = arithmetic_for(op, x, words, geometry.space_shape, geometry.spatial_dims, kept)
+    keeper = None if route == "aten" else geometry
+    arithmetic = arithmetic_for(op, x, words, geometry.space_shape, geometry.spatial_dims, keeper)
     scale, bias = factors_of(op, x, words, arithmetic, geometry.space_shape)
     tensors = Tensors(x, scale, bias, residual_of(op, x, words.residual, result))
     number: Any = 0

@@ -180,6 +180,8 @@ def test_a_call_that_was_met_is_checked_like_the_first() -> None:
             S(X, 2, scale=THREE, channel_dim=True)
         with pytest.raises(ValueError, match="4 entries"):
             S(X, 2, scale=torch.ones(4), channel_dim=1)
+        strided = torch.arange(6.0)[::2]  # of the shape of one that was met, and not next to each other
+        assert S(X + 1, 2, scale=strided, channel_dim=1)[0, :, 0, 0].tolist() == [0, 2, 4]
         for zero in (0.0, -0.0):
             assert np.signbit(S(X, 2, scale=zero)[0, 0, 0, 0].item()) == np.signbit(zero)
             assert np.signbit(S(-X, 2, 1, bias=zero, pad="before")[0, 0, 1, 1].item()) == np.signbit(zero)

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import spacebatch
 from spacebatch import fused
-from tests.bits import same
+from tests.bits import same, using
 
 OPS = torch.ops.spacebatch
 CUT = ([2, 3], [1, 0, 0, 2], [2, 3])  # block_shape, borders, spatial_dims
@@ -32,6 +32,12 @@ def both(x: torch.Tensor, s: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def test_opcheck() -> None:
+    with using("torch"):
+        opcheck()
+
+
+def opcheck() -> None:
+    """Both operators under PyTorch's own checks."""
     x, s, b = (t.requires_grad_() for t in tensors())
     y = torch.randn(12, 3, 3, 2, requires_grad=True)
     words: Any = {"channel_dim": 1, "activation": "gelu"}

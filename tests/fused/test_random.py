@@ -11,10 +11,9 @@ import torch
 
 from spacebatch import fused
 from spacebatch.reference.arithmetic import ACTIVATIONS, FLOATS, RESULTS, SOURCES
+from tests.bits import using
 from tests.cases import CASES, OPTIONS
 from tests.fused.spelling import check, spelled
-
-DRAWS = 25
 
 
 def laid_out(x: torch.Tensor, chance: random.Random) -> torch.Tensor:
@@ -41,10 +40,17 @@ def numbers(shape: Any, dtype: torch.dtype, chance: random.Random) -> torch.Tens
     return x.to(dtype)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_random_calls(seed: int) -> None:
+# Each kernel of the CPU takes a while to compile: few calls by what is chosen, many by PyTorch's and NumPy's operators.
+@pytest.mark.parametrize(("seed", "draws", "backend"), [(0, 60, "torch"), (1, 60, "torch"), (2, 8, "chosen")])
+def test_tensors(seed: int, draws: int, backend: str) -> None:
+    with using(backend):
+        random_tensors(seed, draws)
+
+
+def random_tensors(seed: int, draws: int) -> None:
+    """So many calls of either operator, checked one by one."""
     chance = random.Random(seed)
-    for _ in range(DRAWS):
+    for _ in range(draws):
         case, options = chance.choice(CASES), chance.choice(OPTIONS)
         direction = chance.choice(("space_to_batch", "batch_to_space"))
         geometry = case.geometry(**options)
@@ -81,10 +87,16 @@ def test_random_calls(seed: int) -> None:
         assert y.dtype is result
 
 
-def test_every_word_comes_up() -> None:
-    """The arrays' way, beside the tensors': the same numbers, up to the last bit of an activation."""
-    chance = random.Random(99)
-    for _ in range(40):
+@pytest.mark.parametrize(("seed", "draws", "backend"), [(3, 40, "numpy"), (4, 4, "chosen")])
+def test_arrays(seed: int, draws: int, backend: str) -> None:
+    with using(backend):
+        random_arrays(seed, draws)
+
+
+def random_arrays(seed: int, draws: int) -> None:
+    """So many calls on arrays, likewise."""
+    chance = random.Random(seed)
+    for _ in range(draws):
         case, options = chance.choice(CASES), chance.choice(OPTIONS)
         geometry = case.geometry(**options)
         names = [chance.choice(("float16", "float32", "float64", "uint8", "int8")) for _ in range(2)]
