@@ -76,8 +76,8 @@ NAMES = {
 OPTIONS = "spatial_dims=None, {}batch_order='block_major', arrangement='interleaved', shifts=0"
 PAD = OPTIONS.format("pad_value=0, ")
 NO_PAD = OPTIONS.format("")
-ATROUS = "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, padding_mode='zeros', method='auto')"
-TRANSPOSED = "(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, method='auto')"
+ATROUS = "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, padding_mode='zeros', method='auto', activation='none')"
+TRANSPOSED = "(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, method='auto', activation='none')"
 SIGNATURES = {
     "space_to_batch": f"(x, block_shape, paddings=0, *, {PAD}, out=None)",
     "batch_to_space": f"(y, block_shape, crops=0, *, {NO_PAD}, out=None)",
