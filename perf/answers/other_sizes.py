@@ -38,8 +38,8 @@ def ways_of(net: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
         return merged
 
     def resized(x: Tensor) -> Tensor:
-        small = functional.interpolate(x, size=(TRAINED, TRAINED), mode="bilinear", antialias=True)
-        return functional.interpolate(net(small), size=x.shape[2:], mode="bilinear")
+        shrunk = functional.interpolate(x, size=(TRAINED, TRAINED), mode="bilinear", antialias=True)
+        return functional.interpolate(net(shrunk), size=x.shape[2:], mode="bilinear")
 
     reach = 1 + sum(RATES)
     return {
