@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+# The largest number in PyTorch of today, NaN in earlier versions.
+E4M3_BEYOND = tl.constexpr(torch.tensor([1e4]).to(torch.float8_e4m3fn).view(torch.uint8).item())
 
 
 @triton.jit
@@ -52,7 +56,7 @@ def encoded_as(value, KIND: tl.constexpr):
     elif KIND == "float8_e5m2":
         bits = _float8(value.to(tl.float32), 2, 0x7C)
     else:
-        bits = _float8(value.to(tl.float32), 3, 0x7F)
+        bits = _float8(value.to(tl.float32), 3, E4M3_BEYOND)
     return bits
 
 
@@ -87,7 +91,6 @@ def _float8(value, MANTISSA: tl.constexpr, BEYOND: tl.constexpr):
     """
     BIAS: tl.constexpr = 7 if MANTISSA == 3 else 15
     LOST: tl.constexpr = 23 - MANTISSA
-    LIMIT: tl.constexpr = 0x43F00000 if MANTISSA == 3 else 0x47800000  # 480, and 65536
     wide = value.to(tl.int32, bitcast=True)
     size = wide & 0x7FFFFFFF
     normal = (size - ((127 - BIAS) << 23) + ((1 << (LOST - 1)) - 1) + ((size >> LOST) & 1)) >> LOST
@@ -95,8 +98,7 @@ def _float8(value, MANTISSA: tl.constexpr, BEYOND: tl.constexpr):
     SUMMAND: tl.constexpr = (127 - BIAS + LOST + 1) << 23
     subnormal = size.to(tl.float32, bitcast=True) + tl.cast(SUMMAND, tl.int32).to(tl.float32, bitcast=True)
     subnormal = subnormal.to(tl.int32, bitcast=True) - SUMMAND
-    bits = tl.where(size < ((128 - BIAS) << 23), subnormal, normal)
-    bits = tl.where(size >= LIMIT, BEYOND, bits)
+    bits = tl.where(size < ((128 - BIAS) << 23), subnormal, tl.minimum(normal, BEYOND))
     bits = tl.where(size > 0x7F800000, 0x7F, bits)
     return (bits | ((wide >> 24) & 0x80)).to(tl.int8)
 
