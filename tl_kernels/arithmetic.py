@@ -22,27 +22,27 @@ _NONE, _GRANULE, _LANE, _ANY = tl.constexpr(NONE), tl.constexpr(GRANULE), tl.con
 
 
 @triton.jit
-def finished(bits, valid, place, exists, channel, result_pointer, tables, pad_low, WORK: tl.constexpr):
+def finished(bits, valid, place, exists, channel, known, result_pointer, tables, pad_low, WORK: tl.constexpr):
     """What is stored at some places of the result.
 
     Args:
         bits: of the source, or anything where an element is in the border. valid: which are not; not read without a border.
         place: offsets in the result, and in the residual. exists: which of them are stored.
-        channel: of each element, in a shape that broadcasts.
+        channel: of each element, in a shape that broadcasts. known: which of them there are; None for all.
         result_pointer: whose elements are stored. pad_low: bits of the border.
     """
     scale, bias, other = bits, bits, bits
     if WORK[_SCALE]:
-        scale = tl.load(tables.scale + channel)
+        scale = tl.load(tables.scale + channel, mask=known)
     if WORK[_BIAS]:
-        bias = tl.load(tables.bias + channel)
+        bias = tl.load(tables.bias + channel, mask=known)
     if WORK[_RESIDUAL] != "":
         other = tl.load(tables.residual + place, mask=exists)
     value = _computed(bits, scale, bias, other, WORK)
     if WORK[_PADDED]:
         pad = tl.cast(pad_low, result_pointer.dtype.element_ty)
         if WORK[_TABLE]:
-            pad = tl.load(tables.pad + channel)
+            pad = tl.load(tables.pad + channel, mask=known)
         value = tl.where(valid, value, pad)
     return value
 

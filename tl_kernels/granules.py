@@ -263,7 +263,7 @@ def move_granules(
         if TAIL:
             exists = exists | ((granule == tl.cast(granules, NUMBER))[:, None] & (lane < tail))
         place = first.to(OFFSET)[:, None] + lane
-        value = finished(value, valid, place, exists, channel, result_pointer, tables, pad_low, WORK)
+        value = finished(value, valid, place, exists, channel, None, result_pointer, tables, pad_low, WORK)
     tl.store(pointers, value, mask=whole[:, None] & (lane >= 0))
     if TAIL:
         if tl.program_id(0) == tl.num_programs(0) - 1:

@@ -295,5 +295,5 @@ def move_phases(
                     there = tl.trans(there)
                 there = tl.reshape(there, granules.shape) != 0
             place = result + tl.cast(first, OFFSET) + step + granules
-            value = finished(value, there, place, stored_2d, channel, result_pointer, tables, pad_low, WORK)
+            value = finished(value, there, place, stored_2d, channel, None, result_pointer, tables, pad_low, WORK)
             tl.store(pointer + step + granules, value, mask=stored_2d)

@@ -327,16 +327,19 @@ def move_rows(
         batch_2d = batch[:, None] + (k.to(OFFSET) * number(inner.batch_step, OFFSET))[None, :]
 
     if WORK is not None:
-        channel = channel[:, None]
-        if CHANNEL_AT == ND:
-            channel = k[None, :]
+        if CHANNEL_AT < 0:
+            channel, known = 0, None
+        elif CHANNEL_AT == ND:
+            channel, known = k[None, :], (k < length)[None, :]
+        else:
+            channel, known = channel[:, None], inside[:, None]
         if TO_SPACE:
             value = tl.load(source_pointer + batch_2d, mask=valid)
-            value = finished(value, valid, space_2d, valid, channel, result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, space_2d, valid, channel, known, result_pointer, tables, pad_low, WORK)
             tl.store(result_pointer + space_2d, value, mask=valid)
         else:
             value = tl.load(source_pointer + space_2d, mask=valid)
-            value = finished(value, valid, batch_2d, exists, channel, result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, batch_2d, exists, channel, known, result_pointer, tables, pad_low, WORK)
             tl.store(result_pointer + batch_2d, value, mask=exists)
     elif TO_SPACE:
         value = tl.load(source_pointer + batch_2d, mask=valid)

@@ -377,7 +377,7 @@ def _store(
         if TAIL:
             exists = exists | ((granule == left)[:, None] & (lane < number(inner.tail, tl.int32)))
         place = (word + within)[:, None] + lane
-        value = finished(value, exists, place, exists, channel, result_pointer, tables, 0, WORK)
+        value = finished(value, exists, place, exists, channel, None, result_pointer, tables, 0, WORK)
     pointers = (result_pointer + word + within)[:, None] + lane
     tl.store(pointers, value, mask=(granule < left)[:, None] & (lane >= 0))
     if TAIL:

@@ -247,11 +247,19 @@ def move_vectors(
             valid = valid & (coordinate.to(tl.uint32) < limit.to(tl.uint32))
     exists = inside[None, :, None] & (phase >= 0)[:, None, None] & (lane >= 0)[None, None, :]
 
+    known = None
+    if WORK is not None:
+        if CHANNEL_AT < 0:
+            channel = 0
+        elif TO_SPACE:
+            channel, known = channel[:, None], inside[:, None]
+        else:
+            channel, known = channel[None, :, None], inside[None, :, None]
     if TO_SPACE:
         value = tl.load(source_pointer + batch_3d, mask=exists)
         value = tl.reshape(tl.permute(value, [1, 2, 0]), [R, K])
         if WORK is not None:
-            value = finished(value, valid, space_2d, valid, channel[:, None], result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, space_2d, valid, channel, known, result_pointer, tables, pad_low, WORK)
         tl.store(result_pointer + space_2d, value, mask=valid)
     else:
         pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
@@ -264,6 +272,5 @@ def move_vectors(
                 if INNER_TURNS:
                     place = tl.where(place < 0, place + size, place)
                 there = there & (place >= 0) & (place < limit)
-            channel = channel[None, :, None]
-            value = finished(value, there, batch_3d, exists, channel, result_pointer, tables, pad_low, WORK)
+            value = finished(value, there, batch_3d, exists, channel, known, result_pointer, tables, pad_low, WORK)
         tl.store(result_pointer + batch_3d, value, mask=exists)
