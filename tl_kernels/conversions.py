@@ -12,9 +12,12 @@ E4M3_BEYOND = tl.constexpr(torch.tensor([1e4]).to(torch.float8_e4m3fn).view(torc
 
 @triton.jit
 def decoded(bits, KIND: tl.constexpr, DOUBLE: tl.constexpr):
-    """The numbers of some bits of the dtype KIND, as float32, or as float64."""
+    """The numbers of some bits of the dtype KIND, as float32, or as float64.
+
+    Integers are widened first: Triton exchanges words between threads ahead of that, but not ahead of a conversion to floats.
+    """
     if KIND == "uint8":
-        value = bits.to(tl.uint8, bitcast=True)
+        value = bits.to(tl.uint8, bitcast=True).to(tl.int32)
     elif KIND == "float8_e4m3fn":
         # the mantissa and the exponent in the places of float16's, whose exponent counts from 8 more
         value = ((bits.to(tl.int16) & 0x7F) << 7).to(tl.float16, bitcast=True).to(tl.float32) * 256.0
@@ -30,8 +33,10 @@ def decoded(bits, KIND: tl.constexpr, DOUBLE: tl.constexpr):
         value = bits.to(tl.float32, bitcast=True)
     elif KIND == "float64":
         value = bits.to(tl.float64, bitcast=True)
-    else:
+    elif KIND == "int64":
         value = bits
+    else:
+        value = bits.to(tl.int32)
     return value.to(tl.float64 if DOUBLE else tl.float32)
 
 

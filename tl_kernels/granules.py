@@ -15,7 +15,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .arithmetic import channels_of, finished
+from .arithmetic import channels_of, finished, looked_up
 from .axes import Borders, borders, covers, starts, turned, turned_along, within
 from .family import Arguments, Config, access, eased, fitted
 from .integers import divide, encoded, number
@@ -263,7 +263,8 @@ def move_granules(
         if TAIL:
             exists = exists | ((granule == tl.cast(granules, NUMBER))[:, None] & (lane < tail))
         place = first.to(OFFSET)[:, None] + lane
-        value = finished(value, valid, place, exists, channel, None, result_pointer, tables, pad_low, WORK)
+        found = looked_up(channel, None, pad_low, result_pointer, tables, WORK)
+        value = finished(value, valid, place, exists, found, tables, WORK)
     tl.store(pointers, value, mask=whole[:, None] & (lane >= 0))
     if TAIL:
         if tl.program_id(0) == tl.num_programs(0) - 1:

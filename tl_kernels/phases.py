@@ -16,7 +16,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import Direction, Nest
 
-from .arithmetic import channels_of, finished
+from .arithmetic import channels_of, finished, looked_up, marked
 from .axes import advanced, covers, gone_round, placed, turned, turned_along, within
 from .family import Arguments, Config, access, power_of_two, table_size
 from .integers import divide, few, number
@@ -256,10 +256,12 @@ def move_phases(
     if SHARED_AXIS >= 0 and TURNS[SHARED_AXIS]:
         farther = offset + number(inner.borders[SHARED_AXIS].turn.words, OFFSET)
     if WORK is not None:
+        MARKED: tl.constexpr = source_pointer.dtype.element_ty.primitive_bitwidth < 64
         granule = tl.arange(0, STRETCH // LANES) * LANES
         granules = granule[:, None] + tl.arange(0, LANES)[None, :]
         stored_2d = granules < left
         channel = channels_of(result + tl.cast(first, OFFSET), granule, tables, LANES, WORK)
+        found = looked_up(channel, None, pad_low, result_pointer, tables, WORK)
     for phase in tl.static_range(PHASES):
         inside = valid
         there = offset
@@ -279,6 +281,13 @@ def move_phases(
         else:
             step = phase * number(inner.phase_source_stride, OFFSET)
             value = tl.load(source_pointer + (source + step) + there, mask=inside, other=pad)
+        if WORK is not None and BORDERS > 0:  # words go to other threads, and take along whether they are in the border
+            if MARKED:
+                value = marked(value, inside)
+            else:
+                mark = inside.to(tl.int8)
+                if WARP_FIRST:
+                    mark = tl.trans(mark)
         if WARP_FIRST:
             value = tl.trans(value)
         step = phase * (number(inner.phase_result_stride, OFFSET) * LANES)
@@ -289,11 +298,11 @@ def move_phases(
             # granule by granule, so that what belongs to a channel is looked up once for each
             value = tl.reshape(value, granules.shape)
             there = stored_2d
-            if BORDERS > 0:
-                there = inside.to(tl.int8)
-                if WARP_FIRST:
-                    there = tl.trans(there)
-                there = tl.reshape(there, granules.shape) != 0
+            if BORDERS > 0 and MARKED:
+                there = value >= 0
+                value = value.to(source_pointer.dtype.element_ty)
+            elif BORDERS > 0:
+                there = tl.reshape(mark, granules.shape) != 0
             place = result + tl.cast(first, OFFSET) + step + granules
-            value = finished(value, there, place, stored_2d, channel, None, result_pointer, tables, pad_low, WORK)
+            value = finished(value, there, place, stored_2d, found, tables, WORK)
             tl.store(pointer + step + granules, value, mask=stored_2d)

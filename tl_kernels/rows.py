@@ -19,7 +19,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, common_unit
 
-from .arithmetic import PLACE, finished
+from .arithmetic import PLACE, finished, looked_up
 from .family import Arguments, Config, access, eased, fitted, power_of_two
 from .integers import Divisor, divide, divisor, encode, encoded, number
 from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
@@ -333,13 +333,14 @@ def move_rows(
             channel, known = k[None, :], (k < length)[None, :]
         else:
             channel, known = channel[:, None], inside[:, None]
+        found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
         if TO_SPACE:
             value = tl.load(source_pointer + batch_2d, mask=valid)
-            value = finished(value, valid, space_2d, valid, channel, known, result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, space_2d, valid, found, tables, WORK)
             tl.store(result_pointer + space_2d, value, mask=valid)
         else:
             value = tl.load(source_pointer + space_2d, mask=valid)
-            value = finished(value, valid, batch_2d, exists, channel, known, result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, batch_2d, exists, found, tables, WORK)
             tl.store(result_pointer + batch_2d, value, mask=exists)
     elif TO_SPACE:
         value = tl.load(source_pointer + batch_2d, mask=valid)

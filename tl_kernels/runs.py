@@ -18,7 +18,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .arithmetic import channels_of, finished
+from .arithmetic import channels_of, finished, looked_up
 from .family import Arguments, Config, access, eased, fitted, power_of_two, table_size
 from .integers import Divisor, divide, divisor, encode, encoded, few, number, part
 from .planes import WARP_FIRST
@@ -377,7 +377,8 @@ def _store(
         if TAIL:
             exists = exists | ((granule == left)[:, None] & (lane < number(inner.tail, tl.int32)))
         place = (word + within)[:, None] + lane
-        value = finished(value, exists, place, exists, channel, None, result_pointer, tables, 0, WORK)
+        found = looked_up(channel, None, 0, result_pointer, tables, WORK)
+        value = finished(value, exists, place, exists, found, tables, WORK)
     pointers = (result_pointer + word + within)[:, None] + lane
     tl.store(pointers, value, mask=(granule < left)[:, None] & (lane >= 0))
     if TAIL:

@@ -17,7 +17,7 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, common_unit
 
-from .arithmetic import PLACE, finished
+from .arithmetic import PLACE, finished, looked_up
 from .family import Arguments, Config, access, eased, fitted
 from .integers import Divisor, divide, divisor, encode, encoded, number
 from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
@@ -247,19 +247,19 @@ def move_vectors(
             valid = valid & (coordinate.to(tl.uint32) < limit.to(tl.uint32))
     exists = inside[None, :, None] & (phase >= 0)[:, None, None] & (lane >= 0)[None, None, :]
 
-    known = None
     if WORK is not None:
         if CHANNEL_AT < 0:
-            channel = 0
+            channel, known = 0, None
         elif TO_SPACE:
             channel, known = channel[:, None], inside[:, None]
         else:
             channel, known = channel[None, :, None], inside[None, :, None]
+        found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
     if TO_SPACE:
         value = tl.load(source_pointer + batch_3d, mask=exists)
         value = tl.reshape(tl.permute(value, [1, 2, 0]), [R, K])
         if WORK is not None:
-            value = finished(value, valid, space_2d, valid, channel, known, result_pointer, tables, pad_low, WORK)
+            value = finished(value, valid, space_2d, valid, found, tables, WORK)
         tl.store(result_pointer + space_2d, value, mask=valid)
     else:
         pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
@@ -272,5 +272,5 @@ def move_vectors(
                 if INNER_TURNS:
                     place = tl.where(place < 0, place + size, place)
                 there = there & (place >= 0) & (place < limit)
-            value = finished(value, there, batch_3d, exists, channel, known, result_pointer, tables, pad_low, WORK)
+            value = finished(value, there, batch_3d, exists, found, tables, WORK)
         tl.store(result_pointer + batch_3d, value, mask=exists)

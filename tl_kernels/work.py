@@ -16,7 +16,7 @@ from spacebatch.reference.loops import PLAIN, Direction, LoopDim, Nest, loop_dim
 from .integers import Divisor, divisor, encode
 
 LONGEST = 2**30  # a period that families which fill a dense result count with
-NONE, GRANULE, LANE, SINGLE, ANY = 0, 1, 2, 3, 4  # how channels lie in a dense result; see `Work.spread`
+NONE, GRANULE, TWO, LANE, SINGLE, ANY = 0, 1, 2, 3, 4, 5  # how channels lie in a dense result; see `Work.spread`
 
 
 class Tables(NamedTuple):
@@ -58,11 +58,15 @@ class Work:
         return max(self.channels * self.stride, 1)
 
     def spread(self, lanes: int) -> int:
-        """How channels lie in granules of so many elements, from which follows what is divided, and what for each granule alone."""
+        """How channels lie in granules of so many elements: NONE are told apart; a granule is of one; of two at most; each lane is
+        of one of its own, from the granule's first on, or round at ANY place; all is divided for each element.
+        """
         if self.loop is None:
             return NONE
         if self.stride % lanes == 0:
             return GRANULE
+        if self.stride >= lanes:
+            return TWO
         if self.stride > 1:
             return ANY
         return SINGLE if self.channels % lanes else LANE

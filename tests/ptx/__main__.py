@@ -3,6 +3,7 @@
     python -m tests.ptx cases --seed 1 --count 200 --every    random calls against the definition
     python -m tests.ptx large                                 some programs of tensors of 2**31 elements and more
     python -m tests.ptx figures                               sectors and instructions of typical calls
+    python -m tests.ptx fused                                 the same of arithmetic on the way, beside plain calls
     python -m tests.ptx mutants                               kernels with one instruction broken: how many show
     python -m tests.ptx check                                 single checks
 
@@ -64,6 +65,14 @@ def figures(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     return {"figures": [asdict(row) for row in rows], "failures": []}
 
 
+def fused(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
+    from tests.ptx.fused import fused, table
+
+    rows = list(fused(device, options.name, options.work))
+    print(table(rows))
+    return {"command": "python -m tests.ptx fused", "figures": [asdict(row) for row in rows], "failures": []}
+
+
 def check(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     from tests.ptx.checks import CHECKS
 
@@ -113,6 +122,10 @@ def main(words: list[str]) -> int:
     command.add_argument("--taken", action="store_true", help="only of the families that are taken")
     command.add_argument("--bytes", type=int, action="append", choices=[1, 2, 4], help="default: all; repeatable")
     command.set_defaults(run=figures)
+    command = commands.add_parser("fused", help="what arithmetic on the way adds to typical calls")
+    command.add_argument("name", nargs="*", help="which; default: all")
+    command.add_argument("--work", action="append", help="which arithmetic; default: all; repeatable")
+    command.set_defaults(run=fused)
     command = commands.add_parser("mutants", help="kernels with one instruction broken, and how many of them show")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=270)
