@@ -176,7 +176,9 @@ def work_case(seed: int, number: int) -> WorkCase:
     operands = Operands(
         _numbers(random, (channels,), compute) if arithmetic.scale else None,
         _numbers(random, (channels,), compute) if arithmetic.bias else None,
-        None if residual is None else _filled(random, torch.empty_strided(to, result.stride(), dtype=getattr(torch, residual))),
+        None
+        if residual is None
+        else _filled(random, torch.empty_strided(to, result.stride(), dtype=getattr(torch, residual))),
         _filled(random, torch.empty(channels, dtype=result.dtype)) if table else None,
     )
     source_tensor = _filled(random, _placed(from_, getattr(torch, source), order, random.random() < 0.3))

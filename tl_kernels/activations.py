@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 _LOG2_E = tl.constexpr(1.4426950408889634)
-_LN2_HIGH, _LN2_LOW = tl.constexpr(0.693145751953125), tl.constexpr(1.42860682030941723212e-6)  # of so few bits that products are exact
+_LN2_HIGH = tl.constexpr(0.693145751953125)  # of so few bits that its multiples are exact
+_LN2_LOW = tl.constexpr(1.42860682030941723212e-6)
 _SQRT_HALF = tl.constexpr(0.7071067811865476)
 _DENSITY = tl.constexpr(0.3989422804014327)  # of the normal distribution, at 0
 _TANH_SCALE, _TANH_CUBE = tl.constexpr(0.7978845608028654), tl.constexpr(0.044715)
@@ -83,7 +84,9 @@ def _exp(x, EXACT: tl.constexpr):
         whole = tl.floor(x * _LOG2_E + 0.5)
         rest = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
         power = tl.exp2(rest * _LOG2_E) * tl.exp2(whole)
-        power = tl.where(x < 128.0, tl.where(x > -128.0, power, 0.0), float("inf"))  # where `rest` is no number any more
+        power = tl.where(
+            x < 128.0, tl.where(x > -128.0, power, 0.0), float("inf")
+        )  # where `rest` is no number any more
         value = tl.where(x == x, power, x)
     else:
         value = tl.exp(x)

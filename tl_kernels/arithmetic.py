@@ -12,14 +12,13 @@ import triton.language as tl
 from .activations import activated, backward
 from .conversions import decoded, encoded_as
 from .integers import divide, number
-from .work import GRANULE, LANE, NONE, SINGLE, TWO
+from .work import LANE, NONE, SINGLE, TWO
 
 # what stands where in WORK
 _SOURCE, _RESULT, _RESIDUAL, _DOUBLE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 _SCALE, _BIAS, _ACTIVATION, _GRADIENT = tl.constexpr(4), tl.constexpr(5), tl.constexpr(6), tl.constexpr(7)
 _PLAIN, _PADDED, _TABLE, PLACE = tl.constexpr(8), tl.constexpr(9), tl.constexpr(10), tl.constexpr(11)
-_NONE, _GRANULE, _TWO = tl.constexpr(NONE), tl.constexpr(GRANULE), tl.constexpr(TWO)
-_LANE, _SINGLE = tl.constexpr(LANE), tl.constexpr(SINGLE)
+_NONE, _TWO, _LANE, _SINGLE = tl.constexpr(NONE), tl.constexpr(TWO), tl.constexpr(LANE), tl.constexpr(SINGLE)
 
 
 @triton.jit
@@ -85,20 +84,24 @@ def marked(bits, valid):
 @triton.jit
 def _computed(bits, scale, bias, other, WORK: tl.constexpr):
     """Bits of the result of bits of the source; each step is rounded, so that none may be contracted."""
+    SOURCE: tl.constexpr = WORK[_SOURCE]
+    RESULT: tl.constexpr = WORK[_RESULT]
+    RESIDUAL: tl.constexpr = WORK[_RESIDUAL]
+    ACTIVATION: tl.constexpr = WORK[_ACTIVATION]
     DOUBLE: tl.constexpr = WORK[_DOUBLE]
-    EXACT: tl.constexpr = DOUBLE or WORK[_RESULT] == "float32"
+    EXACT: tl.constexpr = DOUBLE or RESULT == "float32"
     if WORK[_PLAIN]:
         result = bits
     else:
-        value = decoded(bits, WORK[_SOURCE], DOUBLE)
+        value = decoded(bits, SOURCE, DOUBLE)
         if WORK[_GRADIENT]:
-            if WORK[_ACTIVATION] != "none":
-                z = decoded(other, WORK[_RESIDUAL], DOUBLE)
+            if ACTIVATION != "none":
+                z = decoded(other, RESIDUAL, DOUBLE)
                 if WORK[_SCALE]:
                     z = z * scale
                 if WORK[_BIAS]:
                     z = z + bias
-                value = backward(value, z, WORK[_ACTIVATION], EXACT)
+                value = backward(value, z, ACTIVATION, EXACT)
             if WORK[_SCALE]:
                 value = value * scale
         else:
@@ -106,10 +109,10 @@ def _computed(bits, scale, bias, other, WORK: tl.constexpr):
                 value = value * scale
             if WORK[_BIAS]:
                 value = value + bias
-            if WORK[_RESIDUAL] != "":
-                value = value + decoded(other, WORK[_RESIDUAL], DOUBLE)
-            value = activated(value, WORK[_ACTIVATION], EXACT)
-        result = encoded_as(value, WORK[_RESULT])
+            if RESIDUAL != "":
+                value = value + decoded(other, RESIDUAL, DOUBLE)
+            value = activated(value, ACTIVATION, EXACT)
+        result = encoded_as(value, RESULT)
     return result
 
 
@@ -127,7 +130,7 @@ def channels_of(first, granule, tables, LANES: tl.constexpr, WORK: tl.constexpr)
     else:
         local = (granule + (first % number(tables.period, first.dtype)).to(tl.int32))[:, None]
         count = number(tables.channels.value, tl.int32)
-        if SPREAD == _GRANULE or SPREAD == _TWO:
+        if SPREAD <= _TWO:
             nth = divide(local, tables.stride, False)
             channel = nth - divide(nth, tables.channels, False) * count
             found = (channel,)

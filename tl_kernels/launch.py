@@ -45,7 +45,10 @@ INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
 _ALIGNED = ((True, True), (True, False), (False, True), (False, False))  # source and result, at multiples of 16 bytes
 _INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
-_BY_CHANNEL = ("vectors", "rows")  # families whose kernels count channels in their loops, and not by places in the result
+_BY_CHANNEL = (
+    "vectors",
+    "rows",
+)  # families whose kernels count channels in their loops, and not by places in the result
 Launch = Callable[..., None]  # of the addresses of source and result, the pad words, and addresses for arithmetic
 
 
@@ -320,8 +323,8 @@ def arguments(plan: Plan, tile: int) -> Arguments:
     return plan.arguments(tile)
 
 
-def _compiled_for(plan: Plan, tile: int, pad_table: Any) -> dict[str, Any]:
-    """The constexprs of a launch."""
+def constants_of(plan: Plan, tile: int, pad_table: Any) -> dict[str, Any]:
+    """The constexprs of a launch; where there is arithmetic, with a table of what the border holds, or with None."""
     flags = {**arguments(plan, tile).flags, "TILE": tile}
     if plan.work is not None:
         rows = plan.family in _BY_CHANNEL
@@ -335,15 +338,13 @@ def start(plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, in
     return _handed(KERNELS[plan.family][(plan.programs(config.tile_bytes // plan.words),)], plan, config, there, pad)
 
 
-def _handed(
-    take: Any, plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, int], **options: Any
-) -> Any:
+def _handed(take: Any, plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, int], **options: Any) -> Any:
     """What Triton makes of the arguments of a launch: it starts it, or compiles its kernel."""
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
     if plan.work is not None:  # whose steps are rounded one by one
         options |= {"tables": plan.work.tables(there[2:]), "enable_fp_fusion": False}
-    flags = _compiled_for(plan, tile, there[-1])
+    flags = constants_of(plan, tile, there[-1])
     return take(*there[:2], a.items, a.loops, a.inner, *pad, **flags, num_warps=config.warps, **options)
 
 
@@ -363,9 +364,11 @@ def launch_of(kernel: Any, plan: Plan, config: Config, *tensors: Any) -> Launch:
         kernel = kernel.result()
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
-    constants = _compiled_for(plan, tile, tensors[-1] if tensors else None)
+    constants = constants_of(plan, tile, tensors[-1] if tensors else None)
     numbers = (a.items, a.loops, a.inner)
-    after = tuple(constants.get(p.name) for p in KERNELS[plan.family].params[7:])  # where bits are moved the last ones are None
+    after = tuple(
+        constants.get(p.name) for p in KERNELS[plan.family].params[7:]
+    )  # where bits are moved the last ones are None
     runner = kernel[(plan.programs(tile), 1, 1)]
 
     def launch(read: int, write: int, pad: tuple[int, int]) -> None:
@@ -374,10 +377,10 @@ def launch_of(kernel: Any, plan: Plan, config: Config, *tensors: Any) -> Launch:
     if plan.work is None:
         return launch
     *before_tables, _ = after
-    _, _, _, _, *sizes = plan.work.tables(tensors)
+    *_, stride, channels, period = plan.work.tables(tensors)
 
-    def launch_work(read: int, write: int, pad: tuple[int, int], addresses: Sequence[int | None]) -> None:
-        runner(read, write, *numbers, *pad, *before_tables, Tables(*addresses, *sizes))
+    def launch_work(read: int, write: int, pad: tuple[int, int], addresses: tuple[Any, Any, Any, Any]) -> None:
+        runner(read, write, *numbers, *pad, *before_tables, Tables(*addresses, stride, channels, period))
 
     return launch_work
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from spacebatch.reference.arithmetic import Arithmetic
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import Direction, Nest, nest
+from spacebatch.reference.loops import Direction, nest
 
 from .deinterleave import plan_deinterleave
 from .family import SPANNING, Plan, fits

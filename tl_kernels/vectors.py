@@ -268,7 +268,11 @@ def move_vectors(
         if WORK is not None:
             there = exists & covered[None, :, None]
             if INNER_MASKED:
-                place = (start * SPACE_UNIT)[None, :, None] + (lane * BLOCK)[None, None, :] + tl.arange(0, PHASES)[:, None, None]
+                place = (
+                    (start * SPACE_UNIT)[None, :, None]
+                    + (lane * BLOCK)[None, None, :]
+                    + tl.arange(0, PHASES)[:, None, None]
+                )
                 if INNER_TURNS:
                     place = tl.where(place < 0, place + size, place)
                 there = there & (place >= 0) & (place < limit)

@@ -127,10 +127,9 @@ def _conversion(how: list[str], source: str) -> Computation:
 
     def convert(a: Array) -> Array:
         with np.errstate(all="ignore"):
+            number = a.view(SIGNED[width]) if source[0] == "s" else a
             if source in BITS:
                 number = _numbers(a, source, flush)
-            else:
-                number = a.view(SIGNED[width]) if source[0] == "s" else a
             if modes and modes[0] in _ROUND:
                 number = _ROUND[modes[0]](number)
             if to in _FLOATS:
