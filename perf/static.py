@@ -48,9 +48,7 @@ class KernelCase(NamedTuple):
     channels_last: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
-    def plans(
-        self, direction: Direction, element_bytes: int, arithmetic: Arithmetic | None = None
-    ) -> tuple[Plan, ...]:
+    def plans(self, direction: Direction, element_bytes: int, arithmetic: Arithmetic | None = None) -> tuple[Plan, ...]:
         """The launch plans of the call on dense, aligned tensors, the one taken first; of result's elements with arithmetic."""
         geometry = BlockGeometry(self.shape, self.block, self.paddings, **dict(self.options))
         rank = len(self.shape)

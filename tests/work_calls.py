@@ -83,6 +83,14 @@ class WorkCase(NamedTuple):
             slack = slack.masked_fill(border, 0.0)
         return found, slack
 
+    def to(self, device: str) -> WorkCase:
+        """The same on a device."""
+        if device == "cpu":
+            return self
+        moved = (None if x is None else _moved_to(x, device) for x in self.operands)
+        source, result = (_moved_to(x, device) for x in (self.source, self.result))
+        return self._replace(source=source, result=result, operands=Operands(*moved))
+
     def differences(self) -> int:
         """How many elements of the result are not what they must be."""
         wanted, slack = self.wanted()
@@ -207,6 +215,13 @@ def _filled(random: np.random.Generator, x: torch.Tensor) -> torch.Tensor:
 def _numbers(random: np.random.Generator, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     wide = random.standard_normal(shape) * random.choice([0.01, 1.0, 1.0, 4.0], shape)
     return torch.from_numpy(wide).to(dtype)
+
+
+def _moved_to(x: torch.Tensor, device: str) -> torch.Tensor:
+    """The same on a device, with the same strides and as far from a multiple of 16 bytes."""
+    storage = torch.empty(x.untyped_storage().nbytes(), dtype=torch.uint8, device=device)
+    storage.copy_(torch.empty(0, dtype=torch.uint8).set_(x.untyped_storage()))
+    return storage.view(x.dtype).as_strided(x.shape, x.stride(), x.storage_offset())
 
 
 def _one(random: np.random.Generator, choices: Any) -> Any:

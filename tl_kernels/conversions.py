@@ -67,8 +67,8 @@ def encoded_as(value, KIND: tl.constexpr):
 
 @triton.jit
 def _integer(value, LEAST: tl.constexpr, MOST: tl.constexpr):
-    value = tl.where(value > LEAST, value, LEAST)  # NaN as well
-    value = tl.where(value < MOST, value, MOST)
+    value = tl.where(value > LEAST, value, tl.where(value == value, LEAST * 1.0, 0.0))
+    value = tl.where(value < MOST, value, MOST * 1.0)
     # a number this large has no room for a fraction, and its last bits are the integer's
     if value.dtype == tl.float64:
         bits = (value + 6755399441055744.0).to(tl.int64, bitcast=True)

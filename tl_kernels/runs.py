@@ -305,8 +305,8 @@ def move_runs(
             granule = tl.arange(0, (POSITIONS << bit) // LANES) + (BITS >> (bit + 1) << (bit + 1)) * POSITIONS // LANES
             _store(
                 staged,
-                result_pointer,
-                word.to(OFFSET),
+                result_pointer + word.to(OFFSET),
+                word,
                 granule,
                 left,
                 start,
@@ -319,6 +319,7 @@ def move_runs(
                 ROWS,
                 LANES,
                 TAIL,
+                WIDE,
                 tables,
                 WORK,
             )
@@ -327,8 +328,8 @@ def move_runs(
 @triton.jit
 def _store(
     staged,
-    result_pointer,
-    word,  # the first one of the stretch
+    result_pointer,  # of the stretch
+    word,  # its first one
     granule,
     left,
     start,
@@ -341,6 +342,7 @@ def _store(
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
     TAIL: tl.constexpr,
+    WIDE: tl.constexpr,
     tables,
     WORK: tl.constexpr,
 ):
@@ -376,10 +378,10 @@ def _store(
         exists = (granule < left)[:, None] & (lane >= 0)
         if TAIL:
             exists = exists | ((granule == left)[:, None] & (lane < number(inner.tail, tl.int32)))
-        place = (word + within)[:, None] + lane
+        place = (word.to(tl.int64 if WIDE else tl.int32) + within)[:, None] + lane
         found = looked_up(channel, None, 0, result_pointer, tables, WORK)
         value = finished(value, exists, place, exists, found, tables, WORK)
-    pointers = (result_pointer + word + within)[:, None] + lane
+    pointers = (result_pointer + within)[:, None] + lane
     tl.store(pointers, value, mask=(granule < left)[:, None] & (lane >= 0))
     if TAIL:
         if tl.program_id(0) == tl.num_programs(0) - 1:

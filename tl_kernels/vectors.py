@@ -254,11 +254,11 @@ def move_vectors(
             channel, known = channel[:, None], inside[:, None]
         else:
             channel, known = channel[None, :, None], inside[None, :, None]
-        found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
     if TO_SPACE:
         value = tl.load(source_pointer + batch_3d, mask=exists)
         value = tl.reshape(tl.permute(value, [1, 2, 0]), [R, K])
         if WORK is not None:
+            found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
             value = finished(value, valid, space_2d, valid, found, tables, WORK)
         tl.store(result_pointer + space_2d, value, mask=valid)
     else:
@@ -276,5 +276,6 @@ def move_vectors(
                 if INNER_TURNS:
                     place = tl.where(place < 0, place + size, place)
                 there = there & (place >= 0) & (place < limit)
+            found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
             value = finished(value, there, batch_3d, exists, found, tables, WORK)
         tl.store(result_pointer + batch_3d, value, mask=exists)

@@ -1,6 +1,7 @@
 """Executes compiled kernels without a GPU, from the root of the repository.
 
     python -m tests.ptx cases --seed 1 --count 200 --every    random calls against the definition
+    python -m tests.ptx work --count 66                       the same with arithmetic on the way
     python -m tests.ptx large                                 some programs of tensors of 2**31 elements and more
     python -m tests.ptx figures                               sectors and instructions of typical calls
     python -m tests.ptx fused                                 the same of arithmetic on the way, beside plain calls
@@ -40,6 +41,21 @@ def cases(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
         print(*(f"WRONG {text}\n" for text in wrong), sep="", end="", flush=True)
         if number % 50 == 49:
             print(f"up to case {number}: {ran.total()} calls, {len(failures)} failures", flush=True)
+    print("\n".join(f"{name:<28}{count:>6} calls, launched twice each" for name, count in sorted(ran.items())))
+    return {"ran": ran, "failures": failures}
+
+
+def work(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
+    from tests.ptx.work import check_work
+    from tests.work_calls import work_case
+
+    ran: Counter[str] = Counter()
+    failures: list[str] = []
+    for number in range(options.first, options.first + options.count):
+        families, wrong = check_work(device, work_case(options.seed, number))
+        ran.update(families)
+        failures += wrong
+        print(*(f"WRONG {text}\n" for text in wrong), sep="", end="", flush=True)
     print("\n".join(f"{name:<28}{count:>6} calls, launched twice each" for name, count in sorted(ran.items())))
     return {"ran": ran, "failures": failures}
 
@@ -114,6 +130,11 @@ def main(words: list[str]) -> int:
     command.add_argument("--count", type=int, default=40)
     command.add_argument("--every", action="store_true", help="more configurations of every family")
     command.set_defaults(run=cases)
+    command = commands.add_parser("work", help="random calls with arithmetic on the way")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--first", type=int, default=0, help="the number of the first case")
+    command.add_argument("--count", type=int, default=22)
+    command.set_defaults(run=work)
     command = commands.add_parser("large", help="some programs of tensors beyond 2**31 elements")
     command.add_argument("name", nargs="*", help="which; default: all")
     command.set_defaults(run=large)

@@ -50,6 +50,7 @@ class Fused:
         instructions: thread instructions of all issued warps per byte that is moved, be it read or written.
         sectors: 32 times those that requests touch, over the bytes moved.
         ratio, sector_ratio: of the two over those of the plain call.
+        result_ratio: of instructions per byte of the result, which are as many in both.
     """
 
     case: str
@@ -61,6 +62,7 @@ class Fused:
     sectors: float
     ratio: float
     sector_ratio: float
+    result_ratio: float
 
 
 def fused(device: StandIn, names: Sequence[str] = (), works: Sequence[str] = ()) -> Iterator[Fused]:
@@ -87,7 +89,7 @@ def _compared(device: StandIn, shape: Shape, direction: Direction, work: str) ->
     )
     order = (0, *range(2, len(shape.shape)), 1) if shape.channels_last else tuple(range(len(shape.shape)))
     arithmetic = WORKS[work]
-    made: list[tuple[str, float, float]] = []
+    made: list[tuple[str, int, int, float]] = []
     for way in (None, arithmetic):
         kinds = (arithmetic.source if way else arithmetic.result, arithmetic.result)
         source, result = (
@@ -108,9 +110,10 @@ def _compared(device: StandIn, shape: Shape, direction: Direction, work: str) ->
             wrong = WorkCase(direction, geometry, arithmetic, source, result, b"", operands).differences()
             assert not wrong, f"{shape.name}, {direction}, {work}: {wrong} elements are wrong"
         family, sectors = call.config.family, (loads.sectors + stores.sectors) * SECTOR
-        made.append((family, device.issued * WARP / moved, sectors / moved))
-    (plain_family, plain, plain_sectors), (family, found, sectors) = made
-    numbers = (found, sectors, found / plain, sectors / plain_sectors)
+        made.append((family, device.issued * WARP, moved, sectors / moved))
+    (plain_family, plain, plain_moved, plain_sectors), (family, issued, moved, sectors) = made
+    ratio = issued / plain
+    numbers = (issued / moved, sectors, ratio * plain_moved / moved, sectors / plain_sectors, ratio)
     return Fused(shape.name, direction, work, family, plain_family, *(round(x, 2) for x in numbers))
 
 
@@ -123,10 +126,21 @@ def _tensor(sizes: Sequence[int], kind: str, order: tuple[int, ...]) -> torch.Te
 
 def table(rows: Sequence[Fused]) -> str:
     """As aligned text."""
-    head = ("case", "direction", "work", "family", "plain", "instr/B", "sectors", "instr ratio", "sector ratio")
+    head = (
+        "case",
+        "direction",
+        "work",
+        "family",
+        "plain",
+        "instr/B",
+        "sectors",
+        "instr ratio",
+        "sector ratio",
+        "of results",
+    )
     lines: list[tuple[str, ...]] = [head]
     for row in rows:
-        numbers: Any = (row.instructions, row.sectors, row.ratio, row.sector_ratio)
+        numbers: Any = (row.instructions, row.sectors, row.ratio, row.sector_ratio, row.result_ratio)
         words = (row.case, row.direction, row.work, row.family, row.plain_family)
         lines.append((*words, *(f"{x:.2f}" for x in numbers)))
     return aligned(lines, 3)
