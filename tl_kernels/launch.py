@@ -45,10 +45,7 @@ INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
 _ALIGNED = ((True, True), (True, False), (False, True), (False, False))  # source and result, at multiples of 16 bytes
 _INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
-_BY_CHANNEL = (
-    "vectors",
-    "rows",
-)  # families whose kernels count channels in their loops, and not by places in the result
+_BY_CHANNEL = ("vectors", "rows")  # families whose kernels count channels in their loops, not by places in the result
 Launch = Callable[..., None]  # of the addresses of source and result, the pad words, and addresses for arithmetic
 
 
@@ -366,9 +363,8 @@ def launch_of(kernel: Any, plan: Plan, config: Config, *tensors: Any) -> Launch:
     a = arguments(plan, tile)
     constants = constants_of(plan, tile, tensors[-1] if tensors else None)
     numbers = (a.items, a.loops, a.inner)
-    after = tuple(
-        constants.get(p.name) for p in KERNELS[plan.family].params[7:]
-    )  # where bits are moved the last ones are None
+    # where bits are moved the last ones, `WORK` and `tables`, are None
+    after = tuple(constants.get(p.name) for p in KERNELS[plan.family].params[7:])
     runner = kernel[(plan.programs(tile), 1, 1)]
 
     def launch(read: int, write: int, pad: tuple[int, int]) -> None:

@@ -47,7 +47,7 @@ def test_random_cases(number: int) -> None:
     for plan in call.plans(case.source.data_ptr() % 16 == 0, case.result.data_ptr() % 16 == 0):
         bits.poisoned(case.result)
         if number % 2:  # with the flags that tensors of 2**31 elements set
-            plan = replace(plan, **{name: True for name in ("wide", "long") if hasattr(plan, name)})  # type: ignore[type-var]  # noqa: PLW2901
+            plan = replace(plan, **{name: True for name in ("wide", "long") if hasattr(plan, name)})  # type: ignore[type-var]
         launch.start(plan, Config(plan.family, 1024 * plan.words, 4), there, pads)
         assert not case.differences(), (plan.family, str(case.arithmetic), case.direction)
 
