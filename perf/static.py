@@ -17,11 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spacebatch.reference.arithmetic import SOURCES, Arithmetic
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.prepared import Direction
 from spacebatch.tl_kernels.family import Plan
 from spacebatch.tl_kernels.plan import make_plans
+from spacebatch.tl_kernels.work import Tables, Work
 
 from .cases import DIRECTIONS
 from .records import write_json
@@ -46,13 +48,13 @@ class KernelCase(NamedTuple):
     channels_last: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
-    def plans(self, direction: Direction, element_bytes: int) -> tuple[Plan, ...]:
-        """The launch plans of the call on dense, aligned tensors, the one taken first."""
+    def plans(self, direction: Direction, element_bytes: int, arithmetic: Arithmetic | None = None) -> tuple[Plan, ...]:
+        """The launch plans of the call on dense, aligned tensors, the one taken first; of result's elements with arithmetic."""
         geometry = BlockGeometry(self.shape, self.block, self.paddings, **dict(self.options))
         rank = len(self.shape)
         order = (0, *range(2, rank), 1) if self.channels_last else tuple(range(rank))
         space, batch = (dense_strides(shape, order) for shape in (geometry.space_shape, geometry.batch_shape))
-        return make_plans(direction, geometry, space, batch, element_bytes)
+        return make_plans(direction, geometry, space, batch, element_bytes, True, True, arithmetic)
 
 
 WINDOWS = (("batch_order", "batch_major"), ("arrangement", "contiguous"))
@@ -130,16 +132,24 @@ def compile_plan(plan: Plan, target: str) -> Any:
     tile = plan.rule.tile_bytes // plan.words
     kernel = launch.KERNELS[plan.family]
     found = launch.arguments(plan, tile)
-    constants = {**found.flags, "TILE": tile}
+    constants: dict[str, Any] = {"WORK": None, "tables": None, **launch.constants_of(plan, tile, None)}
     if "PERMUTES" in constants:
         constants["PERMUTES"] = TARGETS[target][0] == "cuda"
     signature: dict[str, Any] = {}
     constexprs: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], Any] = {}
+    sizes = {"source_pointer": plan.work.source_bytes if plan.work else plan.words, "result_pointer": plan.words}
     for position, name in enumerate(kernel.arg_names):
         if name.endswith("_pointer"):
-            signature[name] = "*" + WORD_TYPES[plan.words]
+            signature[name] = "*" + WORD_TYPES[sizes[name]]
             attributes[(position,)] = [["tt.divisibility", 16]]
+        elif name == "tables" and plan.work is not None:
+            signature[name] = _tables(plan.work)
+            for n, kind in enumerate(signature[name][:4]):
+                if kind == "constexpr":
+                    constexprs[position, n] = None
+                else:
+                    attributes[position, n] = [["tt.divisibility", 16]]
         elif name in constants:
             signature[name] = "constexpr"
             constexprs[(position,)] = constants[name]
@@ -148,7 +158,18 @@ def compile_plan(plan: Plan, target: str) -> Any:
         else:
             signature[name] = "i64"  # as it is annotated
     source = ASTSource(fn=kernel, signature=signature, constexprs=constexprs, attrs=attributes)
-    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options={"num_warps": plan.rule.warps})
+    options = {"num_warps": plan.rule.warps} | ({"enable_fp_fusion": False} if plan.work else {})
+    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options)
+
+
+def _tables(work: Work) -> Any:
+    """Triton's types of what kernels are given beside source and result, with no table of what the border holds."""
+    a = work.arithmetic
+    factor = "*fp64" if a.compute == "float64" else "*fp32"
+    residual = f"*{WORD_TYPES[SOURCES[a.residual]]}" if a.residual else "constexpr"
+    pointers = (factor if a.scale else "constexpr", factor if a.bias else "constexpr", residual, "constexpr")
+    _, _, _, _, *sizes = work.tables((None,) * 4)
+    return Tables(*pointers, *map(_types, sizes))
 
 
 def _types(value: Any) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from spacebatch import BlockGeometry
+from spacebatch.reference.arithmetic import Arithmetic
 from spacebatch.reference.memory_order import dense_strides, memory_order
-from spacebatch.reference.prepared import Direction, Layout, Prepared
+from spacebatch.reference.prepared import Direction, Layout
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config
 from tests import bits
@@ -35,9 +36,15 @@ def layout_of(x: torch.Tensor) -> Layout:
     return Layout(x.stride(), x.element_size(), x.dtype, x.device.type)
 
 
-def call_of(direction: Direction, geometry: BlockGeometry, source: torch.Tensor, result: torch.Tensor) -> Prepared:
+def call_of(
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: torch.Tensor,
+    result: torch.Tensor,
+    arithmetic: Arithmetic | None = None,
+) -> launch.PreparedCall:
     """A prepared call, which the rule chooses a configuration for."""
-    call = launch.prepare(direction, geometry, layout_of(source), layout_of(result))
+    call = launch.prepare(direction, geometry, layout_of(source), layout_of(result), None, arithmetic)
     assert not isinstance(call, str), call
     return call
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
 from spacebatch.reference.loops import Direction
 
+if TYPE_CHECKING:
+    from .work import Work  # which imports triton
+
 FAMILIES = ("rows", "vectors", "phases", "runs", "deinterleave", "interleave", "granules")
 TILES = (1024, 2048, 4096, 8192, 16384, 32768)
 WARPS = (1, 2, 4, 8)
 MOST_BYTES_PER_THREAD = 128  # more takes registers that are not there
+MOST_COMPUTED = 32  # elements of a thread, each of which takes a register or two while it is computed
 LEAST_WARPS = {"runs": 2}  # within a single warp Triton gathers by shuffles, of which it takes many
 MOST_PROGRAMS, MOST_THREADS = 2**31 - 1, 2**32 - 1  # of a launch; only AMD's driver counts threads
 COUNTS_THREADS = torch.version.hip is not None
@@ -63,7 +67,11 @@ class Plan(Protocol):
 
     @property
     def words(self) -> int:
-        """Bytes of a word: what a thread moves at least."""
+        """Bytes of a word: what a thread moves at least. With arithmetic, of an element of the result."""
+
+    @property
+    def work(self) -> Work | None:
+        """The arithmetic on the way, if any."""
 
     @property
     def payload(self) -> int:
@@ -100,6 +108,7 @@ def candidates(plans: Sequence[Plan]) -> tuple[Config, ...]:
         for warps in WARPS
         if (32 if plan.family in SPANNING else 16) <= tile // (32 * warps) <= MOST_BYTES_PER_THREAD
         if plan.family not in SPANNING or tile >= 32 * LEAST_SPANS
+        if plan.work is None or tile // plan.words <= 64 * warps * MOST_COMPUTED
         if warps >= LEAST_WARPS.get(plan.family, 1) and fits(plan, Config(plan.family, tile, warps))
     )
 
@@ -116,6 +125,20 @@ def fitted(family: str, tile_bytes: int, warps: int, payload: int) -> Config:
         tile_bytes //= 2
         warps = max(warps // 2, 1)
     return Config(family, tile_bytes, warps)
+
+
+def eased(config: Config, words: int, work: Work | None) -> Config:
+    """A configuration whose threads compute no more elements than they have room for."""
+    tile = config.tile_bytes
+    while work is not None and tile > 1024 and tile // words > 32 * config.warps * MOST_COMPUTED:
+        tile //= 2
+    return config._replace(tile_bytes=tile)
+
+
+def access(plan: Plan, load: int, store: int) -> tuple[int, int]:
+    """Bits of the widest load and store of one thread, of so many words that lie side by side."""
+    read = plan.words if plan.work is None else plan.work.source_bytes
+    return min(load * read * 8, 128), min(store * plan.words * 8, 128)
 
 
 def spanning(family: str, payload: int) -> Config:

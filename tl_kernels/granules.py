@@ -15,11 +15,13 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
+from .arithmetic import channels_of, finished, looked_up
 from .axes import Borders, borders, covers, starts, turned, turned_along, within
-from .family import Arguments, Config, fitted
+from .family import Arguments, Config, access, eased, fitted
 from .integers import divide, encoded, number
 from .steps import Steps, steps_of
 from .walk import step_loops, stretch_offset, walk, ways
+from .work import Work
 
 WITHIN, ONE, ANY = 0, 1, 2  # row ends inside a granule: none, for rows are whole granules; one at most; any number
 _WITHIN, _ONE, _ANY = tl.constexpr(WITHIN), tl.constexpr(ONE), tl.constexpr(ANY)  # as kernels may read them
@@ -46,6 +48,7 @@ class GranulesPlan:
     long: bool
     pair: bool
     words: int
+    work: Work | None = None
 
     family = "granules"
 
@@ -57,7 +60,7 @@ class GranulesPlan:
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        return self.words * 8, self.lanes * self.words * 8
+        return access(self, 1, self.lanes)
 
     @property
     def bucket(self) -> str:
@@ -66,12 +69,13 @@ class GranulesPlan:
         first = steps[0]
         row = f"{min(first.extent or first.source_stride, 32)} {first.axis >= 0:d}"
         size = min(self.payload.bit_length(), 30)
-        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {self.steps.kinds_of(steps)}"
+        return f"granules {self.direction} {self.words}x{self.lanes} {self.breaks} {row} {size} {self.steps.kinds_of(steps)}{self.work or ''}"
 
     @property
     def rule(self) -> Config:
         """Several granules a thread, whose scalar work they share; fewer of single bytes, each of which takes a register."""
-        return fitted(self.family, 4096 if self.words == 1 else 8192, 4, self.payload)
+        found = fitted(self.family, 4096 if self.words == 1 else 8192, 4, self.payload)
+        return eased(found, self.words, self.work)
 
     def programs(self, tile: int) -> int:
         """How many programs a launch with tiles of so many words takes."""
@@ -104,7 +108,7 @@ class GranulesPlan:
         return f"{self.steps.total // row} rows of {row} words of {self.words} bytes, {self.lanes} to a granule, {ends}"
 
 
-def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
+def plan_granules(direction: Direction, nest: Nest, work: Work | None = None) -> GranulesPlan | None:
     """The plan of a nest, or None where the result is not dense and aligned."""
     steps = steps_of(direction, nest)
     if steps is None:
@@ -125,6 +129,7 @@ def plan_granules(direction: Direction, nest: Nest) -> GranulesPlan | None:
         long=max(steps.total, *(s.before + max(s.size, s.extent, s.turn) for s in steps.steps)) > INT32_MAX - 2**16,
         pair=nest.pair,
         words=nest.words,
+        work=work,
     )
 
 
@@ -150,6 +155,8 @@ def move_granules(
     LONG: tl.constexpr,
     PAIR: tl.constexpr,
     TILE: tl.constexpr,  # words
+    WORK: tl.constexpr = None,
+    tables=None,
 ):
     """Gather the result's memory in order; see the module."""
     G: tl.constexpr = TILE // LANES if TILE > LANES else 1
@@ -247,6 +254,17 @@ def move_granules(
         value = tl.where(valid | (lane % 2 == 0), value, high)
 
     pointers = result_pointer + (first.to(OFFSET)[:, None] + lane)
+    if WORK is not None:
+        begin = tl.cast(tl.program_id(0), NUMBER) * (G * LANES)
+        channel = channels_of(begin, (first - begin).to(tl.int32), tables, LANES, WORK)
+        if BORDERS == 0:
+            valid = lane >= 0
+        exists = whole[:, None] & (lane >= 0)
+        if TAIL:
+            exists = exists | ((granule == tl.cast(granules, NUMBER))[:, None] & (lane < tail))
+        place = first.to(OFFSET)[:, None] + lane
+        found = looked_up(channel, None, pad_low, result_pointer, tables, WORK)
+        value = finished(value, valid, place, exists, found, tables, WORK)
     tl.store(pointers, value, mask=whole[:, None] & (lane >= 0))
     if TAIL:
         if tl.program_id(0) == tl.num_programs(0) - 1:

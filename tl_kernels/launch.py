@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from spacebatch.reference.arithmetic import NO_OPERANDS, Operands
+from spacebatch.reference.arithmetic import NO_OPERANDS, Arithmetic, Operands
 from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.loops import Direction, nest
 from spacebatch.reference.memory_order import dense_strides, memory_order
@@ -29,6 +29,7 @@ from .row_loops import MAX_LOOPS
 from .rows import move_rows
 from .runs import move_runs
 from .vectors import move_vectors
+from .work import Tables, given, worked
 
 KERNELS = {
     "rows": move_rows,
@@ -44,7 +45,8 @@ INTERPRETED = not isinstance(move_rows, triton.JITFunction)
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.int64}
 _ALIGNED = ((True, True), (True, False), (False, True), (False, False))  # source and result, at multiples of 16 bytes
 _INTEGERS = {2: triton.language.int16, 4: triton.language.int32, 8: triton.language.int64}
-Launch = Callable[[int, int, tuple[int, int]], None]  # of the addresses of source and result, and the pad words
+_BY_CHANNEL = ("vectors", "rows")  # families whose kernels count channels in their loops, not by places in the result
+Launch = Callable[..., None]  # of the addresses of source and result, the pad words, and addresses for arithmetic
 
 
 class Tuning(Protocol):
@@ -64,7 +66,12 @@ class Tuning(Protocol):
 
 
 def prepare(
-    direction: Direction, geometry: BlockGeometry, source: Layout, result: Layout, tuning: Tuning | None = None
+    direction: Direction,
+    geometry: BlockGeometry,
+    source: Layout,
+    result: Layout,
+    tuning: Tuning | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> PreparedCall | str:
     """A call, or why the kernels cannot take it.
 
@@ -73,6 +80,7 @@ def prepare(
         source, result: how the tensors lie. Their device is "cuda", or "meta" for a call that is only described; under
             Triton's interpreter, "cpu" as well.
         tuning: who chooses configurations; the rule alone where none is given.
+        arithmetic: on the way.
     """
     if source.device not in ("cuda", "meta") and not (INTERPRETED and source.device == "cpu"):
         return elsewhere(source.device)
@@ -82,12 +90,16 @@ def prepare(
         return "strides are no whole numbers of elements"
     strides = (source.strides, result.strides) if direction == "space_to_batch" else (result.strides, source.strides)
     # where the addresses are multiples of 16 there are as many loops or fewer, for words may be wider
-    whole = nest(geometry, *strides, source.itemsize, False, False)
+    if arithmetic is None:
+        whole = nest(geometry, *strides, source.itemsize, False, False)
+    else:
+        whole, _ = worked(direction, geometry, *strides, result.itemsize, arithmetic)
     if len(whole.dims) > MAX_LOOPS + 1:
         return "the geometry takes more nested loops, after merging, than the kernels have"
     if whole.reach > MOST // 8:
         return "the tensors reach further than the kernels can count"
-    call = PreparedCall(direction, geometry, source, *strides, tuning)
+    kind = PreparedCall if arithmetic is None else PreparedWork
+    call = kind(direction, geometry, source, result.itemsize, *strides, tuning, arithmetic)
     if math.prod(geometry.batch_shape) > ALWAYS_FIT and not all(call.plans(*aligned) for aligned in _ALIGNED):
         return "the call takes more programs than a launch may have"
     return call
@@ -96,18 +108,31 @@ def prepare(
 class PreparedCall:
     """One call, with the launches that were made ready; see `reference.prepared.Prepared`."""
 
-    __slots__ = ("_batch_strides", "_geometry", "_source", "_space_strides", "_tuning", "_variants", "direction")
+    __slots__ = (
+        "_arithmetic",
+        "_batch_strides",
+        "_geometry",
+        "_itemsize",
+        "_source",
+        "_space_strides",
+        "_tuning",
+        "_variants",
+        "direction",
+    )
 
     def __init__(
         self,
         direction: Direction,
         geometry: BlockGeometry,
         source: Layout,
+        itemsize: int,
         space_strides: tuple[int, ...],
         batch_strides: tuple[int, ...],
         tuning: Tuning | None,
+        arithmetic: Arithmetic | None,
     ) -> None:
-        self.direction, self._geometry, self._source = direction, geometry, source
+        self.direction, self._geometry, self._source, self._itemsize = direction, geometry, source, itemsize
+        self._arithmetic = arithmetic
         self._space_strides, self._batch_strides = space_strides, batch_strides
         self._tuning = tuning
         self._variants: dict[tuple[bool, bool], _Variant] = {}
@@ -134,8 +159,9 @@ class PreparedCall:
                     self._geometry,
                     self._space_strides,
                     self._batch_strides,
-                    self._source.itemsize,
+                    self._itemsize,
                     *(aligned if self.direction == "space_to_batch" else aligned[::-1]),
+                    self._arithmetic,
                 )
             )
         return variant
@@ -161,8 +187,14 @@ class PreparedCall:
             return
         self._first(variant, device, pointers(source, result, variant.words), words)
 
-    def _first(self, variant: _Variant, device: int, there: tuple[Any, Any], words: tuple[int, int]) -> None:
-        """Choose a configuration and launch through Triton, which compiles and loads; keep what later launches need."""
+    def _first(
+        self, variant: _Variant, device: int, there: tuple[Any, ...], words: tuple[int, int], *kind: Hashable
+    ) -> None:
+        """Choose a configuration and launch through Triton, which compiles and loads; keep what later launches need.
+
+        Args:
+            kind: what else the compiled kernel depends on.
+        """
         tuning, plans = self._tuning, variant.plans
         found, final = None, True
         if tuning:
@@ -175,7 +207,8 @@ class PreparedCall:
             )
         kernel = start(plan, config, there, words)
         if final and kernel is not None:  # a hook may have kept Triton from compiling it
-            variant.launches[device] = tuning.version() if tuning else None, launch_of(kernel, plan, config)
+            launch = launch_of(kernel, plan, config, *there[2:])
+            variant.launches[(device, *kind) if kind else device] = tuning.version() if tuning else None, launch
 
     def __str__(self) -> str:
         plans, found = self.plans(), None
@@ -183,7 +216,36 @@ class PreparedCall:
             found, _ = self._tuning.choose(plans, torch.cuda.current_device(), None)
         plan, config = taken(plans, found)
         count = plan.programs(config.tile_bytes // plan.words)
-        return f"move_{plan.family}: {plan}; {count} programs of {config.tile_bytes} bytes and {config.warps} warps"
+        return f"move_{plan.family}: {plan}{plan.work or ''}; {count} programs of {config.tile_bytes} bytes and {config.warps} warps"
+
+
+class PreparedWork(PreparedCall):
+    """One call with arithmetic on the way."""
+
+    __slots__ = ()
+
+    def __call__(self, source: Tensor, result: Tensor, pad: bytes = b"", operands: Operands = NO_OPERANDS) -> None:
+        """Fill the result; see `reference.prepared.Prepared`."""
+        read, write = source.data_ptr(), result.data_ptr()
+        variant = self._variant(read % 16 == 0, write % 16 == 0)
+        words = pad_words(pad, variant.words)
+        tensors = given(operands)
+        if INTERPRETED:
+            plan = variant.plans[0]
+            start(plan, plan.rule, work_pointers(source, result, tensors), words)
+            return
+        device = source.get_device()
+        if device != torch.cuda.current_device():
+            with torch.cuda.device(device):
+                self(source, result, pad, operands)
+            return
+        addresses = tuple([None if x is None else x.data_ptr() for x in tensors])
+        kind = tuple([None if address is None else address % 16 == 0 for address in addresses])
+        kept = variant.launches.get((device, kind))
+        if kept is not None and (self._tuning is None or kept[0] == self._tuning.version()):
+            kept[1](read, write, words, addresses)
+            return
+        self._first(variant, device, work_pointers(source, result, tensors), words, kind)
 
 
 class _Variant:
@@ -193,7 +255,8 @@ class _Variant:
 
     def __init__(self, plans: tuple[Plan, ...]) -> None:
         self.plans, self.words = plans, plans[0].words if plans else 0
-        self.launches: dict[int, tuple[Hashable, Launch]] = {}  # by device, with the version of the tuning
+        # by device, and kind of operands where there are any, with the version of the tuning
+        self.launches: dict[Hashable, tuple[Hashable, Launch]] = {}
 
 
 def pad_words(pad: bytes, words: int) -> tuple[int, int]:
@@ -214,6 +277,13 @@ def pad_words(pad: bytes, words: int) -> tuple[int, int]:
 def pointers(source: Tensor, result: Tensor, words: int) -> tuple[Any, Any]:
     """What Triton takes as pointers to integers of so many bytes."""
     return _pointer(source, words), _pointer(result, words)
+
+
+def work_pointers(source: Tensor, result: Tensor, tensors: Sequence[Any]) -> tuple[Any, ...]:
+    """The same of a call with arithmetic: elements are bits, but for those of scale and bias."""
+    scale, bias, residual, pad = tensors
+    bits = [None if x is None else _pointer(x, x.element_size()) for x in (source, result, residual, pad)]
+    return *bits[:2], *(None if x is None else x.detach() for x in (scale, bias)), *bits[2:]
 
 
 def _pointer(x: Tensor, words: int) -> Any:
@@ -250,42 +320,68 @@ def arguments(plan: Plan, tile: int) -> Arguments:
     return plan.arguments(tile)
 
 
-def start(plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int]) -> Any:
+def constants_of(plan: Plan, tile: int, pad_table: Any) -> dict[str, Any]:
+    """The constexprs of a launch; where there is arithmetic, with a table of what the border holds, or with None."""
+    flags = {**arguments(plan, tile).flags, "TILE": tile}
+    if plan.work is not None:
+        rows = plan.family in _BY_CHANNEL
+        place = plan.work.loop_of(plan.dims) if rows else plan.work.spread(plan.lanes)  # type: ignore[attr-defined]
+        flags["WORK"] = plan.work.constants(place, pad_table is not None)
+    return flags
+
+
+def start(plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, int]) -> Any:
     """One launch through Triton; the compiled kernel."""
     return _handed(KERNELS[plan.family][(plan.programs(config.tile_bytes // plan.words),)], plan, config, there, pad)
 
 
-def _handed(take: Any, plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int], **options: Any) -> Any:
+def _handed(take: Any, plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, int], **options: Any) -> Any:
     """What Triton makes of the arguments of a launch: it starts it, or compiles its kernel."""
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
-    return take(*there, a.items, a.loops, a.inner, *pad, **a.flags, TILE=tile, num_warps=config.warps, **options)
+    if plan.work is not None:  # whose steps are rounded one by one
+        options |= {"tables": plan.work.tables(there[2:]), "enable_fp_fusion": False}
+    flags = constants_of(plan, tile, there[-1])
+    return take(*there[:2], a.items, a.loops, a.inner, *pad, **flags, num_warps=config.warps, **options)
 
 
-def loaded(plan: Plan, config: Config, there: tuple[Any, Any], pad: tuple[int, int]) -> bool:
+def loaded(plan: Plan, config: Config, there: tuple[Any, ...], pad: tuple[int, int]) -> bool:
     """Whether a device has the kernel of a launch; it may be compiled to tell, but is not loaded."""
     kernel = _handed(KERNELS[plan.family].warmup, plan, config, there, pad, grid=(1,))
     return kernel is not None and kernel.module is not None
 
 
-def launch_of(kernel: Any, plan: Plan, config: Config) -> Launch:
-    """Launches of a compiled kernel, given addresses and pad words: all else is put together here, once."""
+def launch_of(kernel: Any, plan: Plan, config: Config, *tensors: Any) -> Launch:
+    """Launches of a compiled kernel, given addresses and pad words: all else is put together here, once.
+
+    Args:
+        tensors: of arithmetic; those that are None are so in all launches.
+    """
     if hasattr(kernel, "result"):  # it was compiled in a thread of Triton's
         kernel = kernel.result()
     tile = config.tile_bytes // plan.words
     a = arguments(plan, tile)
-    constants = {**a.flags, "TILE": tile}
+    constants = constants_of(plan, tile, tensors[-1] if tensors else None)
     numbers = (a.items, a.loops, a.inner)
-    after = tuple(constants[p.name] for p in KERNELS[plan.family].params if p.is_constexpr)
+    # where bits are moved the last ones, `WORK` and `tables`, are None
+    after = tuple(constants.get(p.name) for p in KERNELS[plan.family].params[7:])
     runner = kernel[(plan.programs(tile), 1, 1)]
 
     def launch(read: int, write: int, pad: tuple[int, int]) -> None:
         runner(read, write, *numbers, *pad, *after)
 
-    return launch
+    if plan.work is None:
+        return launch
+    *before_tables, _ = after
+    *_, stride, channels, period = plan.work.tables(tensors)
+
+    def launch_work(read: int, write: int, pad: tuple[int, int], addresses: tuple[Any, Any, Any, Any]) -> None:
+        runner(read, write, *numbers, *pad, *before_tables, Tables(*addresses, stride, channels, period))
+
+    return launch_work
 
 
-def measured(plans: Sequence[Plan], there: tuple[Any, Any], pad: tuple[int, int]) -> Config | None:
+def measured(plans: Sequence[Plan], there: tuple[Any, ...], pad: tuple[int, int]) -> Config | None:
     """The fastest configuration of all families that apply, by Triton's own benchmark of this very call, if any ran."""
     bench = triton.runtime.driver.active.get_benchmarker()
     times = {}

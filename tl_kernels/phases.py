@@ -16,12 +16,14 @@ import triton.language as tl
 
 from spacebatch.reference.loops import Direction, Nest
 
+from .arithmetic import channels_of, finished, looked_up, marked
 from .axes import advanced, covers, gone_round, placed, turned, turned_along, within
-from .family import Arguments, Config, power_of_two, table_size
+from .family import Arguments, Config, access, power_of_two, table_size
 from .integers import divide, few, number
 from .planes import LONGEST, WARP_FIRST, Planes, planes_of, stretch_of_program
 from .steps import steps_of
 from .walk import walk, ways
+from .work import Work
 
 NOWHERE = tl.constexpr(-1)  # offsets of rows are never negative
 
@@ -32,6 +34,7 @@ class PhasesPlan(Planes):
 
     wide: bool
     words: int
+    work: Work | None = None
 
     family = "phases"
     direction: Direction = "space_to_batch"
@@ -44,7 +47,7 @@ class PhasesPlan(Planes):
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        return self.words * 8, self.lanes * self.words * 8
+        return access(self, 1, self.lanes)
 
     @property
     def bucket(self) -> str:
@@ -52,7 +55,7 @@ class PhasesPlan(Planes):
         kinds = self.steps.kinds_of(self.plane)
         size = min(self.payload.bit_length(), 30)
         step = min(self.plane[0].source_stride, 32)
-        return f"phases {self.words}x{self.lanes}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}"
+        return f"phases {self.words}x{self.lanes}x{self.shared.size} {step} {size} {min(self.plane_size.bit_length(), 15)} {kinds}{self.work or ''}"
 
     @property
     def rule(self) -> Config:
@@ -103,7 +106,7 @@ class PhasesPlan(Planes):
         return f"planes of {self.plane_size} words of {self.words} bytes, {self.shared.size} phases at once"
 
 
-def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
+def plan_phases(direction: Direction, nest: Nest, work: Work | None = None) -> PhasesPlan | None:
     """The plan of a nest, or None where it has no planes and phases; see `planes.planes_of`.
 
     Nor where a dim or a plane needs more than 32 bits: others serve.
@@ -112,7 +115,7 @@ def plan_phases(direction: Direction, nest: Nest) -> PhasesPlan | None:
     if steps is None or max(dim.size for dim in nest.dims) > LONGEST:
         return None
     planes = planes_of(steps, nest.full)
-    return PhasesPlan(**vars(planes), wide=nest.wide, words=nest.words) if planes is not None else None
+    return PhasesPlan(**vars(planes), wide=nest.wide, words=nest.words, work=work) if planes is not None else None
 
 
 @triton.jit
@@ -165,6 +168,8 @@ def move_phases(
     ROWS: tl.constexpr,  # of a table of the plane's rows; 0: none
     RAGGED: tl.constexpr,  # the last stretch of a plane is shorter
     TILE: tl.constexpr,
+    WORK: tl.constexpr = None,
+    tables=None,
 ):
     """Gather; see the module."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
@@ -250,6 +255,13 @@ def move_phases(
     pointer = result_pointer + result + tl.cast(first, OFFSET)
     if SHARED_AXIS >= 0 and TURNS[SHARED_AXIS]:
         farther = offset + number(inner.borders[SHARED_AXIS].turn.words, OFFSET)
+    if WORK is not None:
+        MARKED: tl.constexpr = source_pointer.dtype.element_ty.primitive_bitwidth < 64
+        granule = tl.arange(0, STRETCH // LANES) * LANES
+        granules = granule[:, None] + tl.arange(0, LANES)[None, :]
+        stored_2d = granules < left
+        channel = channels_of(result + tl.cast(first, OFFSET), granule, tables, LANES, WORK)
+        found = looked_up(channel, None, pad_low, result_pointer, tables, WORK)
     for phase in tl.static_range(PHASES):
         inside = valid
         there = offset
@@ -269,7 +281,28 @@ def move_phases(
         else:
             step = phase * number(inner.phase_source_stride, OFFSET)
             value = tl.load(source_pointer + (source + step) + there, mask=inside, other=pad)
+        if WORK is not None and BORDERS > 0:  # words go to other threads, and take along whether they are in the border
+            if MARKED:
+                value = marked(value, inside)
+            else:
+                mark = inside.to(tl.int8)
+                if WARP_FIRST:
+                    mark = tl.trans(mark)
         if WARP_FIRST:
             value = tl.trans(value)
-        target = pointer + phase * (number(inner.phase_result_stride, OFFSET) * LANES) + word
-        tl.store(target, tl.reshape(value, [STRETCH]), mask=stored)
+        step = phase * (number(inner.phase_result_stride, OFFSET) * LANES)
+        value = tl.reshape(value, [STRETCH])
+        if WORK is None:
+            tl.store(pointer + step + word, value, mask=stored)
+        else:
+            # granule by granule, so that what belongs to a channel is looked up once for each
+            value = tl.reshape(value, granules.shape)
+            there = stored_2d
+            if BORDERS > 0 and MARKED:
+                there = value >= 0
+                value = value.to(source_pointer.dtype.element_ty)
+            elif BORDERS > 0:
+                there = tl.reshape(mark, granules.shape) != 0
+            place = result + tl.cast(first, OFFSET) + step + granules
+            value = finished(value, there, place, stored_2d, found, tables, WORK)
+            tl.store(pointer + step + granules, value, mask=stored_2d)

@@ -8,6 +8,7 @@ phases        interleaved blocks, windows and pixels of any size, to batch
 runs          the same, back to space
 granules      any dense result
 
+With arithmetic on the way all serve but `deinterleave` and `interleave`, whose words hold several elements.
 All take cyclic shifts, but for `deinterleave`, and for `interleave` where rows are shifted: there others serve.
 """
 
@@ -16,19 +17,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from spacebatch.reference.arithmetic import Arithmetic
 from spacebatch.reference.geometry import BlockGeometry
-from spacebatch.reference.loops import Direction, Nest, nest
+from spacebatch.reference.loops import Direction, nest
 
 from .deinterleave import plan_deinterleave
-from .family import Plan, fits
+from .family import SPANNING, Plan, fits
 from .granules import plan_granules
 from .interleave import plan_interleave
 from .phases import plan_phases
 from .rows import plan_rows
 from .runs import plan_runs
 from .vectors import plan_vectors
+from .work import LONGEST, Work, worked
 
-PLANNERS: dict[str, Callable[[Direction, Nest], Plan | None]] = {
+PLANNERS: dict[str, Callable[..., Plan | None]] = {  # of direction, nest, and the work of those that take arithmetic
     "vectors": plan_vectors,
     "phases": plan_phases,
     "runs": plan_runs,
@@ -47,6 +50,7 @@ def make_plans(
     element_bytes: int,
     space_aligned: bool = True,
     batch_aligned: bool = True,
+    arithmetic: Arithmetic | None = None,
 ) -> tuple[Plan, ...]:
     """The launch plans of a call, one for each family that applies, the one to take by rule first.
 
@@ -54,16 +58,26 @@ def make_plans(
         direction: which operator.
         geometry: of the call, with at least one element to write.
         space_strides, batch_strides: of both tensors, in elements.
-        element_bytes: 1, 2, 4, 8 or 16.
+        element_bytes: 1, 2, 4, 8 or 16; with arithmetic, of the result.
         space_aligned, batch_aligned: whether the first element stands at a multiple of 16 bytes.
+        arithmetic: on the way.
 
     Returns:
         Empty where the loops, or the programs of a launch, are more than there may be.
     """
-    loops = nest(geometry, space_strides, batch_strides, element_bytes, space_aligned, batch_aligned)
+    work: tuple[Work, ...] = ()
+    planners = PLANNERS
+    if arithmetic is None:
+        loops = nest(geometry, space_strides, batch_strides, element_bytes, space_aligned, batch_aligned)
+    else:
+        aligned = space_aligned, batch_aligned
+        loops, found = worked(direction, geometry, space_strides, batch_strides, element_bytes, arithmetic, aligned)
+        work = (found,)
+        others = SPANNING if found.period <= LONGEST else (*SPANNING, "phases", "runs", "granules")
+        planners = {name: planner for name, planner in PLANNERS.items() if name not in others}
     if geometry.shifted:
         loops = replace(loops, dims=tuple([dim.settled for dim in loops.dims]))
-    made = [plan for planner in PLANNERS.values() if (plan := planner(direction, loops)) is not None]
+    made = [plan for planner in planners.values() if (plan := planner(direction, loops, *work)) is not None]
     return tuple(sorted((plan for plan in made if fits(plan, plan.rule)), key=_rank))
 
 
@@ -74,6 +88,8 @@ def _rank(plan: Plan) -> int:
     of the others', of which rows take the fewest where their stores are wide. Elsewhere the width of stores decides.
     """
     load, store = plan.access
+    if plan.work is not None:
+        load = max(load, load * plan.words // plan.work.source_bytes)  # as wide as if words were loaded
     if plan.family == "rows":
         if load >= 128 and store >= 128:
             return 0

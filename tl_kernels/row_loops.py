@@ -68,18 +68,22 @@ def locate_rows(
     ND: tl.constexpr,
     WIDE: tl.constexpr,
     LONG: tl.constexpr,
+    CHANNEL_AT: tl.constexpr = -1,  # the loop over channels
 ):
-    """Offsets of rows in space and in the batch tensor, in units of alignment, and which of them are in no border."""
+    """Offsets of rows in space and in the batch tensor, in units of alignment; which are in no border; and their channels."""
     OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32
     NUMBER: tl.constexpr = tl.int64 if LONG else tl.int32
     space = (rest * 0).to(OFFSET)
     batch = space
+    channel = rest * 0
     for d in tl.static_range(ND):
         index = rest
         if d < ND - 1:
             quotient = divide(rest, loops[d].size, LONG)
             index = rest - quotient * number(loops[d].size.value, NUMBER)
             rest = quotient
+        if d == CHANNEL_AT:
+            channel = index
         coordinate = index
         if KINDS[d] != _PLAIN:
             coordinate = index - number(loops[d].before, NUMBER)
@@ -95,4 +99,4 @@ def locate_rows(
             batch += within.to(OFFSET) * number(loops[d].inner_stride, OFFSET)
         else:
             batch += index.to(OFFSET) * number(loops[d].outer_stride, OFFSET)
-    return space, batch, covered
+    return space, batch, covered, channel

@@ -19,9 +19,11 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, SHIFTED, SPLIT, Direction, LoopDim, Nest, common_unit
 
-from .family import Arguments, Config, fitted, power_of_two
+from .arithmetic import PLACE, finished, looked_up
+from .family import Arguments, Config, access, eased, fitted, power_of_two
 from .integers import Divisor, divide, divisor, encode, encoded, number
 from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
+from .work import Work
 
 RUN, HALF, WHOLE = 0, 1, 2  # what the elements of a row are
 _HALF, _WHOLE = tl.constexpr(HALF), tl.constexpr(WHOLE)  # as kernels may read them
@@ -72,6 +74,7 @@ class RowsPlan:
     long: bool  # row numbers, lengths or coordinates need 64 bits
     pair: bool  # 16-byte elements: two 8-byte words, each with its own half of the pad value
     words: int  # bytes of a word
+    work: Work | None = None
 
     family = "rows"
 
@@ -83,9 +86,9 @@ class RowsPlan:
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        space = self.space_unit * self.words * 8 if self.space_step == 1 else self.words * 8
-        batch = self.batch_unit * self.words * 8 if self.batch_step == 1 and self.mode != WHOLE else self.words * 8
-        return (space, batch) if self.direction == "space_to_batch" else (batch, space)
+        space = self.space_unit if self.space_step == 1 else 1
+        batch = self.batch_unit if self.batch_step == 1 and self.mode != WHOLE else 1
+        return access(self, *((space, batch) if self.direction == "space_to_batch" else (batch, space)))
 
     @property
     def bucket(self) -> str:
@@ -94,15 +97,16 @@ class RowsPlan:
         units = f"{self.words}x{self.space_unit}x{self.batch_unit}"
         sizes = f"{self.length.bit_length()}x{min((self.rows * self.length).bit_length(), 28)}"
         dense = f"{int(self.space_step == 1)}{int(self.batch_step == 1)}{int(self.inner.masked)}"
-        return f"rows {self.direction} {self.mode} {dense} {units} {sizes} {kinds}"
+        return f"rows {self.direction} {self.mode} {dense} {units} {sizes} {kinds}{self.work or ''}"
 
     @property
     def rule(self) -> Config:
         """128 bytes a thread; with narrow loads or stores 32 or 16 words, each of which takes a register or two."""
         load, store = self.access
         if min(load, store) >= 128:
-            return fitted(self.family, 8192, 2, self.payload)
-        return fitted(self.family, min(8192, 128 * self.words * (32 if store >= 128 else 16)), 4, self.payload)
+            return eased(fitted(self.family, 8192, 2, self.payload), self.words, self.work)
+        found = fitted(self.family, min(8192, 128 * self.words * (32 if store >= 128 else 16)), 4, self.payload)
+        return eased(found, self.words, self.work)
 
     def programs(self, tile: int) -> int:
         """How many programs a launch with tiles of so many words takes."""
@@ -157,7 +161,7 @@ class RowsPlan:
         )
 
 
-def plan_rows(direction: Direction, nest: Nest) -> RowsPlan | None:
+def plan_rows(direction: Direction, nest: Nest, work: Work | None = None) -> RowsPlan | None:
     """The plan of a nest, or None where its loops are more than the kernel takes."""
     dims = list(nest.dims)
     inner = dims.pop()
@@ -216,6 +220,7 @@ def plan_rows(direction: Direction, nest: Nest) -> RowsPlan | None:
         long=max(rows, *(d.size for d in nest.dims)) > INT32_MAX // 2,
         pair=nest.pair,
         words=nest.words,
+        work=work,
     )
 
 
@@ -247,6 +252,8 @@ def move_rows(
     PAIR: tl.constexpr,  # 16-byte elements
     LONGEST: tl.constexpr,  # length up to the next power of two
     TILE: tl.constexpr,  # elements
+    WORK: tl.constexpr = None,
+    tables=None,
 ):
     """Copy between space and batch; see the module."""
     K: tl.constexpr = LONGEST if LONGEST < TILE else TILE
@@ -267,7 +274,10 @@ def move_rows(
     if HALVES:
         rest = divide(row, inner.halves, LONG)
         half = row - rest * number(inner.halves.value, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG)  # in units
+    CHANNEL_AT: tl.constexpr = -1 if WORK is None else WORK[PLACE]
+    space, batch, covered, channel = locate_rows(
+        rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG, CHANNEL_AT
+    )  # in units
     if HALVES:
         batch += half.to(OFFSET) * number(inner.half_stride, OFFSET)
 
@@ -316,7 +326,23 @@ def move_rows(
     else:
         batch_2d = batch[:, None] + (k.to(OFFSET) * number(inner.batch_step, OFFSET))[None, :]
 
-    if TO_SPACE:
+    if WORK is not None:
+        if CHANNEL_AT < 0:
+            channel, known = 0, None
+        elif CHANNEL_AT == ND:
+            channel, known = k[None, :], (k < length)[None, :]
+        else:
+            channel, known = channel[:, None], inside[:, None]
+        found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
+        if TO_SPACE:
+            value = tl.load(source_pointer + batch_2d, mask=valid)
+            value = finished(value, valid, space_2d, valid, found, tables, WORK)
+            tl.store(result_pointer + space_2d, value, mask=valid)
+        else:
+            value = tl.load(source_pointer + space_2d, mask=valid)
+            value = finished(value, valid, batch_2d, exists, found, tables, WORK)
+            tl.store(result_pointer + batch_2d, value, mask=exists)
+    elif TO_SPACE:
         value = tl.load(source_pointer + batch_2d, mask=valid)
         tl.store(result_pointer + space_2d, value, mask=valid)
     else:

@@ -18,11 +18,13 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, Direction, Nest
 
-from .family import Arguments, Config, fitted, power_of_two, table_size
+from .arithmetic import channels_of, finished, looked_up
+from .family import Arguments, Config, access, eased, fitted, power_of_two, table_size
 from .integers import Divisor, divide, divisor, encode, encoded, few, number, part
 from .planes import WARP_FIRST
 from .steps import Step, Steps, steps_of
 from .walk import step_loops, walk, ways
+from .work import Work
 
 MOST_PHASES = 32
 MOST_ROW = 1024  # words of a row of windows, which a tile must hold
@@ -66,6 +68,7 @@ class RunsPlan:
     wide: bool
     long: bool
     words: int
+    work: Work | None = None
 
     family = "runs"
     direction: Direction = "batch_to_space"
@@ -78,15 +81,14 @@ class RunsPlan:
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        return self.words * 8, 128
+        return access(self, 1, self.lanes)
 
     @property
     def bucket(self) -> str:
         """What is alike for the tuning."""
         size, row = min(self.payload.bit_length(), 30), min(self.length.bit_length(), 13)
-        return f"runs {self.words}x{power_of_two(self.phases)} {self.windows:d} {row} {size}" + " round" * (
-            self.count > 0
-        )
+        turns = " round" * (self.count > 0)
+        return f"runs {self.words}x{power_of_two(self.phases)} {self.windows:d} {row} {size}{turns}{self.work or ''}"
 
     @property
     def rule(self) -> Config:
@@ -94,7 +96,8 @@ class RunsPlan:
         config = fitted(
             self.family, 4096 if self.words == 1 else 8192, 4 if self.windows or self.phases > 8 else 2, self.payload
         )
-        return config._replace(tile_bytes=max(config.tile_bytes, 4096), warps=max(config.warps, 2))
+        config = config._replace(tile_bytes=max(config.tile_bytes, 4096), warps=max(config.warps, 2))
+        return eased(config, self.words, self.work)
 
     def positions(self, tile: int) -> int:
         """Words of each phase that a program reads."""
@@ -167,7 +170,7 @@ class RunsPlan:
         return f"rows of {self.length} words of {self.words} bytes, woven of {self.phases} runs of {self.run} ({kind})"
 
 
-def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
+def plan_runs(direction: Direction, nest: Nest, work: Work | None = None) -> RunsPlan | None:
     """The plan of a nest, or None where rows are not made of a few runs whose words lie side by side."""
     steps = steps_of(direction, nest) if direction == "batch_to_space" and not nest.pair else None
     if steps is None:
@@ -216,6 +219,7 @@ def plan_runs(direction: Direction, nest: Nest) -> RunsPlan | None:
         wide=nest.wide,
         long=max(steps.total, *(s.before + max(s.size, s.extent, s.turn) for s in steps.steps)) > INT32_MAX - 2**16,
         words=nest.words,
+        work=work,
     )
 
 
@@ -242,6 +246,8 @@ def move_runs(
     WIDE: tl.constexpr,
     LONG: tl.constexpr,
     TILE: tl.constexpr,
+    WORK: tl.constexpr = None,
+    tables=None,
 ):
     """Weave; see the module."""
     WORDS: tl.constexpr = POSITIONS * PHASES
@@ -300,6 +306,7 @@ def move_runs(
             _store(
                 staged,
                 result_pointer + word.to(OFFSET),
+                word,
                 granule,
                 left,
                 start,
@@ -312,6 +319,9 @@ def move_runs(
                 ROWS,
                 LANES,
                 TAIL,
+                WIDE,
+                tables,
+                WORK,
             )
 
 
@@ -319,6 +329,7 @@ def move_runs(
 def _store(
     staged,
     result_pointer,  # of the stretch
+    word,  # its first one
     granule,
     left,
     start,
@@ -331,6 +342,9 @@ def _store(
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
     TAIL: tl.constexpr,
+    WIDE: tl.constexpr,
+    tables,
+    WORK: tl.constexpr,
 ):
     """Store granules of a stretch out of the tile of runs."""
     WORDS: tl.constexpr = granule.shape[0] * LANES
@@ -359,6 +373,14 @@ def _store(
         if COUNT < PHASES:
             at += tl.umulhi(at.to(tl.uint32), number(inner.phases_part, tl.uint32)).to(tl.int32) * (PHASES - COUNT)
     value = tl.reshape(tl.gather(staged, tl.reshape(at, [WORDS]), 0), [granule.shape[0], LANES])
+    if WORK is not None:
+        channel = channels_of(word, within, tables, LANES, WORK)
+        exists = (granule < left)[:, None] & (lane >= 0)
+        if TAIL:
+            exists = exists | ((granule == left)[:, None] & (lane < number(inner.tail, tl.int32)))
+        place = (word.to(tl.int64 if WIDE else tl.int32) + within)[:, None] + lane
+        found = looked_up(channel, None, 0, result_pointer, tables, WORK)
+        value = finished(value, exists, place, exists, found, tables, WORK)
     pointers = (result_pointer + within)[:, None] + lane
     tl.store(pointers, value, mask=(granule < left)[:, None] & (lane >= 0))
     if TAIL:

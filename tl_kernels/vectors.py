@@ -17,9 +17,11 @@ import triton.language as tl
 
 from spacebatch.reference.loops import INT32_MAX, SPLIT, Direction, LoopDim, Nest, common_unit
 
-from .family import Arguments, Config, fitted
+from .arithmetic import PLACE, finished, looked_up
+from .family import Arguments, Config, access, eased, fitted
 from .integers import Divisor, divide, divisor, encode, encoded, number
 from .row_loops import MAX_LOOPS, kinds_of, locate_rows, offsets_of, row_loops
+from .work import Work
 
 MOST_PHASE_BYTES, MOST_PHASES = 64, 32  # of a run in space: whole sectors, and a tile still holds many rows
 
@@ -51,6 +53,7 @@ class VectorsPlan:
     wide: bool
     long: bool
     words: int
+    work: Work | None = None
 
     family = "vectors"
 
@@ -62,8 +65,8 @@ class VectorsPlan:
     @property
     def access(self) -> tuple[int, int]:
         """Bits of the widest load and store of one thread."""
-        space = min(self.space_unit * self.words * 8, 128)
-        return (space, 128) if self.direction == "space_to_batch" else (128, space)
+        sides = (self.space_unit, self.lanes) if self.direction == "space_to_batch" else (self.lanes, self.space_unit)
+        return access(self, *sides)
 
     @property
     def bucket(self) -> str:
@@ -71,12 +74,12 @@ class VectorsPlan:
         kinds = kinds_of(self.dims) + " round" * (self.inner.wrap > 0)
         size = min(self.payload.bit_length(), 30)
         shape = f"{self.words}x{self.space_unit} {self.inner.extent}x{self.phases} {int(self.inner.masked)}"
-        return f"vectors {self.direction} {shape} {size} {kinds}"
+        return f"vectors {self.direction} {shape} {size} {kinds}{self.work or ''}"
 
     @property
     def rule(self) -> Config:
         """128 bytes a thread: enough loads in flight, the scalar work shared, and about 60 registers."""
-        return fitted(self.family, 8192, 2, self.payload)
+        return eased(fitted(self.family, 8192, 2, self.payload), self.words, self.work)
 
     def programs(self, tile: int) -> int:
         """How many programs a launch with tiles of so many words takes."""
@@ -119,7 +122,7 @@ class VectorsPlan:
         )
 
 
-def plan_vectors(direction: Direction, nest: Nest) -> VectorsPlan | None:
+def plan_vectors(direction: Direction, nest: Nest, work: Work | None = None) -> VectorsPlan | None:
     """The plan of a nest, or None where its results are not made of whole granules of interleaved blocks."""
     *dims, inner = nest.dims
     block, lanes = inner.extent, nest.full
@@ -159,6 +162,7 @@ def plan_vectors(direction: Direction, nest: Nest) -> VectorsPlan | None:
         wide=nest.wide,
         long=max(rows, *(d.size for d in nest.dims)) > INT32_MAX // 2,
         words=nest.words,
+        work=work,
     )
 
 
@@ -187,6 +191,8 @@ def move_vectors(
     WIDE: tl.constexpr,
     LONG: tl.constexpr,
     TILE: tl.constexpr,  # words
+    WORK: tl.constexpr = None,
+    tables=None,
 ):
     """Copy between space and batch; see the module."""
     K: tl.constexpr = LANES * PHASES
@@ -205,7 +211,10 @@ def move_vectors(
         within = rest
         rest = divide(within, inner.granules, LONG)
         granule = within - rest * number(inner.granules.value, NUMBER)
-    space, batch, covered = locate_rows(rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG)  # in units
+    CHANNEL_AT: tl.constexpr = -1 if WORK is None else WORK[PLACE]
+    space, batch, covered, channel = locate_rows(
+        rest, inside, loops, KINDS, MASKED, TURNS, ND, WIDE, LONG, CHANNEL_AT
+    )  # in units
     start = granule * (LANES * BLOCK // SPACE_UNIT)
     if CHUNKS:
         start += chunk * (PHASES // SPACE_UNIT)
@@ -238,12 +247,35 @@ def move_vectors(
             valid = valid & (coordinate.to(tl.uint32) < limit.to(tl.uint32))
     exists = inside[None, :, None] & (phase >= 0)[:, None, None] & (lane >= 0)[None, None, :]
 
+    if WORK is not None:
+        if CHANNEL_AT < 0:
+            channel, known = 0, None
+        elif TO_SPACE:
+            channel, known = channel[:, None], inside[:, None]
+        else:
+            channel, known = channel[None, :, None], inside[None, :, None]
     if TO_SPACE:
         value = tl.load(source_pointer + batch_3d, mask=exists)
         value = tl.reshape(tl.permute(value, [1, 2, 0]), [R, K])
+        if WORK is not None:
+            found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
+            value = finished(value, valid, space_2d, valid, found, tables, WORK)
         tl.store(result_pointer + space_2d, value, mask=valid)
     else:
         pad = tl.cast(pad_low, source_pointer.dtype.element_ty)
         value = tl.load(source_pointer + space_2d, mask=valid, other=pad)
         value = tl.permute(tl.reshape(value, [R, LANES, PHASES]), [2, 0, 1])
+        if WORK is not None:
+            there = exists & covered[None, :, None]
+            if INNER_MASKED:
+                place = (
+                    (start * SPACE_UNIT)[None, :, None]
+                    + (lane * BLOCK)[None, None, :]
+                    + tl.arange(0, PHASES)[:, None, None]
+                )
+                if INNER_TURNS:
+                    place = tl.where(place < 0, place + size, place)
+                there = there & (place >= 0) & (place < limit)
+            found = looked_up((channel,), known, pad_low, result_pointer, tables, WORK)
+            value = finished(value, there, batch_3d, exists, found, tables, WORK)
         tl.store(result_pointer + batch_3d, value, mask=exists)

@@ -1,8 +1,10 @@
 """Executes compiled kernels without a GPU, from the root of the repository.
 
     python -m tests.ptx cases --seed 1 --count 200 --every    random calls against the definition
+    python -m tests.ptx work --count 66                       the same with arithmetic on the way
     python -m tests.ptx large                                 some programs of tensors of 2**31 elements and more
     python -m tests.ptx figures                               sectors and instructions of typical calls
+    python -m tests.ptx fused                                 the same of arithmetic on the way, beside plain calls
     python -m tests.ptx mutants                               kernels with one instruction broken: how many show
     python -m tests.ptx check                                 single checks
 
@@ -43,6 +45,21 @@ def cases(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     return {"ran": ran, "failures": failures}
 
 
+def work(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
+    from tests.ptx.work import check_work
+    from tests.work_calls import work_case
+
+    ran: Counter[str] = Counter()
+    failures: list[str] = []
+    for number in range(options.first, options.first + options.count):
+        families, wrong = check_work(device, work_case(options.seed, number))
+        ran.update(families)
+        failures += wrong
+        print(*(f"WRONG {text}\n" for text in wrong), sep="", end="", flush=True)
+    print("\n".join(f"{name:<28}{count:>6} calls, launched twice each" for name, count in sorted(ran.items())))
+    return {"ran": ran, "failures": failures}
+
+
 def large(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     from tests.ptx.large import BY_NAME, check_large
 
@@ -62,6 +79,14 @@ def figures(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
     rows = list(figures(device, options.bytes or (1, 2, 4), not options.taken, options.name))
     print(table(rows))
     return {"figures": [asdict(row) for row in rows], "failures": []}
+
+
+def fused(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
+    from tests.ptx.fused import fused, table
+
+    rows = list(fused(device, options.name, options.work))
+    print(table(rows))
+    return {"command": "python -m tests.ptx fused", "figures": [asdict(row) for row in rows], "failures": []}
 
 
 def check(device: StandIn, options: argparse.Namespace) -> dict[str, Any]:
@@ -105,6 +130,11 @@ def main(words: list[str]) -> int:
     command.add_argument("--count", type=int, default=40)
     command.add_argument("--every", action="store_true", help="more configurations of every family")
     command.set_defaults(run=cases)
+    command = commands.add_parser("work", help="random calls with arithmetic on the way")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--first", type=int, default=0, help="the number of the first case")
+    command.add_argument("--count", type=int, default=22)
+    command.set_defaults(run=work)
     command = commands.add_parser("large", help="some programs of tensors beyond 2**31 elements")
     command.add_argument("name", nargs="*", help="which; default: all")
     command.set_defaults(run=large)
@@ -113,6 +143,10 @@ def main(words: list[str]) -> int:
     command.add_argument("--taken", action="store_true", help="only of the families that are taken")
     command.add_argument("--bytes", type=int, action="append", choices=[1, 2, 4], help="default: all; repeatable")
     command.set_defaults(run=figures)
+    command = commands.add_parser("fused", help="what arithmetic on the way adds to typical calls")
+    command.add_argument("name", nargs="*", help="which; default: all")
+    command.add_argument("--work", action="append", help="which arithmetic; default: all; repeatable")
+    command.set_defaults(run=fused)
     command = commands.add_parser("mutants", help="kernels with one instruction broken, and how many of them show")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--count", type=int, default=270)

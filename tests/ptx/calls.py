@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from spacebatch import BlockGeometry
+from spacebatch.reference.arithmetic import NO_OPERANDS, Arithmetic, Operands
 from spacebatch.reference.prepared import Direction, Layout
 from spacebatch.tl_kernels import launch
 from spacebatch.tl_kernels.family import Config, Plan
@@ -48,6 +49,7 @@ class Call:
 
     Args:
         config: the family and tile to take; the rule's where it is None.
+        arithmetic, operands: on the way.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Call:
         source: torch.Tensor,
         result: torch.Tensor,
         config: Config | None = None,
+        arithmetic: Arithmetic | None = None,
+        operands: Operands = NO_OPERANDS,
     ) -> None:
         from_, to = (Layout(x.stride(), x.element_size(), x.dtype, "cuda") for x in (source, result))
-        call = launch.prepare(direction, geometry, from_, to, _Chosen(config) if config else None)
+        call = launch.prepare(direction, geometry, from_, to, _Chosen(config) if config else None, arithmetic)
         assert not isinstance(call, str), call
         self._call, self.device, self.direction, self.geometry = call, device, direction, geometry
-        self.source, self.result = source, result
+        self.source, self.result, self._operands = source, result, operands
         self.plans = call.plans(source.data_ptr() % 16 == 0, result.data_ptr() % 16 == 0)
         self.config = config or self.plans[0].rule
 
@@ -82,8 +86,11 @@ class Call:
             KernelError: of the kernel; or bytes of the result were left unwritten.
         """
         written = RealBuffer("result", self.result, True)
-        with self.device.running(Memory(RealBuffer("source", self.source, False), written, traffic)):
-            self._call(self.source, self.result, pad)
+        read = [("scale", self._operands.scale), ("bias", self._operands.bias)]
+        read += [("residual", self._operands.residual), ("table of pads", self._operands.pad)]
+        others = [RealBuffer(name, x, False) for name, x in read if isinstance(x, torch.Tensor)]
+        with self.device.running(Memory(RealBuffer("source", self.source, False), written, traffic, others)):
+            self._call(self.source, self.result, pad, self._operands)
         assert self.device.launched is not None, "nothing was launched"
         assert not written.unwritten, f"{written.unwritten} bytes of the result were not written"
 

@@ -127,10 +127,20 @@ class VirtualBuffer:
 
 
 class Memory:
-    """The buffers that a launch may touch, and the traffic of loads and of stores, where it is to be counted."""
+    """The buffers that a launch may touch, and the traffic of loads and of stores, where it is to be counted.
 
-    def __init__(self, source: Buffer, result: Buffer, traffic: tuple[Traffic, Traffic] | None = None) -> None:
-        self._buffers, self.traffic = (source, result), traffic
+    Args:
+        others: what is read beside the source.
+    """
+
+    def __init__(
+        self,
+        source: Buffer,
+        result: Buffer,
+        traffic: tuple[Traffic, Traffic] | None = None,
+        others: Sequence[Buffer] = (),
+    ) -> None:
+        self._buffers, self.traffic, self._others = (source, result), traffic, others
 
     def find(self, address: Array, width: int, write: bool) -> Buffer:
         """The one buffer that all these accesses belong to.
@@ -138,7 +148,9 @@ class Memory:
         Raises:
             KernelError: some are misaligned, or do not lie within its elements.
         """
-        buffer = self._buffers[write]
+        buffer, first = self._buffers[write], int(address[0])
+        if not write:  # threads of one load read one tensor
+            buffer = next((other for other in self._others if other.low <= first < other.high), buffer)
         kind = f"a {width}-byte {'store to' if write else 'load from'} the {buffer.name}"
         for wrong, fault in ((address % width != 0, "misaligned"), (~buffer.inside(address, width), "out of bounds")):
             if wrong.any():

@@ -51,9 +51,14 @@ class Program:
         if found is None or text.count(".entry") != 1 or ".func" in text or not re.search(r"\.address_size\s+64", text):
             raise UnknownCodeError("a module that is not one kernel with addresses of 64 bits")
         self.name, parameters, directives, body = found.groups()
+        # half of a register, the other half of which goes to one of its own
+        body = re.sub(r"\{\s*\.reg \.b32 tmp;\s*(mov\.b64\s+\{[^}]*\},\s*%\w+;)\s*\}", r"\1", body)
+        body = re.sub(r"\btmp\b", "_", body)
         self.shared_symbols = re.findall(r"\.extern\s+\.shared\s+\.align\s+\d+\s+\.b8\s+(\w+)\[\]", text)
-        if re.search(r"^\s*\.(global|const|local|shared)\b", text, flags=re.MULTILINE):
-            raise UnknownCodeError("memory of the module's own")
+        for own in re.findall(r"^\s*\.(?:global|const|local|shared)\b(.*)", text, flags=re.MULTILINE):
+            name = re.search(r"([\w$]+)\[", own)
+            if name is None or name[1] in body:  # what code of a library is linked with may be left over
+                raise UnknownCodeError("memory of the module's own")
         self.parameters = dict(_parameter(part) for part in parameters.split(",") if part.strip())
         block = re.search(r"\.(?:reqntid|maxntid)\s+(\d+)", directives)
         self.threads = int(block[1]) if block else None

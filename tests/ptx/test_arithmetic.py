@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ptx.arithmetic import UNSIGNED, computation
+from tests.ptx.floats import float_computation
 
 
 @pytest.mark.parametrize(
@@ -57,5 +58,38 @@ def test_computation(op: str, operands: tuple[int, ...], result: int) -> None:
     wide = words[1] == "wide"
     bits = 64 if wide else int(words[1][1:] if words[0] == "cvt" else "".join(filter(str.isdigit, words[-1])) or 1)
     function, widths = computation(words, bits)
+    found = function(*(np.full((1, 1), x, UNSIGNED.get(w, bool)) for x, w in zip(operands, widths, strict=True)))
+    assert int(found[0, 0]) == result
+
+
+@pytest.mark.parametrize(
+    ("op", "operands", "result"),
+    [
+        ("add.rn.f32", (0x3F800000, 0x40000000), 0x40400000),  # 1 + 2
+        ("add.rn.f32", (0x3F800000, 0x33800000), 0x3F800000),  # half of the last bit of 1: to the even one
+        ("add.rn.f32", (0x3F800001, 0x33800000), 0x3F800002),
+        ("mul.rn.ftz.f32", (0x00800000, 0xBF000000), 0x80000000),  # a subnormal product becomes nought
+        ("mul.rn.f32", (0x00800000, 0x3F000000), 0x00400000),
+        ("fma.rn.f32", (0x3F800001, 0x3F800001, 0xBF800002), 0x28800000),  # the square's last bit, 2**-46
+        ("max.f32", (0x7FC00000, 0xC0000000), 0xC0000000),  # not the one that is no number
+        ("setp.lt.f32", (0x7FC00000, 0x3F800000), 0),
+        ("setp.geu.f32", (0x7FC00000, 0x3F800000), 1),
+        ("setp.num.f64", (0x7FF8000000000000, 0), 0),
+        ("selp.f32", (7, 9, 0), 9),
+        ("ex2.approx.f32", (0x40400000,), 0x41000000),
+        ("cvt.f32.f16", (0xC000,), 0xC0000000),
+        ("cvt.rn.f16.f32", (0x7F7FFFFF,), 0x7C00),
+        ("cvt.rn.bf16.f32", (0x3F808000,), 0x3F80),  # a tie
+        ("cvt.rn.bf16.f32", (0x3F818000,), 0x3F82),
+        ("cvt.rn.bf16x2.f32", (0x3F800000, 0x40000000), 0x3F804000),
+        ("cvt.rn.f32.u16", (0xFFFF,), 0x477FFF00),
+        ("cvt.rn.f32.s64", (0xFFFFFFFFFFFFFFFF,), 0xBF800000),
+        ("cvt.rmi.f32.f32", (0xBFC00000,), 0xC0000000),  # -1.5
+        ("cvt.rzi.s32.f32", (0xC0200000,), 0xFFFFFFFE),  # -2.5
+        ("cvt.rn.f32.f64", (0x3FF0000010000000,), 0x3F800000),
+    ],
+)
+def test_floating_point(op: str, operands: tuple[int, ...], result: int) -> None:
+    function, widths = float_computation(tuple(op.split(".")))
     found = function(*(np.full((1, 1), x, UNSIGNED.get(w, bool)) for x, w in zip(operands, widths, strict=True)))
     assert int(found[0, 0]) == result

@@ -92,7 +92,7 @@ def test_results(body: str, result: np.ndarray) -> None:
         ("@%p1 bra $L1; bar.sync 0;\n$L1:\n", "a barrier that not all threads reach"),
         ("\n$L1:\n bra $L1;", "no end"),
         ("div.s32 %r20, %r1, %r1;", "division by zero"),
-        ("fma.rn.f32 %r20, %r1, %r1, %r1;", "'fma.rn.f32 %r20, %r1, %r1, %r1'"),
+        ("fma.rz.f32 %r20, %r1, %r1, %r1;", "'fma.rz.f32 %r20, %r1, %r1, %r1'"),
     ],
 )
 def test_faults(body: str, message: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from .arithmetic import UNSIGNED, Array, computation
+from .floats import concerns_floats, float_computation
 from .program import Instruction, Program, UnknownCodeError, split_operands
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _value(program: Program, operand: str, bits: int) -> Value:
         return lambda machine: machine.read(operand).astype(UNSIGNED[bits])
     if operand in program.shared_symbols:
         return lambda machine: np.full((1, 1), machine.shared.base, UNSIGNED[bits])
-    number = int(operand.rstrip("U"), 0)
+    # 0f3F800000 and 0d3FF0000000000000 are the bits of floating-point numbers
+    number = int(operand[2:], 16) if operand[:2] in ("0f", "0d") else int(operand.rstrip("U"), 0)
     constant = np.full((1, 1), number & (1 << bits) - 1, UNSIGNED.get(bits, bool))
     return lambda machine: constant
 
@@ -84,12 +86,15 @@ def _registers(operand: str) -> list[str]:
 
 def _compute(program: Program, instruction: Instruction) -> Step:
     target, *sources = instruction.operands
-    function, widths = computation(instruction.op, program.bits(target))
+    if concerns_floats(instruction.op):
+        function, widths = float_computation(instruction.op)
+    else:
+        function, widths = computation(instruction.op, program.bits(target))
     if len(sources) != len(widths):
         raise UnknownCodeError("operands")
     values = [_value(program, source, bits) for source, bits in zip(sources, widths, strict=True)]
     guard = _guard(instruction)
-    divides = instruction.op[0] in ("div", "rem")
+    divides = instruction.op[0] in ("div", "rem") and not concerns_floats(instruction.op)
 
     def step(machine: Machine) -> None:
         operands, mask = [value(machine) for value in values], guard(machine)
