@@ -15,8 +15,7 @@ from spacebatch.reference.arguments import Borders
 from spacebatch.reference.arithmetic import Activation
 
 from .. import functions, fused, routes
-from ..arithmetic import activated as out_of_place
-from .batch_space_tensor import Value
+from .batch_space_tensor import Value, graph
 
 APART = (
     "silu",
@@ -24,12 +23,21 @@ APART = (
     "sigmoid",
 )  # PyTorch's passes over what lies in the cache are faster than ours by more than a move's
 LARGE = 16 << 20  # bytes of what does not; there a pass less is worth more
-_IN_PLACE: dict[str, Any] = {
-    "relu": torch.relu_,
-    "silu": lambda y: functional.silu(y, inplace=True),
-    "sigmoid": torch.sigmoid_,
-    "tanh": torch.tanh_,
-    "hardswish": lambda y: functional.hardswish(y, inplace=True),
+_NEW: dict[str, tuple[Any, dict[str, Any]]] = {
+    "relu": (torch.relu, {}),
+    "silu": (functional.silu, {}),
+    "gelu": (functional.gelu, {}),
+    "gelu_tanh": (functional.gelu, {"approximate": "tanh"}),
+    "sigmoid": (torch.sigmoid, {}),
+    "tanh": (torch.tanh, {}),
+    "hardswish": (functional.hardswish, {}),
+}
+_IN_PLACE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "relu": (torch.relu_, {}),
+    "silu": (functional.silu, {"inplace": True}),
+    "sigmoid": (torch.sigmoid_, {}),
+    "tanh": (torch.tanh_, {}),
+    "hardswish": (functional.hardswish, {"inplace": True}),
 }
 
 
@@ -41,10 +49,12 @@ def activated(y: Tensor, activation: Activation) -> Tensor:
     """
     if activation == "none":
         return y
-    own = isinstance(y, Value) or routes.route_of(y) == "eager"
-    if own and not y.requires_grad and activation in _IN_PLACE:
-        return _IN_PLACE[activation](y)  # type: ignore[no-any-return]
-    return out_of_place(y, activation)
+    stays = isinstance(y, Value)
+    own = not torch.compiler.is_compiling() and (stays or routes.route_of(y) == "eager") and not y.requires_grad
+    function, options = (own and _IN_PLACE.get(activation)) or _NEW[activation]
+    if stays:  # the rule is asked here: torch.compile does not take every function of a value to it
+        return graph.rules(function, (y,), options)  # type: ignore[no-any-return]
+    return function(y, **options)  # type: ignore[no-any-return]
 
 
 def leave(y: Tensor, blocks: tuple[int, ...], crops: Borders, activation: Activation) -> Tensor:

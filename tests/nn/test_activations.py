@@ -13,6 +13,7 @@ import spacebatch
 from spacebatch.arithmetic import activated
 from spacebatch.nn import AtrousConv2d, AtrousConvTranspose2d, activations, functional
 from spacebatch.nn.batch_space_tensor import is_value
+from spacebatch.nn.leaving import mark_ends
 from spacebatch.reference.arithmetic import ACTIVATIONS
 
 NATIVE = torch.nn.functional
@@ -126,6 +127,16 @@ def test_traced_and_compiled() -> None:
     torch.testing.assert_close(torch.fx.symbolic_trace(call)(x), expected)
     torch.testing.assert_close(torch.compile(call, backend="aot_eager", fullgraph=True)(x), expected)
     torch.testing.assert_close(torch.vmap(call)(x[None])[0], expected)
+
+
+def test_compiled_chains() -> None:
+    """Inside of a graph, too, values know their activations; a function that missed them would read no numbers."""
+    names: Any = [name for name in ACTIVATIONS if name != "none"]
+    options: Any = {"padding": 2, "dilation": 2, "method": "batch_space"}
+    network = nn.Sequential(*(AtrousConv2d(2, 2, 3, **options, activation=name) for name in names))
+    mark_ends(network)
+    x = torch.randn(1, 2, 9, 8)
+    torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(x), network(x))
 
 
 def test_unknown() -> None:
