@@ -132,7 +132,8 @@ def explain(
     fused, bare = name.startswith("fused."), name.removeprefix("fused.")
     if bare not in ("space_to_batch", "batch_to_space"):
         raise ValueError(
-            f"explain: the operation must be space_to_batch, batch_to_space, either of fused, atrous_conv1d, 2d or 3d, or atrous_conv_transpose1d, 2d or 3d, got {operation!r}"
+            f"explain: the operation must be space_to_batch, batch_to_space, atrous_conv1d, 2d or 3d, or atrous_conv_transpose1d, 2d or 3d, "
+            f"or one of spacebatch.fused, got {operation!r}"
         )
     out = options.pop("out", None)
     options.pop("pad_value", None)

@@ -17,6 +17,7 @@ COMMANDS = {
     "overhead": ("overhead", "add_arguments", "main", "the host's time per call"),
     "first-call": ("first_call", "add_arguments", "main", "what imports and first calls cost"),
     "blocks": ("blocks", "add_arguments", "main", "lists of images of several sizes, to blocks and to tokens"),
+    "arithmetic": ("arithmetic", "add_arguments", "main", "arithmetic on the way, on the CPU"),
     "atrous": ("dilated", "add_arguments", "main", "where a dilated convolution is faster in batch space"),
     "atrous-split": ("dilated_split", "add_arguments", "main", "where the time of a dilated convolution goes on a CPU"),
     "tiled": ("tiled", "add_arguments", "main", "tiled inference against MONAI's: time and memory"),

@@ -167,9 +167,15 @@ def border(
 
 
 def _pad(op: str, value: Any, dtype: np.dtype[Any]) -> Array:
-    if dtype.kind != "V":
+    if dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
         return numpy_pad_value(value, dtype, op)
-    return numpy_pad_value(value, np.dtype(np.float32), op).astype(dtype)  # a dtype of ml_dtypes
+    wide = numpy_pad_value(value, np.dtype(np.float32), op)  # NumPy knows no limits of the dtypes of ml_dtypes
+    with np.errstate(over="ignore"):
+        pad = wide.astype(dtype)
+    again = pad.astype(np.float32)
+    if np.isinf(again) != np.isinf(wide) or np.isnan(again) != np.isnan(wide):
+        raise ValueError(f"{op}: pad_value {value!r} is out of range for {dtype.name}")
+    return pad
 
 
 def _factor(op: str, name: str, value: Any) -> Any:

@@ -57,6 +57,10 @@ def on_way(
 ) -> OnWay | None:
     """The words of a call with a list of images; None where nothing is computed.
 
+    >>> bytes_of = np.zeros((3, 4, 4), np.uint8)
+    >>> str(on_way("to_blocks", Words(scale=0.5), bytes_of, bytes_of.shape, (1, 2)).arithmetic)
+    'uint8 * scale -> float32'
+
     Args:
         op, words: of the call. x: one of its arrays.
         shape: of an image. dims: of these, those that are cut.

@@ -16,6 +16,7 @@ from spacebatch.reference.geometry import BlockGeometry
 from spacebatch.reference.words import Words, arithmetic_of, check_channels, result_name
 
 from ..arithmetic import Factor, name_of
+from ..aten import sizes
 from ..checks import check_tensor
 
 
@@ -86,7 +87,7 @@ def _factor(op: str, name: str, value: Any, x: Tensor, arithmetic: Arithmetic, s
     if value.dim():
         c = arithmetic.channel_dim
         assert c is not None
-        check_channels(op, name, value.shape[0], shape[c], c)
+        check_channels(op, name, sizes(value)[0], shape[c], c)
     if value.device != x.device and (value.dim() or not value.is_cpu):
         raise ValueError(f"{op}: {name} is on {value.device}, the input on {x.device}")
     return value
@@ -97,8 +98,9 @@ def residual_of(op: str, x: Tensor, residual: Tensor | None, shape: Sequence[int
     if residual is None:
         return None
     check_tensor(f"{op}: residual", residual)
-    if residual.shape != shape:
-        raise ValueError(f"{op}: residual has shape {tuple(residual.shape)}, the result has {tuple(shape)}")
+    mine = tuple(sizes(residual))
+    if mine != tuple(shape):
+        raise ValueError(f"{op}: residual has shape {mine}, the result has {tuple(shape)}")
     if residual.device != x.device:
         raise ValueError(f"{op}: residual is on {residual.device}, the input on {x.device}")
     return residual

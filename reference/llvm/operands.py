@@ -46,6 +46,14 @@ def computation(arithmetic: Arithmetic, padded: bool) -> Computation | str:
     return Computation(a.source, a.result, a.residual, a.scale, a.bias, a.activation, a.gradient, "outer", pads)
 
 
+def tables_are_plain(spec: KernelSpec) -> bool:
+    """Whether a kernel reads scale and bias as they are, and no pad values of channels."""
+    computed = spec.computed
+    assert computed is not None
+    repeated = computed.channels == "cyclic" or (computed.channels == "phases" and spec.row == "deinterleave")
+    return not (repeated or computed.pads)
+
+
 class Given(NamedTuple):
     """Operands of a call as its kernel takes them.
 

@@ -19,9 +19,9 @@ from spacebatch.reference.threads import thread_limit
 
 from . import openmp, workers
 from .compiler import Kernel, ask, finish, kernel_of, vector_bytes
-from .operands import channelled, given
+from .operands import channelled, given, tables_are_plain
 from .plan import plan_of
-from .spec import HEAD_NUMBERS
+from .spec import HEAD_NUMBERS, OPERAND_NUMBERS
 
 if TYPE_CHECKING:
     from .engine import Functions
@@ -125,8 +125,12 @@ def _packer(count: int) -> Any:
     return Struct(f"{count}q").pack
 
 
+_OPERANDS = 8 * HEAD_NUMBERS  # where they stand among the numbers
+_pack_operands = Struct(f"{OPERAND_NUMBERS}q")
+
+
 def with_pad(numbers: bytes, pad: bytes) -> bytes:
-    """The numbers of a call with a pad value, see `kernel.HEAD_NUMBERS`; `pad` holds the bytes of one element."""
+    """The numbers of a call with a pad value, see `spec.HEAD_NUMBERS`; `pad` holds the bytes of one element."""
     return b"".join((numbers[:8], (pad * 16)[:16], numbers[24:]))
 
 
@@ -288,26 +292,39 @@ class ArrayCall(Call):
 class ComputingCall(Call):
     """A call of tensors with arithmetic on the way."""
 
-    __slots__ = ("_channels",)
+    __slots__ = ("_channels", "_head", "_plain_tables", "_tail")
 
     def __init__(self, kernel: Kernel, numbers: list[int], steps: int, moved: int, padded: bool, channels: int) -> None:
         """`channels`: how many entries scale, bias and pad values have."""
         super().__init__(kernel, numbers, steps, moved, padded)
         self._channels = channels
+        self._head, self._tail = self._numbers[:_OPERANDS], self._numbers[_OPERANDS + _pack_operands.size :]
+        self._plain_tables = tables_are_plain(kernel.spec)
 
     def __call__(self, source: Any, result: Any, pad: bytes, operands: Operands = NO_OPERANDS) -> None:
         at = self._address
-        pads: Any = operands.pad
-        pad_count = 0 if pads is None else math.prod(pads.shape)
-        if operands is not NO_OPERANDS:
-            operands = Operands(*[None if operand is None else at(operand) for operand in operands])
-        found = given(self.kernel.spec, self._channels, operands, pad, pad_count)
-        numbers = with_pad(self._numbers, found.pad or bytes(1)) if self._padded else self._numbers
-        start = 8 * HEAD_NUMBERS
-        stop = start + 8 * len(found.numbers)
-        numbers = b"".join((numbers[:start], _packer(len(found.numbers))(*found.numbers), numbers[stop:]))
+        scale, bias, residual, pads = operands
+        if self._plain_tables and pads is None:
+            packed = _pack_operands.pack(
+                0 if scale is None else at(scale),
+                0 if bias is None else at(bias),
+                0 if residual is None else at(residual),
+                0,
+                self._channels,
+            )
+        else:
+            addresses = Operands(*[None if operand is None else at(operand) for operand in operands])
+            count = math.prod(pads.shape) if pads is not None else 0
+            columns, pad, _kept = given(self.kernel.spec, self._channels, addresses, pad, count)
+            packed = _pack_operands.pack(*columns)
+        head = with_pad(self._head, pad) if pad and self._padded else self._head
         pair = at(source), at(result)
-        self._move(*(pair if self._to_batch else pair[::-1]), numbers)
+        space, batch = pair if self._to_batch else pair[::-1]
+        numbers = head + packed + self._tail
+        if self._short is None:
+            self._move(space, batch, numbers)
+        else:
+            self._short(space, batch, numbers)
 
     @staticmethod
     def _address(tensor: Any) -> int:

@@ -140,3 +140,19 @@ def test_out() -> None:
     words: Any = {"scale": S.numpy(), "bias": B.numpy(), "dtype": np.float16}
     assert spacebatch.fused.space_to_batch(x.numpy(), 2, **words, out=array) is array
     assert same(array, y.numpy())
+
+
+def test_arrays_of_ml_dtypes() -> None:
+    """bfloat16 and the 8-bit floats of arrays, in and out, beside those of tensors."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = np.arange(-8, 8, dtype=np.float32).reshape(1, 1, 4, 4)
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        words: Any = {"scale": 1.3, "paddings": 1, "pad_value": 2}
+        y = spacebatch.fused.space_to_batch(x, 2, **words, dtype=getattr(ml_dtypes, name))
+        z = spacebatch.fused.space_to_batch(torch.from_numpy(x), 2, **words, dtype=getattr(torch, name))
+        assert y.dtype.name == name
+        with pytest.raises(ValueError, match=r"pad_value 3.4e\+38 is out of range for (bfloat16|float8)"):
+            spacebatch.fused.space_to_batch(x, 2, 1, pad_value=3.4e38, dtype=y.dtype)
+        assert same(y.view(np.uint8), z.view(torch.uint8).numpy())
+        back = spacebatch.fused.batch_to_space(y, 2, 1, activation="relu", dtype=np.float32)
+        assert same(back, spacebatch.fused.batch_to_space(z, 2, 1, activation="relu", dtype=torch.float32).numpy())

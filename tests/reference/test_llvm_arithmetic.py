@@ -22,7 +22,7 @@ from spacebatch.reference.image_lists import move_by_kernels as move_blocks
 from spacebatch.reference.llvm import engine, openmp
 from spacebatch.reference.llvm import prepare as prepare_module
 from spacebatch.reference.llvm.prepare import ComputingArrayCall, ComputingCall, prepare
-from spacebatch.reference.llvm.spec import Channels, KernelSpec, Row
+from spacebatch.reference.llvm.spec import Channels, Computation, KernelSpec, Row
 from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.patch_tokens import DIMS, grids_of_images, offsets_of, token_order
 from spacebatch.reference.patch_tokens import move_by_kernels as move_patches
@@ -388,6 +388,16 @@ def test_what_is_declined() -> None:
         assert isinstance(found, str)
         assert reason in found
     assert not isinstance(prepare("batch_to_space", geometry, batch, space, arithmetic), str)  # which has no border
+
+
+def test_a_processor_without_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = KernelSpec(True, 4, False, "deinterleave", 2, 0, False, (), 0)
+    halves = Computation("float32", "bfloat16", "float8_e4m3fn", False, False, "none", False, "outer", False)
+    monkeypatch.setattr(engine.llvm, "get_host_cpu_features", lambda: {"f16c": False})
+    assert engine.lacking(spec) is None
+    assert engine.lacking(spec._replace(computed=halves._replace(residual=None))) is None
+    assert engine.lacking(spec._replace(computed=halves)) == "the processor does not convert float16"
+    assert engine.lacking(spec._replace(computed=halves._replace(residual=None, result="float16"))) is not None
 
 
 def test_pad_values_of_channels_are_one_or_all() -> None:
