@@ -111,3 +111,28 @@ def shards_by_all_arguments(operators: Sequence[Any]) -> bool:
     for operator in operators:
         known[operator] = RuntimeSchemaInfo(1, needs_pytree=True)
     return True
+
+
+overridden: set[Any] = (
+    set()
+)  # functions of which tensor subclasses of ours must hear; filled where their rules are written down
+
+
+def compiler_overrides() -> bool:
+    """Whether torch.compile takes every function of a subclass to its `__torch_function__`, as eager calls do.
+
+    Its list lacks `torch.relu_` and `torch.nn.functional.hardswish`, among others, which it applies to the subclass as if it were plain; they
+    are added to it. Without that hook no value may stay in batch space inside a graph.
+    """
+    from importlib import import_module
+
+    known = (
+        getattr(import_module("torch._dynamo.variables.torch"), "get_overridable_functions", None) if PRIVATE else None
+    )
+    if known is None:
+        return False
+    known().update(overridden)
+    return bool(overridden <= known())
+
+
+compiler_overrides._dynamo_marked_constant = True  # type: ignore[attr-defined]  # called while a graph is traced, not traced itself

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from .. import torch_private
 from . import (
     chains,
     channels_last_rules,
@@ -102,3 +104,11 @@ for _name, _rule in convolution_rules.RULES.items():
 # a dict, for torch.compile finds no function in a set
 READS = dict.fromkeys(functions_named(_READS, elementwise.UNARY, elementwise.BINARY), True)
 graph.rules = called
+_builtins = (
+    vars(torch._C._nn),
+    {name: getattr(torch._C._VariableFunctions, name) for name in dir(torch._C._VariableFunctions)},
+)
+torch_private.overridden.update(RULES, READS)
+torch_private.overridden.update(
+    f for names in _builtins for name, f in names.items() if callable(f) and not name.startswith("_")
+)

@@ -33,7 +33,8 @@ from .entering import entered, recorded, version
 def may_stay(x: Tensor) -> bool:
     """Whether results of an image may be values: plain tensors, outside of transforms, exports and other modes."""
     if torch.compiler.is_compiling():
-        return graph.inside > 0 and torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+        traced = graph.inside > 0 and torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+        return traced and torch_private.compiler_overrides()
     return routes.route_of(x) in ("eager", "autograd") and not torch_private.forward_ad_active()
 
 

@@ -139,6 +139,28 @@ def test_compiled_chains() -> None:
     torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(x), network(x))
 
 
+def test_compiled_functions_that_the_compiler_does_not_know_as_overridden() -> None:
+    """Applied to a value as if it were plain, they would read what stands for it in a graph: no numbers."""
+
+    class Calls(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = AtrousConv2d(2, 2, 3, padding=2, dilation=2, method="batch_space")
+
+        def forward(self, x: Tensor) -> Tensor:
+            for call in (NATIVE.hardswish, torch.relu_, NATIVE.hardsigmoid, torch.tanh_, torch.exp2):
+                x = call(self.convolution(x))
+            return x
+
+    network, x = Calls(), torch.randn(1, 2, 9, 8)
+    mark_ends(network)
+    with torch.no_grad():
+        expected = network(x)
+        torch.testing.assert_close(
+            torch.compile(network, backend="eager", fullgraph=True)(x), expected, equal_nan=False
+        )
+
+
 def test_unknown() -> None:
     with pytest.raises(ValueError, match=r"AtrousConv2d: activation must be .*, got 'swish'"):
         AtrousConv2d(2, 2, 3, activation="swish")  # type: ignore[arg-type]
