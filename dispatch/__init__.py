@@ -19,9 +19,10 @@ from .functions import batch_to_space, space_to_batch
 from .patches import patchify, unpatchify
 from .reference.block_grids import BlockGrids
 from .reference.blocks import Blocks
-from .reference.geometry import BlockGeometry, required_paddings
+from .reference.geometry import BlockGeometry
 from .reference.patch_tokens import Patches
 from .reference.prepared import use_backend
+from .reference.required_paddings import required_paddings
 from .warm_up import warm_up
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@
 
 from . import definition
 from .functions import batch_to_space, space_to_batch
-from .geometry import BlockGeometry, required_paddings
+from .geometry import BlockGeometry
+from .required_paddings import required_paddings
 
 __all__ = ["BlockGeometry", "batch_to_space", "definition", "required_paddings", "space_to_batch"]

@@ -302,3 +302,13 @@ def check_int64(op: str, shape: Sequence[int], what: str) -> None:
         total *= max(size, 1)
     if total > INT64_MAX:
         raise ValueError(f"{op}: the {what} shape {shown(tuple(shape))} has more than 2**63 - 1 elements")
+
+
+def checked_shape(op: str, shape: Sequence[int], name: str = "shape") -> tuple[int, ...]:
+    """Sizes as plain integers, none of them negative."""
+    entries = as_sequence(shape, f"{op}: {name}", "a sequence of integers")
+    sizes = tuple(as_integer(size, f"{op}: {name}[{d}]") for d, size in enumerate(entries))
+    for d, size in enumerate(sizes):
+        if size < 0:
+            raise ValueError(f"{op}: {name}[{d}] must not be negative, got {shown(size)}")
+    return sizes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, index_maps
+from . import index_maps
 from .arguments import (
-    INT64_MAX,
     Arrangement,
     BatchOrder,
     Blocking,
@@ -23,17 +21,11 @@ from .arguments import (
     Pair,
     Shifts,
     SpatialDims,
-    as_integer,
-    as_sequence,
-    check_int64,
-    is_scalar,
+    checked_shape,
     normalize,
-    normalize_blocks,
-    normalize_borders,
-    reduced_shift,
-    shown,
 )
-from .data_layout import ANY_RANK, layout_dims, other_layout
+from .data_layout import ANY_RANK, layout_dims
+from .geometry_sizes import from_batch_shape, from_space_shape
 from .window_mask import window_mask
 from .window_sizes import Covered, cut_grid, cut_windows
 
@@ -155,7 +147,7 @@ class BlockGeometry:
         shifts: Shifts = 0,
         op: str = "space_to_batch",
     ) -> None:
-        shape = _checked_shape(op, shape)
+        shape = checked_shape(op, shape)
         words = batch_order, arrangement
         blocking = normalize(op, "paddings", len(shape), block_shape, paddings, spatial_dims, *words, shifts)
         from_space_shape(self, blocking, shape, op)
@@ -187,7 +179,7 @@ class BlockGeometry:
         Raises:
             ValueError, TypeError: as `BlockGeometry`; also a batch that P does not divide, and crops beyond the size.
         """
-        shape = _checked_shape(op, shape)
+        shape = checked_shape(op, shape)
         words = batch_order, arrangement
         blocking = normalize(op, "crops", len(shape), block_shape, crops, spatial_dims, *words, shifts)
         return from_batch_shape(cls.__new__(cls), blocking, shape, op)
@@ -220,7 +212,7 @@ class BlockGeometry:
         Raises:
             ValueError, TypeError: as `BlockGeometry`.
         """
-        dims = layout_dims(f"{op}: layout", layout, len(shape := _checked_shape(op, shape)))
+        dims = layout_dims(f"{op}: layout", layout, len(shape := checked_shape(op, shape)))
         cut = cut_windows(op, tuple([shape[d] for d in dims]), size, shift, covered)
         order: Any = {"batch_order": "batch_major", "arrangement": "contiguous", "shifts": cut.shifts}
         return cls(shape, cut.blocks, cut.paddings, spatial_dims=dims, op=op, **order)
@@ -242,7 +234,7 @@ class BlockGeometry:
         Raises:
             ValueError, TypeError: as `BlockGeometry`.
         """
-        dims = layout_dims(f"{op}: layout", layout, len(shape := _checked_shape(op, shape)))
+        dims = layout_dims(f"{op}: layout", layout, len(shape := checked_shape(op, shape)))
         cut = cut_grid(op, tuple([shape[d] for d in dims]), size)
         return cls(shape, cut.blocks, cut.paddings, spatial_dims=dims, batch_order="batch_major", op=op)
 
@@ -527,95 +519,6 @@ class BlockGeometry:
         return _package().batch_to_space(y, **self.inverse, out=out)  # type: ignore[no-any-return]
 
 
-# A new size at every call is an ordinary use: what follows is straight-line code. The sizes may be symbols, which are
-# compared only where a number could be wrong.
-
-
-def from_space_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
-    batch = list(shape)
-    batch[0] *= blocking.phases
-    pairs = blocking.pairs
-    if pairs is None:
-        after = []
-        for d, b in zip(blocking.dims, blocking.blocks):  # noqa: B905
-            # written so that a symbol for the padded size is a multiple of b without a question
-            batch[d] = count = (shape[d] + b - 1) // b
-            after.append((0, count * b - shape[d]))
-        pairs = tuple(after)
-    else:
-        for d, b, (before, behind) in zip(blocking.dims, blocking.blocks, pairs):  # noqa: B905
-            padded = shape[d] + before + behind
-            if padded % b:
-                raise ValueError(
-                    f"{op}: dim {d} of size {shape[d]} padded by {shown((before, behind))} is {shown(padded)}, which is "
-                    f'not divisible by its block size {shown(b)}; paddings="auto" pads the end as needed'
-                    f"{_hint(shape, blocking)}"
-                )
-            batch[d] = padded // b
-    return _set(self, op, blocking, shape, tuple(batch), pairs)
-
-
-def from_batch_shape(self: BlockGeometry, blocking: Blocking, shape: tuple[int, ...], op: str) -> BlockGeometry:
-    phases, pairs = blocking.phases, blocking.pairs
-    assert pairs is not None  # "auto" is refused for crops
-    if shape[0] % phases:
-        raise ValueError(
-            f"{op}: the batch size {shape[0]} is not divisible by the {shown(phases)} positions of a block "
-            f"(product of block_shape){_hint(shape, blocking)}"
-        )
-    space = list(shape)
-    space[0] //= phases
-    for d, b, (before, after) in zip(blocking.dims, blocking.blocks, pairs):  # noqa: B905
-        space[d] = size = shape[d] * b - before - after
-        if size < 0:
-            raise ValueError(
-                f"{op}: crops {shown((before, after))} exceed dim {d}, which has {shape[d]} blocks of {shown(b)}, "
-                f"{shown(shape[d] * b)} elements in space{_hint(shape, blocking)}"
-            )
-    return _set(self, op, blocking, tuple(space), shape, pairs)
-
-
-def _hint(shape: tuple[int, ...], blocking: Blocking) -> str:
-    """What may be behind a mistake: a picture whose layout is another one."""
-    told = other_layout(shape, blocking.dims)
-    return told and f"; {told}"
-
-
-def _set(
-    self: BlockGeometry,
-    op: str,
-    blocking: Blocking,
-    space_shape: tuple[int, ...],
-    batch_shape: tuple[int, ...],
-    paddings: tuple[Pair, ...],
-) -> BlockGeometry:
-    blocks, dims, _, phases, batch_order, arrangement, shifts = blocking
-    own = self.__dict__  # frozen for everybody else
-    own["space_shape"] = space_shape
-    own["batch_shape"] = batch_shape
-    own["block_shape"] = blocks
-    own["paddings"] = paddings
-    own["spatial_dims"] = dims
-    own["batch_order"] = batch_order
-    own["arrangement"] = arrangement
-    if shifts is None:
-        own["shifts"] = (0,) * len(dims)
-    else:
-        own["shifts"] = tuple(
-            [reduced_shift(s, batch_shape[d] * b) for d, b, s in zip(dims, blocks, shifts, strict=True)]
-        )
-    own["samples"] = space_shape[0]
-    own["phases"] = phases
-    own["_prepared"] = {}
-    elements = math.prod(space_shape)
-    if arguments.may_be_symbol(elements):
-        return self  # to ask would bound the symbols from above, and an export wants them unbounded
-    if not (0 < elements <= INT64_MAX and 0 < math.prod(batch_shape) <= INT64_MAX):
-        check_int64(op, space_shape, "space")
-        check_int64(op, (phases * max(space_shape[0], 1), *batch_shape[1:]), "batch")
-    return self
-
-
 def _again(
     shape: Any,
     block_shape: Any,
@@ -646,57 +549,3 @@ def _check_shape(op: str, x: Any, shape: tuple[int, ...]) -> None:
 def _package() -> Any:
     """The package, whose import has brought this module in."""
     return sys.modules[__name__.partition(".")[0]]
-
-
-def required_paddings(
-    input_shape: Sequence[int], block_shape: BlockShape, base_paddings: Sequence[Sequence[int]] | None = None
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """The paddings that make every size divisible by its block, and the crops that undo what was added for that.
-
-    >>> required_paddings((5, 7), (2, 4), ((1, 0), (0, 0)))
-    (((1, 0), (0, 1)), ((0, 0), (0, 1)))
-
-    Args:
-        input_shape: sizes of the blocked dims.
-        block_shape: block sizes, one per size, or an int for all of them.
-        base_paddings: (before, after) pairs that are wanted in any case; zero by default.
-
-    Returns:
-        (paddings, crops), one pair per size. The base paddings are in `paddings` and not in `crops`.
-
-    Raises:
-        ValueError: lengths that differ, a block below 1, a negative size or padding, a padded size or a block that does
-            not fit a signed 64-bit integer.
-        TypeError: an entry that is no integer.
-
-    Source: TensorFlow's `required_space_to_batch_paddings`.
-    """
-    op = "required_paddings"
-    sizes = _checked_shape(op, input_shape, "input_shape")
-    dims = tuple(range(1, len(sizes) + 1))
-    if not is_scalar(block_shape):
-        block_shape = as_sequence(block_shape, f"{op}: block_shape", "an integer or a sequence of integers")
-        if len(sizes) != len(block_shape):
-            raise ValueError(f"{op}: input_shape has {len(sizes)} entries and block_shape {len(block_shape)}")
-    blocks, _ = normalize_blocks(op, len(sizes) + 1, block_shape, dims)
-    base = normalize_borders(op, "base_paddings", 0 if base_paddings is None else base_paddings, dims)
-    assert base is not None
-    paddings, crops = [], []
-    for k, (size, block, (before, after)) in enumerate(zip(sizes, blocks, base, strict=True)):
-        extra = -(size + before + after) % block
-        if max(size + before + after + extra, block) > INT64_MAX:
-            raise ValueError(
-                f"{op}: size {shown(size)} padded to whole blocks of {shown(block)} is more than 2**63 - 1 along dim {k}"
-            )
-        paddings.append((before, after + extra))
-        crops.append((0, extra))
-    return tuple(paddings), tuple(crops)
-
-
-def _checked_shape(op: str, shape: Sequence[int], name: str = "shape") -> tuple[int, ...]:
-    entries = as_sequence(shape, f"{op}: {name}", "a sequence of integers")
-    sizes = tuple(as_integer(size, f"{op}: {name}[{d}]") for d, size in enumerate(entries))
-    for d, size in enumerate(sizes):
-        if size < 0:
-            raise ValueError(f"{op}: {name}[{d}] must not be negative, got {shown(size)}")
-    return sizes

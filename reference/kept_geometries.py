@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from .arguments import Blocking, normalize
-from .geometry import BlockGeometry, from_batch_shape, from_space_shape
+from .geometry import BlockGeometry
+from .geometry_sizes import from_batch_shape, from_space_shape
 from .prepared import Direction
 
 MOST_MET = 1024

@@ -8,7 +8,8 @@ from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
 from spacebatch.reference.arguments import normalize
-from spacebatch.reference.geometry import BlockGeometry, from_batch_shape, from_space_shape
+from spacebatch.reference.geometry import BlockGeometry
+from spacebatch.reference.geometry_sizes import from_batch_shape, from_space_shape
 from spacebatch.reference.kept_geometries import arguments_of
 from spacebatch.reference.memory_order import dense_strides, result_layout
 from spacebatch.reference.open_sizes import Lines, Number, Size, UndecidedError
