@@ -69,7 +69,9 @@ class _Nest:
         self.space = code.at(self.space, base)
         self.loops = [self._next(LOOP_NUMBERS + (self.computing is not None)) for _ in spec.axes]
         self.borders = [self._next(BORDER_NUMBERS[spec.wrapped]) for _ in range(spec.borders)]
-        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)), self.computing)
+        copies = spec.computed is not None and spec.computed.copies > 1
+        copy_step = self._next(1)[0] if copies else None
+        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)), self.computing, copy_step)
         self.row = _ROWS[spec.row](segments, self._next)
 
     def _next(self, count: int) -> list[Value]:

@@ -24,10 +24,21 @@ class Segments:
     """
 
     def __init__(
-        self, code: Code, spec: KernelSpec, vector_bytes: int, pad: Value, computing: Computing | None = None
+        self,
+        code: Code,
+        spec: KernelSpec,
+        vector_bytes: int,
+        pad: Value,
+        computing: Computing | None = None,
+        copy_step: Value | None = None,
     ) -> None:
-        """`pad` points to the 16 bytes of the pad value, repeated."""
+        """
+        Args:
+            pad: points to the 16 bytes of the pad value, repeated.
+            copy_step: bytes from a result to its next copy, where there are several.
+        """
         self.code, self.spec, self.vector, self.computing = code, spec, vector_bytes, computing
+        self._copy_step = copy_step
         self.near, self.far = spec.words
         self.word = integer(spec.word)
         self._result = self.far if spec.to_batch else self.near  # bytes of a word
@@ -64,6 +75,10 @@ class Segments:
         assert self.computing is not None
         for part, words in zip(parts, self.computing(parts, along), strict=True):
             self.store(words, part.target, count * self._result)
+            for k in range(1, self.computing.spec.copies):
+                assert self._copy_step is not None
+                further = self.code.at(part.target, self.code.mul(self._copy_step, k))
+                self.store(words, further, count * self._result)
 
     def put_each(self, parts: Sequence[Part], count: int, along: bool, step: Value, channel_step: int) -> None:
         """Compute parts of so many words one after the other, and store them; many by a loop over what is in memory meanwhile.

@@ -45,6 +45,7 @@ class Computation(NamedTuple):
     Attributes:
         source, result, residual, scale, bias, activation, gradient: as there.
         channels: where they are. pads: whether each has a pad value of its own.
+        copies: how often each element is stored, so many bytes apart as a number of the call tells.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Computation(NamedTuple):
     gradient: bool
     channels: Channels
     pads: bool
+    copies: int = 1
 
     @property
     def itemsizes(self) -> tuple[int, int]:
@@ -69,7 +71,7 @@ class Computation(NamedTuple):
 
     def __str__(self) -> str:
         fields = self._asdict()
-        del fields["channels"], fields["pads"]
+        del fields["channels"], fields["pads"], fields["copies"]
         return str(Arithmetic(**fields))
 
 
