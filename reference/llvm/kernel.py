@@ -18,7 +18,7 @@ from typing import Any
 
 from .computing import Computing
 from .emit import I64, POINTER, Code, Module, Value, const
-from .segment_rows import contiguous_segments, strided_segments, windows
+from .segment_rows import contiguous_segments, lines, strided_segments, windows
 from .segments import Segments
 from .sharing import write_join, write_pieces, write_share, write_whole
 from .spec import BORDER_NUMBERS, HEAD_NUMBERS, LOOP_NUMBERS, OPERAND_NUMBERS, KernelSpec
@@ -30,6 +30,7 @@ _ROWS = {
     "transpose": transpose,
     "contiguous_segments": contiguous_segments,
     "strided_segments": strided_segments,
+    "lines": lines,
     "windows": windows,
 }
 

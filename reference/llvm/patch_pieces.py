@@ -21,7 +21,7 @@ from .pieces import (
     product,
     sorted_loops,
 )
-from .plan import DEINTERLEAVED
+from .plan import DEINTERLEAVED, MOST_KNOWN_ELEMENTS
 from .spec import Channels, Computation
 
 MOST_COPIES = 4  # frames that are one and the same: each element is computed once
@@ -56,10 +56,10 @@ def patch_pieces(
     near = [strides[:, d] for d in range(4)]
     dims = sorted((d for d in range(4) if inner[d] > 1), key=lambda d: -inside[d])
     copies = 1
-    if computed is not None and to_tokens and computed.residual is None and 1 < inner[FRAME] <= MOST_COPIES:
-        if not near[FRAME].any():
-            copies = inner[FRAME]
-            dims.remove(FRAME)
+    still = 1 < inner[FRAME] <= MOST_COPIES and not near[FRAME].any()
+    if still and to_tokens and computed is not None and computed.residual is None:
+        copies = inner[FRAME]
+        dims.remove(FRAME)
     channels = inner[CHANNEL]
     by_channel = computed is not None and (computed.scale or computed.bias) and channels > 1
     run, left = neighbours_by_channel(dims, inner, [near, inside], CHANNEL if by_channel else None)
@@ -114,11 +114,16 @@ def patch_pieces(
         )
     elif computed is not None and len(named) > 1 and not named[-1].channel:
         *named, lines = named  # as part of a row, so that their channel is known to be one
-        numbers = lines.steps, 1, 0, lines.steps, lines.space, lines.batch, run
-        rows = Rows("strided_segments", 0, run, False, named, (), numbers, copy_step=copy_step)
+        reach = (1 << (run - 1).bit_length()) - run
+        adjacent = to_tokens and bool(np.all(lines.batch == run * sizes[1]) and np.all(lines.space >= reach * sizes[0]))
+        if adjacent and 1 < run <= MOST_KNOWN_ELEMENTS and place != "run":
+            rows = Rows("lines", 0, run, False, named, (), lines[:3], copy_step=copy_step)
+        else:
+            numbers = lines.steps, 1, 0, lines.steps, lines.space, lines.batch, run
+            rows = Rows("strided_segments", 0, run, False, named, (), numbers, copy_step=copy_step)
     else:
-        numbers = run, 0, run, unit
-        rows = Rows("contiguous_segments", 0, run * unit, False, named, (), numbers, copy_step=copy_step)
+        whole = run, 0, run, unit
+        rows = Rows("contiguous_segments", 0, run * unit, False, named, (), whole, copy_step=copy_step)
     moved = bytes_moved(sizes, computed, int(np.prod(shapes, axis=1).sum()))
     if computed is not None:
         computed = computed._replace(channels=place, copies=copies)

@@ -116,10 +116,14 @@ class Segments:
         else:
             self.code.store(value, target)
 
-    def copy(self, target: Value, source: Value, count: Value | int) -> None:
-        """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic."""
+    def copy(self, target: Value, source: Value, count: Value | int, roomy: bool = False) -> None:
+        """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic.
+
+        Args:
+            roomy: as many elements as the next power of two may be read and written.
+        """
         if self.computing is not None:
-            self._compute(self.computing, target, source, count)
+            self._compute(self.computing, target, source, count, roomy)
             return
         if isinstance(count, int):
             self._copy_known(target, source, count)
@@ -185,7 +189,9 @@ class Segments:
             with otherwise:
                 self.levels(count, size // 4 if size >= 16 else 1, body)
 
-    def _compute(self, computing: Computing, target: Value, source: Value, count: Value | int) -> None:
+    def _compute(
+        self, computing: Computing, target: Value, source: Value, count: Value | int, roomy: bool = False
+    ) -> None:
         """Elements of a segment."""
         code, spec = self.code, self.spec
         channels = computing.spec.channels
@@ -209,6 +215,9 @@ class Segments:
         pieces = known_pieces(count, most)
         size = pieces[0][1]
         step = 2 if len(pieces) == 2 and 2 * size <= most else 1  # two that overlap are one vector
+        if step == 2 and roomy:
+            body(const(0), 2 * size)
+            return
         for k in range(0, len(pieces), step):
             self.put_all([part(const(offset), size) for offset, _ in pieces[k : k + step]], size, along)
 
