@@ -18,7 +18,7 @@ from typing import Any
 
 from .computing import Computing
 from .emit import I64, POINTER, Code, Module, Value, const
-from .segment_rows import contiguous_segments, strided_segments, windows
+from .segment_rows import contiguous_segments, lines, strided_segments, windows
 from .segments import Segments
 from .sharing import write_join, write_pieces, write_share, write_whole
 from .spec import BORDER_NUMBERS, HEAD_NUMBERS, LOOP_NUMBERS, OPERAND_NUMBERS, KernelSpec
@@ -30,6 +30,7 @@ _ROWS = {
     "transpose": transpose,
     "contiguous_segments": contiguous_segments,
     "strided_segments": strided_segments,
+    "lines": lines,
     "windows": windows,
 }
 
@@ -69,7 +70,9 @@ class _Nest:
         self.space = code.at(self.space, base)
         self.loops = [self._next(LOOP_NUMBERS + (self.computing is not None)) for _ in spec.axes]
         self.borders = [self._next(BORDER_NUMBERS[spec.wrapped]) for _ in range(spec.borders)]
-        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)), self.computing)
+        copies = spec.computed is not None and spec.computed.copies > 1
+        copy_step = self._next(1)[0] if copies else None
+        segments = Segments(code, spec, vector, code.at(self.numbers, const(8)), self.computing, copy_step)
         self.row = _ROWS[spec.row](segments, self._next)
 
     def _next(self, count: int) -> list[Value]:

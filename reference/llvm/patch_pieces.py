@@ -21,8 +21,10 @@ from .pieces import (
     product,
     sorted_loops,
 )
-from .plan import DEINTERLEAVED
+from .plan import DEINTERLEAVED, MOST_KNOWN_ELEMENTS
 from .spec import Channels, Computation
+
+MOST_COPIES = 4  # frames that are one and the same: each element is computed once
 
 FRAME, CHANNEL, HEIGHT, WIDTH = range(4)  # dims of images, and of what is inside a token
 
@@ -53,6 +55,11 @@ def patch_pieces(
     token, *inside = token_strides
     near = [strides[:, d] for d in range(4)]
     dims = sorted((d for d in range(4) if inner[d] > 1), key=lambda d: -inside[d])
+    copies = 1
+    still = 1 < inner[FRAME] <= MOST_COPIES and not near[FRAME].any()
+    if still and to_tokens and computed is not None and computed.residual is None:
+        copies = inner[FRAME]
+        dims.remove(FRAME)
     channels = inner[CHANNEL]
     by_channel = computed is not None and (computed.scale or computed.bias) and channels > 1
     run, left = neighbours_by_channel(dims, inner, [near, inside], CHANNEL if by_channel else None)
@@ -91,6 +98,7 @@ def patch_pieces(
         named.append(Loop(count, *(far[::-1] if turned else far), channel=channel))
     to_batch = to_tokens != turned
     named = sorted_loops(named, to_batch)
+    copy_step = inside[FRAME] * sizes[1]
     if split:
         phases = near[CHANNEL] if turned else inside[CHANNEL]
         line = inner[WIDTH] * channels
@@ -102,10 +110,21 @@ def patch_pieces(
             named,
             (),
             (inner[WIDTH], 0, line, phases * sizes[not turned], channels, 0),
+            copy_step=copy_step,
         )
+    elif computed is not None and len(named) > 1 and not named[-1].channel:
+        *named, lines = named  # as part of a row, so that their channel is known to be one
+        reach = (1 << (run - 1).bit_length()) - run
+        adjacent = to_tokens and bool(np.all(lines.batch == run * sizes[1]) and np.all(lines.space >= reach * sizes[0]))
+        if adjacent and 1 < run <= MOST_KNOWN_ELEMENTS and place != "run":
+            rows = Rows("lines", 0, run, False, named, (), lines[:3], copy_step=copy_step)
+        else:
+            numbers = lines.steps, 1, 0, lines.steps, lines.space, lines.batch, run
+            rows = Rows("strided_segments", 0, run, False, named, (), numbers, copy_step=copy_step)
     else:
-        rows = Rows("contiguous_segments", 0, run * unit, False, named, (), (run, 0, run, unit))
+        whole = run, 0, run, unit
+        rows = Rows("contiguous_segments", 0, run * unit, False, named, (), whole, copy_step=copy_step)
     moved = bytes_moved(sizes, computed, int(np.prod(shapes, axis=1).sum()))
     if computed is not None:
-        computed = computed._replace(channels=place)
+        computed = computed._replace(channels=place, copies=copies)
     return Pieces(to_batch, itemsize, rows, len(shapes), moved, computed, channels), turned

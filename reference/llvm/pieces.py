@@ -46,6 +46,7 @@ class Rows(NamedTuple):
         borders: (before, covered) of each bordered dim beside the row's own.
         numbers: of the row.
         base: bytes in space from a piece's address to its first place.
+        copy_step: bytes from a result to its next copy, where the arithmetic has several.
     """
 
     row: Row
@@ -56,6 +57,7 @@ class Rows(NamedTuple):
     borders: Sequence[tuple[Number, Number]]
     numbers: Sequence[Number]
     base: Number = 0
+    copy_step: Number = 0
 
 
 class Pieces:
@@ -96,6 +98,8 @@ class Pieces:
                 columns.append(loop.channel)
         for border in rows.borders:
             columns += border
+        if computed is not None and computed.copies > 1:
+            columns.append(rows.copy_step)
         columns += rows.numbers
         self._numbers = np.empty((count, len(columns)), np.int64)  # with a pad value of 0
         for k, column in enumerate(columns):

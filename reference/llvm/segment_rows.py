@@ -117,6 +117,28 @@ def strided_segments(segments: Segments, numbers: Numbers) -> Row:
     return Row(copy, fill)
 
 
+def lines(segments: Segments, numbers: Numbers) -> Row:
+    """Segments of a known length, next to each other in the result; all but the last one have room behind them on both sides."""
+    code, spec = segments.code, segments.spec
+    count, space_step, batch_step = numbers(3)
+
+    def copy(space: Value, batch: Value, _: Value) -> None:
+        def line(o: Value, roomy: bool) -> None:
+            pair = code.at(space, code.mul(o, space_step)), code.at(batch, code.mul(o, batch_step))
+            source, target = pair if spec.to_batch else pair[::-1]
+            segments.copy(target, source, spec.segment, roomy)
+
+        last = code.sub(count, const(1))
+        with code.loop(const(0), last) as o:
+            line(o, True)
+        line(last, False)
+
+    def fill(batch: Value) -> None:
+        segments.fill_each(batch, const(0), count, batch_step, const(spec.segment))
+
+    return Row(copy, fill)
+
+
 def windows(segments: Segments, numbers: Numbers) -> Row:
     """Windows of neighbours that begin `apart` places from each other, and overlap where they are longer; most are whole."""
     code, spec = segments.code, segments.spec

@@ -24,10 +24,21 @@ class Segments:
     """
 
     def __init__(
-        self, code: Code, spec: KernelSpec, vector_bytes: int, pad: Value, computing: Computing | None = None
+        self,
+        code: Code,
+        spec: KernelSpec,
+        vector_bytes: int,
+        pad: Value,
+        computing: Computing | None = None,
+        copy_step: Value | None = None,
     ) -> None:
-        """`pad` points to the 16 bytes of the pad value, repeated."""
+        """
+        Args:
+            pad: points to the 16 bytes of the pad value, repeated.
+            copy_step: bytes from a result to its next copy, where there are several.
+        """
         self.code, self.spec, self.vector, self.computing = code, spec, vector_bytes, computing
+        self._copy_step = copy_step
         self.near, self.far = spec.words
         self.word = integer(spec.word)
         self._result = self.far if spec.to_batch else self.near  # bytes of a word
@@ -64,6 +75,10 @@ class Segments:
         assert self.computing is not None
         for part, words in zip(parts, self.computing(parts, along), strict=True):
             self.store(words, part.target, count * self._result)
+            for k in range(1, self.computing.spec.copies):
+                assert self._copy_step is not None
+                further = self.code.at(part.target, self.code.mul(self._copy_step, k))
+                self.store(words, further, count * self._result)
 
     def put_each(self, parts: Sequence[Part], count: int, along: bool, step: Value, channel_step: int) -> None:
         """Compute parts of so many words one after the other, and store them; many by a loop over what is in memory meanwhile.
@@ -101,10 +116,14 @@ class Segments:
         else:
             self.code.store(value, target)
 
-    def copy(self, target: Value, source: Value, count: Value | int) -> None:
-        """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic."""
+    def copy(self, target: Value, source: Value, count: Value | int, roomy: bool = False) -> None:
+        """Move between segments that do not overlap; so many bytes, or elements where there is arithmetic.
+
+        Args:
+            roomy: as many elements as the next power of two may be read and written.
+        """
         if self.computing is not None:
-            self._compute(self.computing, target, source, count)
+            self._compute(self.computing, target, source, count, roomy)
             return
         if isinstance(count, int):
             self._copy_known(target, source, count)
@@ -170,7 +189,9 @@ class Segments:
             with otherwise:
                 self.levels(count, size // 4 if size >= 16 else 1, body)
 
-    def _compute(self, computing: Computing, target: Value, source: Value, count: Value | int) -> None:
+    def _compute(
+        self, computing: Computing, target: Value, source: Value, count: Value | int, roomy: bool = False
+    ) -> None:
         """Elements of a segment."""
         code, spec = self.code, self.spec
         channels = computing.spec.channels
@@ -194,6 +215,9 @@ class Segments:
         pieces = known_pieces(count, most)
         size = pieces[0][1]
         step = 2 if len(pieces) == 2 and 2 * size <= most else 1  # two that overlap are one vector
+        if step == 2 and roomy:
+            body(const(0), 2 * size)
+            return
         for k in range(0, len(pieces), step):
             self.put_all([part(const(offset), size) for offset, _ in pieces[k : k + step]], size, along)
 

@@ -10,9 +10,12 @@ from spacebatch.reference.arithmetic import RESULTS, SOURCES, Arithmetic
 # tiles                the same in blocks too large for that: tiles of positions and phases are transposed
 # transpose            what is next to each other in one tensor is far apart in the other, and the other way round: transposed likewise
 # strided_segments     an interleaved blocked dim of segments shorter than a cache line, the channels of a pixel: each segment is copied
+# lines                likewise, next to each other in the result: what is computed of one may reach into the next, which is written later
 # contiguous_segments  neighbours on both sides: contiguous blocks, whole rows, many channels: one segment is copied
 # windows              neighbours on both sides, in blocks of an image that is a piece of many: they may overlap, and those at the ends are clipped
-Row: TypeAlias = Literal["deinterleave", "tiles", "transpose", "strided_segments", "contiguous_segments", "windows"]
+Row: TypeAlias = Literal[
+    "deinterleave", "tiles", "transpose", "strided_segments", "lines", "contiguous_segments", "windows"
+]
 # Where the channels are of scale, bias and pad values:
 # outer      a row has one; single numbers also
 # run        the elements of a segment, each has the next one
@@ -45,6 +48,7 @@ class Computation(NamedTuple):
     Attributes:
         source, result, residual, scale, bias, activation, gradient: as there.
         channels: where they are. pads: whether each has a pad value of its own.
+        copies: how often each element is stored, so many bytes apart as a number of the call tells.
     """
 
     source: str
@@ -56,6 +60,7 @@ class Computation(NamedTuple):
     gradient: bool
     channels: Channels
     pads: bool
+    copies: int = 1
 
     @property
     def itemsizes(self) -> tuple[int, int]:
@@ -69,7 +74,7 @@ class Computation(NamedTuple):
 
     def __str__(self) -> str:
         fields = self._asdict()
-        del fields["channels"], fields["pads"]
+        del fields["channels"], fields["pads"], fields["copies"]
         return str(Arithmetic(**fields))
 
 
@@ -130,6 +135,7 @@ class KernelSpec(NamedTuple):
             "tiles": "transpose many phases in tiles",
             "transpose": "transpose in tiles",
             "strided_segments": f"strided segments{size}",
+            "lines": f"lines{size}",
             "contiguous_segments": f"contiguous segments{size}",
             "windows": f"windows{size}",
         }[self.row]

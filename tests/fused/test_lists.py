@@ -10,6 +10,8 @@ import torch
 
 import spacebatch
 from spacebatch import patchify, to_blocks, unpatchify, windows
+from spacebatch.reference.arithmetic import Arithmetic, Operands
+from spacebatch.reference.patch_tokens import DIMS, move_by_kernels, token_order
 from tests.bits import same
 from tests.fused.spelling import assert_bits
 
@@ -79,6 +81,45 @@ def test_from_bytes_to_tokens(dtype: torch.dtype) -> None:
     if dtype is torch.float32:
         arrays = patchify([x.numpy() for x in IMAGES], 14, **made, mean=MEAN, std=np.array(STD))
         assert same(arrays.tokens, patches.tokens.numpy())
+
+
+LINES = (
+    ("CTHW", 2, (3, 14)),
+    ("TCHW", 3, (2, 30)),
+    ("CTHW", 1, (4, 5)),
+    ("TCHW", 5, (3, 7)),
+    ("CTHW", 2, (1, 16)),
+    ("THWC", 2, (3, 7)),
+)
+
+
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+def test_lines_of_patches(layout: str) -> None:
+    """Vectors that reach into the next line leave what is around the tokens as it is; a still image's frames are all written."""
+    rng = np.random.default_rng(0)
+    arithmetic = Arithmetic("uint8", "float32", layout.index("C") + 1, scale=True, bias=True)
+    s, b = rng.random(3, np.float32), rng.random(3, np.float32)
+    first = np.zeros(1, np.int64)
+    for token, frames, patch in LINES:
+        order = token_order("patchify", patch, 2, frames, layout, token)
+        sizes = {"C": 3, "H": 4 * patch[0], "W": 2 * patch[1]}
+        image = rng.integers(0, 256, [sizes[letter] for letter in layout], np.uint8)
+        still = np.broadcast_to(image, (frames, *image.shape))
+        inside = [dict(zip(DIMS, order.inner(3), strict=True))[letter] for letter in token]
+        y = np.zeros((8 + 2, *inside), np.float32)  # a token more on both sides
+        by_letter = dict(zip(token, np.array(y.strides[1:]) // 4, strict=True))
+        images = [still.shape], [still.strides], [image.ctypes.data]
+        strides = y[0].size, *(int(by_letter[letter]) for letter in DIMS)
+        tokens = order.inner(3), strides, y[1:].ctypes.data
+        operands = Operands(s.ctypes.data, b.ctypes.data)
+        with spacebatch.use_backend("llvm"):
+            moved = move_by_kernels("patchify", True, order, images, tokens, first, 1, 1, None, arithmetic, operands)
+        assert moved
+        computed = image.astype("f4") * (s if layout == "HWC" else s[:, None, None])
+        computed += b if layout == "HWC" else b[:, None, None]
+        wanted = patchify([computed], patch, merge=2, temporal=frames, layout=layout, token=token).tokens
+        assert same(y[1:-1].reshape(wanted.shape), wanted), (token, frames, patch)
+        assert not y[0].any() and not y[-1].any()
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
