@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,26 +12,42 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spacebatch.reference.arithmetic import NO_OPERANDS
-from spacebatch.reference.image_lists import backend_of, checked_list
+from spacebatch.reference import prepared
+from spacebatch.reference.arithmetic import NO_OPERANDS, Operands
+from spacebatch.reference.image_lists import MOST_REMEMBERED, backend_of, checked_list, remember
+from spacebatch.reference.kept_geometries import key_of
 from spacebatch.reference.llvm import openmp
+from spacebatch.reference.memory_order import dense_strides
 from spacebatch.reference.normalization import normalized
 from spacebatch.reference.patch_tokens import (
     DIMS,
     Patches,
+    Table,
     TokenOrder,
+    gaps_of,
     grids_of_images,
-    move_by_kernels,
     offsets_of,
+    table_of,
     token_order,
 )
 from spacebatch.reference.patches import check_dims, checked_limit, checked_tokens, image_shapes
 from spacebatch.reference.words import FactorWords, words_of
 
-from .block_tensors import beside, check_tensors, route_of_all
+from .block_tensors import check_tensors, route_of_all
 from .checks import check_tensor
 from .fused.lists import OnWay, on_way
 from .huge_pages import advised
+from .routes import route_of
+
+_EXACT = frozenset((int, float, bool, str, type(None)))  # of these a key tells the type and every bit
+
+
+class Kernels(NamedTuple):
+    """How compiled kernels run a call, where they do; operands are addresses of what is held."""
+
+    table: Table | None
+    operands: Operands
+    held: Operands | None
 
 
 class Plan(NamedTuple):
@@ -39,7 +55,7 @@ class Plan(NamedTuple):
 
     Attributes:
         order: of the tokens. grid: patches of each image in time, height and width.
-        offsets: the number of each image's first token, and of all.
+        offsets: the number of each image's first token, and of all. gaps: the first and the one past the last of tokens that are padding.
         way: what is computed, if anything is.
     """
 
@@ -47,12 +63,31 @@ class Plan(NamedTuple):
     order: TokenOrder
     grid: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+    gaps: Sequence[tuple[int, int]] = ()
     way: OnWay | None = None
 
     def inside(self, channels: int) -> list[int]:
         """The sizes inside a token, in its order."""
         inner = self.order.inner(channels)
         return [inner[DIMS.index(letter)] for letter in self.order.token]
+
+
+class Call(NamedTuple):
+    """What is known of a call of `patchify` that was checked, for those like it.
+
+    Attributes:
+        shape: of the tokens. beside: what is returned beside them, on the host.
+        kernels: None where they were not asked.
+    """
+
+    plan: Plan
+    shape: tuple[int, ...]
+    beside: tuple[Tensor | None, ...]
+    kernels: Kernels | None
+
+
+_calls: dict[Any, Call] = {}
+_ways: dict[Any, OnWay | None] = {}  # of calls that are alike but for the sizes
 
 
 def patchify(
@@ -67,24 +102,79 @@ def patchify(
 ) -> Patches:
     """`spacebatch.patchify` of tensors."""
     op = "patchify"
-    order = token_order(op, patch_size, merge, temporal, layout, token)
     tensors = (images,) if isinstance(images, Tensor) else checked_list(op, images, "torch.Tensor")
-    check_tensors(op, tensors)
-    check_dims(op, [x.dim() for x in tensors], layout)
-    backend_of(op, "tensors", ("llvm", "torch"))
-    first, full = tensors[0], [_full(x, order, layout) for x in tensors]
+    key = _key(tensors, (patch_size, merge, temporal, layout, token, max_num_patches), given)
+    call = None if key is None else _calls.get(key)
+    if call is None:
+        order = token_order(op, patch_size, merge, temporal, layout, token)
+        check_tensors(op, tensors)
+        check_dims(op, [x.dim() for x in tensors], layout)
+        backend_of(op, "tensors", ("llvm", "torch"))
+        full = [_full(x, order, layout) for x in tensors]
+        call = _checked(op, order, full, max_num_patches, given, key)
+        if key is not None:
+            remember(_calls, key, call)
+    else:
+        full = [_full(x, call.plan.order, layout) for x in tensors]
+    plan, shape, others, kernels = call
+    tokens = _tokens_of(plan, full) if key is None else _filled_tokens(plan, full, kernels)
+    return Patches(tokens.reshape(shape), *[None if x is None else x.to(tokens.device, copy=True) for x in others])
+
+
+def _key(tensors: Sequence[Any], arguments: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """By what an eager call is known to be like one that was checked; None where nothing says so for sure."""
+    if len(tensors) > MOST_REMEMBERED:
+        return None
+    how: list[Any] = []
+    for x in tensors:
+        if route_of(x) != "eager" or x.is_nested or x.is_neg() or x.is_conj():
+            return None
+        how += x.shape, x.stride(), x.dtype, x.device
+    words = {**given}
+    dtype = words.pop("dtype", None)
+    for value in (*arguments, *words.values()):
+        kind = type(value)
+        if kind not in _EXACT and not ((kind is list or kind is tuple) and _EXACT.issuperset(map(type, value))):
+            return None
+    if dtype is not None and type(dtype) is not torch.dtype:
+        return None
+    return (*how, prepared.demanded, dtype, key_of(arguments, words))
+
+
+def _checked(
+    op: str, order: TokenOrder, full: Sequence[Tensor], max_num_patches: Any, given: Mapping[str, Any], key: Any
+) -> Call:
+    """A call with images in the full layout, its sizes and words checked; its key is None where it is not for others like it."""
+    first = full[0]
     grid = grids_of_images(op, [x.shape for x in full], order)
     limit = checked_limit(op, grid, max_num_patches)
+    channels = first.shape[order.places[1]]
     way = None
     if given:
-        words = normalized(op, given, not first.is_floating_point(), full[0].shape[order.places[1]])
-        words = words._replace(scale=_factor(words.scale, first), bias=_factor(words.bias, first))
-        way = on_way(op, words, first, full[0].shape, order.cut_dims, order.places[1])
-    tokens = _tokens_of(Plan(op, order, grid, offsets_of(grid, limit), way), full)
-    shape = (tokens.shape[0],) if limit is None else (len(full), limit)
-    mask = None if limit is None else beside(np.arange(limit) < grid.prod(axis=1)[:, None], tokens)
-    seqlens = beside(offsets_of(grid, None).astype(np.int32), tokens)
-    return Patches(tokens.reshape(*shape, tokens[:1].numel() or 0), beside(grid, tokens), seqlens, mask)
+        said = None if key is None else (*key[-2:], first.dtype, first.device, channels)
+        way = None if said is None else _ways.get(said)
+        if way is None:
+            words = normalized(op, given, not first.is_floating_point(), channels)
+            words = words._replace(scale=_factor(words.scale, first), bias=_factor(words.bias, first))
+            way = on_way(op, words, first, first.shape, order.cut_dims, order.places[1])
+            if said is not None:
+                remember(_ways, said, way)
+    unpadded = offsets_of(grid, None)
+    offsets, mask = unpadded, None
+    gaps: Sequence[tuple[int, int]] = ()
+    count: tuple[int, ...] = (int(unpadded[-1]),)
+    if limit is not None:
+        offsets = offsets_of(grid, limit)
+        gaps, count = gaps_of(grid, offsets), (len(full), limit)
+        mask = torch.from_numpy(np.arange(limit) < grid.prod(axis=1)[:, None])
+    plan = Plan(op, order, grid, offsets, gaps, way)
+    inside = plan.inside(channels)
+    kernels = None
+    if key is not None and first.is_cpu:
+        strides = dense_strides((1, *inside), range(1 + len(inside)))
+        kernels = _kernels_of(plan, True, full, inside, strides, first, True)
+    others = torch.from_numpy(grid), torch.from_numpy(unpadded.astype(np.int32)), mask
+    return Call(plan, (*count, prod(inside)), others, kernels)
 
 
 def unpatchify(
@@ -109,7 +199,8 @@ def unpatchify(
         order = replace(order, temporal=1)
     words = words_of(op, given, FactorWords) if given else None
     way = on_way(op, words, tokens, image_shapes(grid, order, inner[1])[0], order.cut_dims, order.places[1])
-    images = _images_of(Plan(op, order, grid, offsets, way), split)
+    gaps = gaps_of(grid, offsets) if tokens.dim() == 3 else ()
+    images = _images_of(Plan(op, order, grid, offsets, gaps, way), split)
     for letter in reversed([letter for letter in order.layout if letter not in layout]):
         images = [x.squeeze(order.layout.index(letter)) for x in images]
     return images
@@ -119,13 +210,10 @@ def _factor(value: Any, x: Tensor) -> Any:
     """Scale or bias; an array of a mean or a standard deviation as a tensor beside the images."""
     if not isinstance(value, np.ndarray):
         return value
-    return _kept_factor(tuple(value.tolist()), torch.float64 if x.dtype is torch.float64 else torch.float32, x.device)
-
-
-@lru_cache(maxsize=64)
-def _kept_factor(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        return torch.tensor(numbers, dtype=dtype, device=device)
+        return torch.tensor(
+            value.tolist(), dtype=torch.float64 if x.dtype is torch.float64 else torch.float32, device=x.device
+        )
 
 
 def _full(x: Tensor, order: TokenOrder, layout: str) -> Tensor:
@@ -195,16 +283,15 @@ class _FromTokens(torch.autograd.Function):
 # Without a look for gradients
 
 
-def _filled_tokens(plan: Plan, images: Sequence[Tensor]) -> Tensor:
+def _filled_tokens(plan: Plan, images: Sequence[Tensor], kernels: Kernels | None = None) -> Tensor:
     first = images[0]
     if first.is_complex() or any(x.is_neg() for x in images):
         images = [x.resolve_conj().resolve_neg() for x in images]
     inside = plan.inside(first.shape[plan.order.places[1]])
     tokens = advised(first.new_empty((int(plan.offsets[-1]), *inside), dtype=plan.way and plan.way.dtype))
-    _move(plan, True, images, tokens)
-    for start, count, stop in zip(plan.offsets, plan.grid.prod(axis=1), plan.offsets[1:], strict=False):
-        if start + count < stop:
-            tokens[start + count : stop] = 0
+    _move(plan, True, images, tokens, kernels)
+    for start, stop in plan.gaps:
+        tokens[start:stop] = 0
     return tokens
 
 
@@ -217,20 +304,39 @@ def _filled_images(plan: Plan, tokens: Tensor) -> list[Tensor]:
     return images
 
 
-def _move(plan: Plan, to_tokens: bool, images: Sequence[Tensor], tokens: Tensor) -> None:
-    order, way, source = plan.order, plan.way, images[0] if to_tokens else tokens
+def _kernels_of(
+    plan: Plan,
+    to_tokens: bool,
+    images: Sequence[Tensor],
+    inside: Sequence[int],
+    strides: Sequence[int],
+    source: Tensor,
+    kept: bool = False,
+) -> Kernels:
+    """How compiled kernels move tokens of these sizes and strides; whether this will be kept."""
+    places = [plan.order.token.index(letter) for letter in DIMS]
+    where = [inside[d] for d in places], [strides[0], *(strides[1 + d] for d in places)]
+    found = [x.shape for x in images], [x.stride() for x in images]
+    arithmetic, operands, held = None, NO_OPERANDS, None
+    if plan.way is not None:
+        arithmetic, _, operands, held = plan.way.addressed(source, 0, False)
+    given = plan.offsets[:-1], source.itemsize, arithmetic, kept
+    return Kernels(table_of(plan.op, to_tokens, plan.order, found, where, *given), operands, held)
+
+
+def _move(
+    plan: Plan, to_tokens: bool, images: Sequence[Tensor], tokens: Tensor, kernels: Kernels | None = None
+) -> None:
+    order, way = plan.order, plan.way
     if tokens.is_cpu:
-        inside = [1 + order.token.index(letter) for letter in DIMS]
-        where = [tokens.shape[d] for d in inside], [tokens.stride(d) for d in (0, *inside)], tokens.data_ptr()
-        found = [x.shape for x in images], [x.stride() for x in images], [x.data_ptr() for x in images]
+        if kernels is None:
+            source = images[0] if to_tokens else tokens
+            kernels = _kernels_of(plan, to_tokens, images, tokens.shape[1:], tokens.stride(), source)
+        table, operands, _ = kernels
         threads, library = openmp.threads(), openmp.loaded()
-        arithmetic, operands, held = None, NO_OPERANDS, None
-        if way is not None:
-            arithmetic, _, operands, held = way.addressed(source, 0, False)
-        given = plan.offsets[:-1], source.itemsize, threads, library, arithmetic, operands
-        if move_by_kernels(plan.op, to_tokens, order, found, where, *given):
+        addresses = [x.data_ptr() for x in images]
+        if table is not None and table.move(addresses, tokens.data_ptr(), threads, library, operands):
             return
-        del held  # until now
     for x, start in zip(images, plan.offsets.tolist(), strict=False):
         sizes, axes, permuted = order.split_of(x.shape)
         near = (way.computed(x) if way is not None and to_tokens else x).reshape(sizes).permute(axes)

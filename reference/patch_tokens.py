@@ -24,8 +24,9 @@ from .image_lists import (
 )
 from .llvm import openmp
 from .llvm.patch_pieces import patch_pieces
-from .llvm.pieces import Pieces
+from .llvm.pieces import Integers, Pieces
 from .llvm.prepare import missing
+from .llvm.spec import Computation
 
 _pieces: dict[Any, tuple[Pieces, bool]] = {}
 DIMS = "TCHW"  # frames, channels, height, width: the order that a layout is brought to
@@ -182,62 +183,109 @@ def offsets_of(grid: npt.NDArray[np.int64], padded: int | None) -> npt.NDArray[n
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
 
-def move_by_kernels(
+def gaps_of(grid: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The tokens that are padding: the first of each image that has some, and the one past its last.
+
+    >>> gaps_of(np.array([[1, 2, 2], [1, 1, 3]]), np.array([0, 4, 8]))
+    [(7, 8)]
+    """
+    ends = (offsets[:-1] + grid.prod(axis=1)).tolist()
+    return [(end, stop) for end, stop in zip(ends, offsets[1:].tolist(), strict=True) if end < stop]
+
+
+class Table(NamedTuple):
+    """All that compiled kernels need to know of a call but addresses.
+
+    Attributes:
+        pieces: one for each image; None where there is nothing to move. turned: whether the images are on the batch's side of them.
+        computed: what is computed on the way. to_tokens: whether images are read and tokens are written.
+        steps, starts: from the first token to the first one of each image, in elements and in bytes.
+    """
+
+    op: str
+    pieces: Pieces | None
+    turned: bool
+    computed: Computation | None
+    to_tokens: bool
+    steps: Integers
+    starts: Integers
+
+    def move(
+        self,
+        images: Sequence[int],
+        tokens: int,
+        threads: int,
+        library: openmp.OpenMP | None,
+        operands: Operands = NO_OPERANDS,
+    ) -> bool:
+        """Whether compiled kernels moved all images.
+
+        Args:
+            images, tokens: addresses, of each image and of the first token.
+            threads, library: that share the list.
+            operands: addresses; of the residual that of the first token, or of each image.
+
+        Raises:
+            RuntimeError: a kernel was demanded that cannot be had.
+        """
+        if self.pieces is None:
+            return True
+        sides = np.array(images, np.int64), tokens + self.starts
+        space, batch = sides[::-1] if self.turned else sides
+        if self.computed is not None:
+            operands = of_pieces(self.computed, operands, self.steps if self.to_tokens else None)
+        return run_pieces(self.op, self.pieces, space, batch, b"", threads, library, operands)
+
+
+def table_of(
     op: str,
     to_tokens: bool,
     order: TokenOrder,
-    images: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]], Sequence[int]],
-    tokens: tuple[Sequence[int], Sequence[int], int],
+    images: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    tokens: tuple[Sequence[int], Sequence[int]],
     offsets: npt.NDArray[np.int64],
     itemsize: int,
-    threads: int,
-    library: openmp.OpenMP | None,
     arithmetic: Arithmetic | None = None,
-    operands: Operands = NO_OPERANDS,
-) -> bool:
-    """Whether compiled kernels moved all images, one piece each.
+    kept: bool = False,
+) -> Table | None:
+    """How compiled kernels move all images, one piece each; None where they do not.
 
     >>> x, y, order = np.arange(4.0), np.zeros((2, 2)), token_order("patchify", (1, 2), 1, 1, "HW", "HW")
-    >>> where = [(1, 1, 1, 4)], [(4, 4, 4, 1)], [x.ctypes.data]
-    >>> done = move_by_kernels("patchify", True, order, where, ((1, 1, 1, 2), (2, 2, 2, 2, 1), y.ctypes.data), np.zeros(1, int), 8, 1, None)
+    >>> found = table_of("patchify", True, order, ([(1, 1, 1, 4)], [(4, 4, 4, 1)]), ((1, 1, 1, 2), (2, 2, 2, 2, 1)), np.zeros(1, int), 8)
+    >>> done = found is not None and found.move([x.ctypes.data], y.ctypes.data, 1, None)
 
     Args:
         to_tokens: images are read and tokens are written, or the other way round.
-        images: shapes, strides in elements, and addresses, in the full layout.
-        tokens: the sizes inside a token in the order of `DIMS`, the strides of a token and of these, and the address of the first.
+        images: shapes, and strides in elements, in the full layout.
+        tokens: the sizes inside a token in the order of `DIMS`, and the strides of a token and of these.
         offsets: the number of each image's first token.
-        itemsize: bytes of an element of what is read. threads, library: that share the list.
+        itemsize: bytes of an element of what is read.
         arithmetic: on the way, if there is some, of images whose channels are the channels.
-        operands: addresses; of the residual that of the first token, or of each image.
+        kept: whether the caller keeps what is found; else it is kept here.
 
     Raises:
         RuntimeError: a kernel was demanded that cannot be had.
     """
     if prepared.demanded not in (None, "llvm") or missing() is not None:
-        return False
+        return None
     places = list(order.places)
-    inner, token_strides, address = tokens
-    few = len(images[0]) <= MOST_REMEMBERED
+    inner, strides_of_tokens = tuple(tokens[0]), tuple(tokens[1])
+    few = not kept and len(images[0]) <= MOST_REMEMBERED
     computed = computation_of(op, arithmetic, False)
     if isinstance(computed, str):
-        return False
-    sizes = tuple(inner), tuple(token_strides), order.merge, itemsize, computed
-    key = (to_tokens, order.places, *(tuple(map(tuple, of)) for of in images[:2]), *sizes) if few else None
-    found = _pieces.get(key)
+        return None
+    steps = offsets * strides_of_tokens[0]
+    starts = steps * (itemsize if computed is None else computed.itemsizes[to_tokens])
+    sizes = inner, strides_of_tokens, order.merge, itemsize, computed
+    key = (to_tokens, order.places, *(tuple(map(tuple, of)) for of in images), *sizes) if few else None
+    found = _pieces.get(key) if few else None
     if found is None:
-        shapes, strides = (np.array(of, np.int64)[:, places] for of in images[:2])
+        shapes, strides = (np.array(of, np.int64)[:, places] for of in images)
         if not shapes.all() or not all(inner):
-            return True  # nothing to move
-        if not kernels_take(op, itemsize, int(strides.min()), *token_strides):
-            return False
+            return Table(op, None, False, computed, to_tokens, steps, starts)
+        if not kernels_take(op, itemsize, int(strides.min()), *strides_of_tokens):
+            return None
         found = patch_pieces(to_tokens, shapes, strides, *sizes)
         if few:
             remember(_pieces, key, found)
-    pieces, turned = found
-    steps = offsets * token_strides[0]
-    written = itemsize if computed is None else computed.itemsizes[to_tokens]
-    sides = np.array(images[2], np.int64), address + steps * written
-    space, batch = sides[::-1] if turned else sides
-    if computed is not None:
-        operands = of_pieces(computed, operands, steps if to_tokens else None)
-    return run_pieces(op, pieces, space, batch, b"", threads, library, operands)
+    return Table(op, *found, computed, to_tokens, steps, starts)

@@ -16,7 +16,7 @@ from .fused_lists import OnWay, on_way
 from .image_lists import backend_of, check_alike, checked_list, kernels_take
 from .llvm.prepare import NUMBERS, address
 from .normalization import normalized
-from .patch_tokens import DIMS, Patches, TokenOrder, grids_of_images, move_by_kernels, offsets_of, token_order
+from .patch_tokens import DIMS, Patches, TokenOrder, gaps_of, grids_of_images, offsets_of, table_of, token_order
 from .threads import thread_limit
 from .words import FactorWords, PatchWords, words_of
 
@@ -63,13 +63,11 @@ def patchify(
     inside = [inner[DIMS.index(letter)] for letter in order.token]
     tokens = np.empty((int(offsets[-1]), *inside), arrays[0].dtype if way is None else way.dtype)
     _move(op, True, order, full, tokens, offsets, way)
-    counts = grid.prod(axis=1)
-    if limit is not None:
-        for first, count, past in zip(offsets, counts, offsets[1:], strict=False):
-            tokens[first + count : past] = 0
+    for first, past in () if limit is None else gaps_of(grid, offsets):
+        tokens[first:past] = 0
     shape = (len(tokens),) if limit is None else (len(full), limit)
     seqlens = offsets_of(grid, None).astype(np.int32)
-    mask = None if limit is None else np.arange(limit) < counts[:, None]
+    mask = None if limit is None else np.arange(limit) < grid.prod(axis=1)[:, None]
     return Patches(tokens.reshape(*shape, int(np.prod(inside))), grid, seqlens, mask)
 
 
@@ -225,12 +223,13 @@ def _move(
     if whole and tokens.dtype.kind in NUMBERS and images[0].dtype.kind in NUMBERS:
         strides = [[stride // x.itemsize for stride in x.strides] for x in every]
         inside = [1 + order.token.index(letter) for letter in DIMS]
-        where = [tokens.shape[d] for d in inside], [strides[-1][d] for d in (0, *inside)], address(tokens)
-        found = [x.shape for x in images], strides[:-1], [address(x) for x in images]
+        where = [tokens.shape[d] for d in inside], [strides[-1][d] for d in (0, *inside)]
+        found = [x.shape for x in images], strides[:-1]
         size = images[0].itemsize if to_tokens else tokens.itemsize
         arithmetic, operands, held = (None, NO_OPERANDS, None) if way is None else way.addressed(None)
-        given = offsets[:-1], size, thread_limit(), None, arithmetic, operands
-        if move_by_kernels(op, to_tokens, order, found, where, *given):
+        table = table_of(op, to_tokens, order, found, where, offsets[:-1], size, arithmetic)
+        addresses = [address(x) for x in images]
+        if table is not None and table.move(addresses, address(tokens), thread_limit(), None, operands):
             return
         del held  # until now
     elif tokens.size:

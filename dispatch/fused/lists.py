@@ -53,7 +53,8 @@ class OnWay(NamedTuple):
         """
         arithmetic = self.in_batch()
         pad, operands = eager.operands_of(arithmetic, x, self.scale, self.bias, number, (self.channels,), padded)
-        asked = arithmetic if operands.pad is not None else replace(arithmetic, pad="after")
+        known = operands.pad is not None or arithmetic.pad == "after"
+        asked = arithmetic if known else replace(arithmetic, pad="after")
         return asked, pad, Operands(*(None if t is None else t.data_ptr() for t in operands)), operands
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import spacebatch
-from spacebatch import patchify, unpatchify
+from spacebatch import patch_tensors, patchify, unpatchify
 from tests.bits import same
 
 Array = npt.NDArray[Any]
@@ -112,6 +112,88 @@ def test_gradients() -> None:
     plain = x[0].detach()
     assert same(torch.func.vmap(lambda image: patchify(image, 2).tokens)(plain[None])[0], patchify(plain, 2).tokens)
     assert same(torch.compile(cut, backend="eager")(*x), cut(*x))
+
+
+FLOATS = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(0))
+FLOATS[0] = -0.0
+COMPLEX = torch.randn(4, 4, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))[..., :4]  # not dense
+MET: dict[str, Any] = {"patch_size": 2, "mean": [0.0, 1.0, 2.0, 3.0], "std": [1.0, 2.0, 3.0, 4.0]}
+# a call that is met, and what the next one has instead
+LIKE_NO_OTHER: dict[str, tuple[Any, dict[str, Any], Any, dict[str, Any]]] = {
+    "shape": (FLOATS, MET, FLOATS[:, :2], {}),
+    "channels": (FLOATS[:2], {"patch_size": 2, "mean": 0.5}, FLOATS, {}),
+    "strides": (FLOATS, MET, FLOATS.mT, {}),
+    "two images": (FLOATS, MET, [FLOATS, FLOATS + 1], {}),
+    "dtype": (FLOATS.view(torch.int32), MET, FLOATS, {}),
+    "dtype of the second image": ([FLOATS, FLOATS], {"patch_size": 2}, [FLOATS, FLOATS.view(torch.int32)], {}),
+    "device": (FLOATS, MET, FLOATS.to("meta"), {}),
+    "a gradient": (FLOATS, MET, FLOATS.clone().requires_grad_(), {}),
+    "negated": (COMPLEX.imag, MET, COMPLEX.conj().imag, {}),
+    "conjugated": (COMPLEX, {"patch_size": 2}, COMPLEX.conj(), {}),
+    "patch_size": (FLOATS, MET, FLOATS, {"patch_size": (2, 1)}),
+    "merge": (FLOATS, {**MET, "patch_size": 1}, FLOATS, {"merge": 2}),
+    "no merge": (FLOATS, MET, FLOATS, {"merge": 1.0}),
+    "temporal": (FLOATS, MET, FLOATS, {"temporal": 2}),
+    "layout": (FLOATS, MET, FLOATS, {"layout": "HWC"}),
+    "token": (FLOATS, MET, FLOATS, {"token": "HWC"}),
+    "max_num_patches": (FLOATS, MET, FLOATS, {"max_num_patches": 5}),
+    "too many": (FLOATS, MET, FLOATS, {"max_num_patches": 3}),
+    "mean": (FLOATS, MET, FLOATS, {"mean": [-0.0, 1.0, 2.0, 3.0]}),
+    "std": (FLOATS, MET, FLOATS, {"std": 2}),
+    "std of an array": (FLOATS, MET, FLOATS, {"std": np.array([1.0, 3.0, 3.0, 4.0])}),
+    "result": (FLOATS, MET, FLOATS, {"dtype": torch.bfloat16}),
+    "no result": (FLOATS, MET, FLOATS, {"dtype": "bfloat16"}),
+    "activation": (FLOATS, MET, FLOATS, {"activation": "relu"}),
+    "scale": (FLOATS, {"patch_size": 2, "scale": 2.0}, FLOATS, {"scale": torch.tensor(3.0, requires_grad=True)}),
+    "bias": (FLOATS, {"patch_size": 2, "bias": 0.0}, FLOATS, {"bias": -0.0}),
+    "backend": (FLOATS, MET, FLOATS, {"backend": "torch"}),
+    "no backend": (FLOATS, MET, FLOATS, {"backend": "numpy"}),
+}
+
+
+def outcome(images: Any, backend: Any = None, **options: Any) -> list[Any]:
+    """All that tells one call from another."""
+    try:
+        with spacebatch.use_backend(backend) if backend else spacebatch.reference.prepared.waiting_for_kernels():
+            tokens, *others = patchify(images, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return [type(error), str(error)]
+    bits = None if tokens.is_meta else tokens.detach().contiguous().view(torch.uint8).tolist()
+    beside = [None if x is None or x.is_meta else x.tolist() for x in others]
+    return [bits, tokens.shape, tokens.dtype, tokens.device, tokens.requires_grad, *beside]
+
+
+@pytest.mark.parametrize("name", LIKE_NO_OTHER)
+def test_what_is_known_of_a_call_is_for_those_like_it(name: str) -> None:
+    images, options, others, instead = LIKE_NO_OTHER[name]
+    patch_tensors._calls.clear()
+    patch_tensors._ways.clear()
+    wanted = outcome(others, **{**options, **instead})
+    patch_tensors._calls.clear()
+    patch_tensors._ways.clear()
+    first = outcome(images, **options)
+    assert len(patch_tensors._calls) == 1
+    assert outcome(images, **options) == first
+    assert len(patch_tensors._calls) == 1
+    assert outcome(others, **{**options, **instead}) == wanted
+    if name != "backend":
+        assert wanted != first
+
+
+def test_what_a_caller_changes_is_no_part_of_what_is_known() -> None:
+    for _ in range(2):
+        _, *others = patchify(FLOATS, 2, max_num_patches=5)
+        assert [x.tolist() for x in others] == [[[1, 2, 2]], [0, 4], [[True] * 4 + [False]]]
+        for x in others:
+            x.zero_()
+    mean, scale = [0.5] * 4, torch.ones(4)
+    for _ in range(2):
+        assert same(patchify(FLOATS, 2, mean=mean).tokens, patchify(FLOATS - mean[0], 2).tokens)
+        assert same(patchify(FLOATS, 2, scale=scale).tokens, patchify(FLOATS * scale[0], 2).tokens)
+        mean[:] = [0.25] * 4
+        scale *= 2
+    with pytest.raises(TypeError, match=r"dtype must be a torch\.dtype"):
+        patchify(FLOATS, 2, dtype=[])  # type: ignore[call-overload, unused-ignore]
 
 
 def test_a_patch_embedding_is_a_product_with_tokens() -> None:

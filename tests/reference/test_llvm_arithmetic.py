@@ -24,8 +24,7 @@ from spacebatch.reference.llvm import prepare as prepare_module
 from spacebatch.reference.llvm.prepare import ComputingArrayCall, ComputingCall, prepare
 from spacebatch.reference.llvm.spec import Channels, Computation, KernelSpec, Row
 from spacebatch.reference.memory_order import dense_strides
-from spacebatch.reference.patch_tokens import DIMS, grids_of_images, offsets_of, token_order
-from spacebatch.reference.patch_tokens import move_by_kernels as move_patches
+from spacebatch.reference.patch_tokens import DIMS, grids_of_images, offsets_of, table_of, token_order
 from spacebatch.reference.prepared import Layout, waiting_for_kernels
 from tests.bits import raw
 
@@ -511,20 +510,12 @@ def test_patches(layout: str, token: str, a: Arithmetic, to_tokens: bool) -> Non
         residual = torch.cat([tokens_of(x) for x in added])
     side = images if to_tokens else results
     with waiting_for_kernels():
-        done = move_patches(
-            "patchify",
-            to_tokens,
-            order,
-            (shapes, [x.stride() for x in side], [x.data_ptr() for x in side]),
-            (inner, (width, *(strides[letter] for letter in DIMS)), (out if to_tokens else tokens).data_ptr()),
-            offsets[:-1],
-            SOURCES[a.source],
-            1,
-            None,
-            a,
-            addresses(operands._replace(residual=residual)),
-        )
-    assert done
+        where = inner, (width, *(strides[letter] for letter in DIMS))
+        found = shapes, [x.stride() for x in side]
+        table = table_of("patchify", to_tokens, order, found, where, offsets[:-1], SOURCES[a.source], a)
+        assert table is not None
+        given = addresses(operands._replace(residual=residual))
+        assert table.move([x.data_ptr() for x in side], (out if to_tokens else tokens).data_ptr(), 1, None, given)
     pairs = [(out, torch.cat([tokens_of(x) for x in wanted]))] if to_tokens else list(zip(results, wanted, strict=True))
     for found, right in pairs:
         assert int(steps_apart(found, right).max()) == 0
