@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import spacebatch
-from spacebatch.picture import read
+from spacebatch.photograph import read
 
 
 class Pencil(nn.Module):
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"the network sees: {field}")
 
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/photograph.npy", read(options.image)[0].numpy())
+        np.save(f"{folder}/photograph.npy", read(options.image).pixels[0])
         photograph = np.load(f"{folder}/photograph.npy", mmap_mode="r")  # (3, H, W)
         drawing = np.lib.format.open_memmap(f"{folder}/drawing.npy", "w+", np.float32, (1, *photograph.shape[1:]))
 

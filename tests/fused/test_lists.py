@@ -11,7 +11,7 @@ import torch
 import spacebatch
 from spacebatch import patchify, to_blocks, unpatchify, windows
 from spacebatch.reference.arithmetic import Arithmetic, Operands
-from spacebatch.reference.patch_tokens import DIMS, move_by_kernels, token_order
+from spacebatch.reference.patch_tokens import DIMS, table_of, token_order
 from tests.bits import same
 from tests.fused.spelling import assert_bits
 
@@ -108,18 +108,19 @@ def test_lines_of_patches(layout: str) -> None:
         inside = [dict(zip(DIMS, order.inner(3), strict=True))[letter] for letter in token]
         y = np.zeros((8 + 2, *inside), np.float32)  # a token more on both sides
         by_letter = dict(zip(token, np.array(y.strides[1:]) // 4, strict=True))
-        images = [still.shape], [still.strides], [image.ctypes.data]
+        images = [still.shape], [still.strides]
         strides = y[0].size, *(int(by_letter[letter]) for letter in DIMS)
-        tokens = order.inner(3), strides, y[1:].ctypes.data
         operands = Operands(s.ctypes.data, b.ctypes.data)
         with spacebatch.use_backend("llvm"):
-            moved = move_by_kernels("patchify", True, order, images, tokens, first, 1, 1, None, arithmetic, operands)
-        assert moved
+            table = table_of("patchify", True, order, images, (order.inner(3), strides), first, 1, arithmetic)
+            assert table is not None
+            assert table.move([image.ctypes.data], y[1:].ctypes.data, 1, None, operands)
         computed = image.astype("f4") * (s if layout == "HWC" else s[:, None, None])
         computed += b if layout == "HWC" else b[:, None, None]
         wanted = patchify([computed], patch, merge=2, temporal=frames, layout=layout, token=token).tokens
         assert same(y[1:-1].reshape(wanted.shape), wanted), (token, frames, patch)
-        assert not y[0].any() and not y[-1].any()
+        assert not y[0].any()
+        assert not y[-1].any()
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
