@@ -13,6 +13,8 @@ from .emit import Code, Value, const, integer, lanes, vector
 from .lanes import floats
 from .spec import Computation
 
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+
 
 class Part(NamedTuple):
     """Words of the source, where they go to, and their channel, or that of the first one; None is that of the row."""
@@ -23,13 +25,21 @@ class Part(NamedTuple):
 
 
 class Computing:
-    """The computation of a kernel, with the operands of a call."""
+    """The computation of a kernel, with the operands of a call.
 
-    def __init__(self, code: Code, spec: Computation, result: Value, numbers: Sequence[Value]) -> None:
+    Attributes:
+        native: whether the processor rounds what is computed now; see `from_floats`.
+    """
+
+    def __init__(
+        self, code: Code, spec: Computation, result: Value, numbers: Sequence[Value], native: bool = False
+    ) -> None:
         """
         Args:
             result: where the result of the call begins. numbers: the `OPERAND_NUMBERS`.
+            native: the processor rounds to bfloat16.
         """
+        self._can_round, self.native = native, False
         self.code, self.spec, self.result = code, spec, result
         self.element = "double" if spec.double else "float"
         self.bytes = 8 if spec.double else 4
@@ -85,7 +95,26 @@ class Computing:
             value = value if bias is None else f.add(value, bias)
             value = value if residual is None else f.add(value, residual)
             value = activated(f, spec.activation, value, precise)
-        return code.parted(from_floats(code, value, spec.result), len(parts))
+        return code.parted(from_floats(code, value, spec.result, self.native), len(parts))
+
+    def none_is_subnormal(self) -> Value | None:
+        """Whether no result of the row's channel can be subnormal, as long as it is written where the processor rounds; None: no answer.
+
+        Where scale and bias are 0 or at least 2 ** -100, all results of integers are multiples of 2 ** -123.
+        """
+        code, spec = self.code, self.spec
+        plain = spec.source in INTEGERS and spec.residual is None and spec.activation in ("none", "relu")
+        operands = [pointer for pointer, given in ((self.scale, spec.scale), (self.bias, spec.bias)) if given]
+        if not (self._can_round and plain and operands and spec.result == "bfloat16" and spec.channels == "outer"):
+            return None
+        found = None
+        for pointer in operands:
+            bits = code.widened(self.table(pointer, None, False, 1, "i32", 4))
+            magnitude = code.operate("and", bits, const(0x7FFFFFFF))
+            large = code.at_least(magnitude, const((127 - 100) << 23))
+            fine = code.any(large, code.inside(magnitude, const(1)))
+            found = fine if found is None else code.both(found, fine)
+        return found
 
     def _residual(self, target: Value, count: int) -> Value:
         """Elements of the residual, which stand where those of the result do."""

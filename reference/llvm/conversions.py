@@ -52,8 +52,12 @@ def _to_float(code: Code, words: Value, dtype: str) -> Value:
     return code.choose(none, f.number(float("nan")), f.mul(value, f.number(256.0)))
 
 
-def from_floats(code: Code, value: Value, dtype: str) -> Value:
-    """The words of a result, of `RESULTS`, rounded to nearest even."""
+def from_floats(code: Code, value: Value, dtype: str, native: bool = False) -> Value:
+    """The words of a result, of `RESULTS`, rounded to nearest even.
+
+    Args:
+        native: the processor rounds to bfloat16 in one instruction, which takes subnormal numbers for 0: there are none.
+    """
     f = floats(code, value)
     word = integer(RESULTS[dtype])
     if dtype in ("uint8", "int8"):
@@ -64,6 +68,8 @@ def from_floats(code: Code, value: Value, dtype: str) -> Value:
     if dtype in ("float16", "float32"):
         return code.convert("bitcast", code.convert("fptrunc", value, _FLOATS[dtype]), word)
     f = floats(code, value)
+    if dtype == "bfloat16" and native:
+        return code.convert("bitcast", code.convert("fptrunc", value, "bfloat"), word)
     if dtype == "bfloat16":
         ints = _Integers(code, f.bits(value))
         odd = _Integers(code, ints.right(16)).masked(1)

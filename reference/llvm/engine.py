@@ -84,6 +84,12 @@ def vector_bytes() -> int:
 
 
 @lru_cache(maxsize=1)
+def rounds_to_bfloat16() -> bool:
+    """Whether this processor has an instruction for it that this LLVM surely takes."""
+    return llvm.llvm_version_info[0] >= 20 and bool(llvm.get_host_cpu_features().get("avx512bf16"))
+
+
+@lru_cache(maxsize=1)
 def identity() -> bytes:
     """All that object code depends on beside the spec: this package's writers of kernels, LLVM, and the processor.
 
@@ -109,7 +115,7 @@ def object_code(
     with turn():
         from .kernel import source_text  # which code from disk does without
 
-        text = source_text(spec, vector, pause)
+        text = source_text(spec, vector, pause, rounds_to_bfloat16())
     with turn():
         machine = _machine()
         module = _parsed(text, machine)

@@ -35,7 +35,7 @@ _ROWS = {
 }
 
 
-def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lambda: None) -> str:
+def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lambda: None, native: bool = False) -> str:
     """The kernel of a spec, with vectors of so many bytes, as the text that LLVM parses.
 
     >>> "shufflevector" in source_text(KernelSpec(True, 4, False, "deinterleave", 2, 0, False, (), 0), 32)
@@ -44,12 +44,13 @@ def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lam
     Args:
         spec, vector: what is compiled.
         pause: called now and then, so that other threads of Python get their turn.
+        native: the processor rounds to bfloat16.
     """
     module = Module(pause)
     run = module.function(
         "run", "void", [POINTER, POINTER, POINTER, I64, I64], internal=True, once=spec.computed is not None
     )
-    _Nest(run, spec, vector).write()
+    _Nest(run, spec, vector, native).write()
     write_whole(module, run)
     write_join(module, write_share(module, write_pieces(module, run)))
     return module.text()
@@ -58,7 +59,7 @@ def source_text(spec: KernelSpec, vector: int, pause: Callable[[], object] = lam
 class _Nest:
     """The loops around the rows."""
 
-    def __init__(self, code: Code, spec: KernelSpec, vector: int) -> None:
+    def __init__(self, code: Code, spec: KernelSpec, vector: int, native: bool) -> None:
         self.code, self.spec = code, spec
         self.space, self.batch, self.numbers, self.begin, self.end = code.arguments
         self.read = 0  # how many of the numbers
@@ -66,7 +67,7 @@ class _Nest:
         self.computing = None
         if spec.computed is not None:
             result = self.batch if spec.to_batch else self.space
-            self.computing = Computing(code, spec.computed, result, self._next(OPERAND_NUMBERS))
+            self.computing = Computing(code, spec.computed, result, self._next(OPERAND_NUMBERS), native)
         self.space = code.at(self.space, base)
         self.loops = [self._next(LOOP_NUMBERS + (self.computing is not None)) for _ in spec.axes]
         self.borders = [self._next(BORDER_NUMBERS[spec.wrapped]) for _ in range(spec.borders)]

@@ -128,10 +128,24 @@ def lines(segments: Segments, numbers: Numbers) -> Row:
             source, target = pair if spec.to_batch else pair[::-1]
             segments.copy(target, source, spec.segment, roomy)
 
-        last = code.sub(count, const(1))
-        with code.loop(const(0), last) as o:
-            line(o, True)
-        line(last, False)
+        def every() -> None:
+            last = code.sub(count, const(1))
+            with code.loop(const(0), last) as o:
+                line(o, True)
+            line(last, False)
+
+        computing = segments.computing
+        native = None if computing is None else computing.none_is_subnormal()
+        if computing is None or native is None:
+            every()
+            return
+        with code.either(native) as (then, otherwise):
+            with then:
+                computing.native = True
+                every()
+                computing.native = False
+            with otherwise:
+                every()
 
     def fill(batch: Value) -> None:
         segments.fill_each(batch, const(0), count, batch_step, const(spec.segment))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,16 @@ def test_lines_of_patches(layout: str) -> None:
         assert same(y[1:-1].reshape(wanted.shape), wanted), (token, frames, patch)
         assert not y[0].any()
         assert not y[-1].any()
+
+
+@pytest.mark.parametrize("tiny", [0.0, 2.0**-149, 2.0**-130, 2.0**-101, 1.3 * 2.0**-100, math.nan])
+def test_subnormal_tokens(tiny: float) -> None:
+    """A processor's own instruction for bfloat16 takes them for zero."""
+    s, b = torch.tensor([tiny, 1.0, tiny]), torch.tensor([0.0, tiny, -tiny])
+    with spacebatch.use_backend("llvm"):
+        tokens = patchify(IMAGES, 14, merge=2, temporal=2, scale=s, bias=b, dtype=torch.bfloat16).tokens
+    computed = [(x.float() * planes(s) + planes(b)).bfloat16() for x in IMAGES]
+    assert_bits(tokens, patchify(computed, 14, merge=2, temporal=2).tokens)
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
