@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
+from spacebatch.perf.plausible import believed
+from spacebatch.perf.records import Run
 from tests.docs.pages import ROOT, sections
 
 RESULTS = ROOT / "perf/results"
@@ -48,6 +50,7 @@ def rows() -> dict[str, str]:
     for cell in cuts:
         case = cell["cell"]
         kinds["shift" if any(case["shifts"]) else case["arrangement"]].append(cell["ratios"]["eager"])
+    fused = [cell.ratios for cell in believed(Run.load(RESULTS / "fused-cpu.json").cases)]
     lists = {case["case"]: case["ratio"] for case in read("blocks-cpu")["cases"]}
     tokens = [ratio for name, ratio in lists.items() if name.startswith(("Qwen", "SigLIP"))]
     blocks = [ratio for name, ratio in lists.items() if "blocks" in name]
@@ -62,6 +65,7 @@ def rows() -> dict[str, str]:
         "the same": f"{mean(over['tensorflow'])}; {mean(over['einops'])}",
         "windows with": mean(kinds["shift"]),
         "grids;": f"{mean(kinds['interleaved'])}; {mean(kinds['contiguous'])}",
+        "arithmetic": "; ".join(mean(ratios[peer] for ratios in fused) for peer in ("eager", "compile")),
         "lists of": f"{span(blocks)}; {span(tokens)}",
         "overlapping": span(row["ratio"] for row in read("tiled-cpu")["rows"]),
         "dilated": f"{span(space)}; faster in {sum(ratio > 1 for ratio in space)}",
