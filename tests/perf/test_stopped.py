@@ -27,6 +27,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell has what it runs in the background ignore it, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not file.exists() and process.poll() is None:  # it is there once a case was measured
         time.sleep(0.05)
