@@ -7,22 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional
 
 import spacebatch
 from spacebatch import fused
 from tests.bits import using
+from tests.work_calls import ACTIVATED
 
-ACTIVATIONS = {
-    "none": lambda z: z,
-    "relu": torch.relu,
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-    "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "hardswish": functional.hardswish,
-}
 PADS = ((1, 0), (0, 2))
 
 
@@ -30,7 +20,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).requires_grad_()
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATED)
 def test_against_finite_differences(activation: Any) -> None:
     """Of both orders; relu has no second one."""
     x, y, s, b, r = random(1, 2, 1, 2), random(4, 2, 1, 2), random(2), random(2), random(1, 2, 1, 2)
@@ -52,7 +42,7 @@ def test_against_finite_differences(activation: Any) -> None:
 def test_against_the_unfused_sequence(to_batch: bool) -> None:
     """Whatever is wanted, with and without a residual, a border that enters, and one number for all channels."""
     with using("torch"):  # where no kernel has to be compiled for each combination
-        compare(to_batch, torch.float32, ACTIVATIONS)
+        compare(to_batch, torch.float32, ACTIVATED)
         compare(to_batch, torch.bfloat16, ("none", "silu"))
     compare(to_batch, torch.float32, ("gelu",), ("x", "xsbr"))
 
@@ -75,7 +65,7 @@ def compare(to_batch: bool, dtype: torch.dtype, activations: Any, kinds: Any = (
         if not inputs:
             continue
 
-        def apart(z: torch.Tensor, words: Any = words, curve: Any = ACTIVATIONS[activation]) -> torch.Tensor:
+        def apart(z: torch.Tensor, words: Any = words, curve: Any = ACTIVATED[activation]) -> torch.Tensor:
             z = z.float()
             for name, step in (("scale", torch.mul), ("bias", torch.add)):
                 if words[name] is not None:
@@ -91,9 +81,9 @@ def compare(to_batch: bool, dtype: torch.dtype, activations: Any, kinds: Any = (
                 expected = spacebatch.space_to_batch(apart(x).to(dtype), **moved)
         else:
             found = fused.batch_to_space(x, 2, PADS, residual=r, **words)
-            inner = ACTIVATIONS[activation if r is None else "none"]
+            inner = ACTIVATED[activation if r is None else "none"]
             expected = apart(spacebatch.batch_to_space(x, 2, PADS), curve=inner)
-            expected = (expected if r is None else ACTIVATIONS[activation](expected + r.float())).to(dtype)
+            expected = (expected if r is None else ACTIVATED[activation](expected + r.float())).to(dtype)
         grad = torch.randn(found.shape, generator=torch.Generator().manual_seed(k)).to(dtype)
         mine = torch.autograd.grad(found, inputs, grad)
         theirs = torch.autograd.grad(expected, inputs, grad)
