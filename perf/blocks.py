@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,7 @@ from spacebatch.timing import Clock, clock_of, round_seconds
 
 from .cases import dtype_of
 from .records import about, write_json
-from .report import aligned, dtype_name, markdown, positive
+from .report import Table, aligned, dtype_name, positive
 
 Call = Callable[[], Any]
 SMALLEST, LARGEST = 200, 900  # of a photograph's sides
@@ -213,7 +213,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--match", default="", help="only cases whose name has this in it")
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--markdown", action="store_true", help="print tables for a page")
+
+
+def tables(data: Mapping[str, Any]) -> list[Table]:
+    """The figures of a file: of its cases, and what an image costs besides moving its bytes."""
+    cases = [
+        (case["case"], f"{case['ours_ms']:.1f}", f"{case['by_hand_ms']:.1f}", f"{case['ratio']:.2f}")
+        for case in data["cases"]
+    ]
+    host = data["host_seconds_per_image"]
+    costs = [(f"of {count} images", *(f"{s * 1e6:.1f}" for s in found.values())) for count, found in host.items()]
+    return [
+        [("case", "ours, ms", "by hand, ms", "by hand / ours"), *cases],
+        [("us per image", *next(iter(host.values()))), *costs],
+    ]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -221,10 +234,8 @@ def main(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     dtypes = [dtype_of(name) for name in options.dtype or ("uint8", "float32")]
-    facts = about(CPU)
+    facts = about("blocks", CPU)
     print(f"{facts['hardware']}; {facts['software']}; {options.images} images; {options.clock} clock", flush=True)
-    table = markdown if options.markdown else aligned
-    rows: list[tuple[object, ...]] = [("case", "ours, ms", "by hand, ms", "by hand / ours")]
     figures = []
     for name, make in cases(options.images, options.block or (224, 64, 16), dtypes).items():
         if options.match not in name:
@@ -237,20 +248,12 @@ def main(options: argparse.Namespace) -> int:
         )
         ratio = median(b / a for a, b in zip(seconds["ours"], seconds["by hand"], strict=True))
         best = {who: min(found) * 1e3 for who, found in seconds.items()}
-        rows.append((name, f"{best['ours']:.1f}", f"{best['by hand']:.1f}", f"{ratio:.2f}"))
         figures.append({"case": name, "ours_ms": best["ours"], "by_hand_ms": best["by hand"], "ratio": ratio})
     host = {count: host_seconds(count, options.rounds, clock(options.clock)) for count in (8, 500)}
-    print(table(rows))
-    names = list(host[8])
-    print(
-        table(
-            [
-                ("us per image, of", *names),
-                *((k, *(f"{v * 1e6:.1f}" for v in found.values())) for k, found in host.items()),
-            ]
-        )
-    )
+    facts |= {"images": options.images, "clock": options.clock}
+    data = {**facts, "cases": figures, "host_seconds_per_image": host}
+    for table in tables(data):
+        print(aligned(table), end="\n\n")
     if options.json:
-        facts |= {"images": options.images, "clock": options.clock}
-        write_json({**facts, "cases": figures, "host_seconds_per_image": host}, options.json)
+        write_json(data, options.json)
     return 0

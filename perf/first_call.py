@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from spacebatch.by_hand import steps
 
 from .cases import Case
 from .records import about, write_json
-from .report import aligned, markdown, positive
+from .report import Table, aligned, positive
 
 _PLAIN, _ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))
 KINDS = {
@@ -127,23 +127,18 @@ def measure_import(code: str, rounds: int) -> float:
         return 1e3 * statistics.median(seconds_of(program, Path(folder))[0] for _ in range(rounds))
 
 
-def table(data: dict[str, Any], in_style: Callable[[Sequence[Sequence[object]]], str] = aligned) -> str:
-    """The figures as text, aligned or as Markdown.
+def tables(data: Mapping[str, Any]) -> list[Table]:
+    """The figures of a file: of imports, and of first calls.
 
-    >>> print(table({"imports": {"import torch": 1234.5}, "kinds": {"a": {"by hand": 1.0, "empty": 2.0, "warm": 3.0}}}))
-    up to the end of      ms
-    import torch      1234.5
-    <BLANKLINE>
-    first call, ms  by hand  empty  warm
-    a                   1.0    2.0   3.0
+    >>> tables({"imports": {"import torch": 1234.5}, "kinds": {"a": {"by hand": 1.0, "empty": 2.0, "warm": 3.0}}})[1]
+    [('first call, ms', 'by hand', 'empty', 'warm'), ('a', '1.0', '2.0', '3.0')]
     """
     columns = list(next(iter(data["kinds"].values()), {}))
-    tables = [
+    return [
         [("up to the end of", "ms"), *((name, f"{ms:.1f}") for name, ms in data["imports"].items())],
         [("first call, ms", *columns)]
         + [(name, *(f"{ms[column]:.1f}" for column in columns)) for name, ms in data["kinds"].items()],
     ]
-    return "\n\n".join(in_style(rows) for rows in tables if len(rows) > 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,20 +146,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=3, help="processes of each, of which the median is taken")
     parser.add_argument("--kinds", type=positive, default=len(KINDS), metavar="N", help="only the first N kinds")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--markdown", action="store_true", help="print tables for a page")
 
 
 def main(options: argparse.Namespace) -> int:
     """Measure and print."""
     device = torch.device("cpu")
-    data: dict[str, Any] = {**about(device), "imports": {}, "kinds": {}}
+    data: dict[str, Any] = {**about("first-call", device), "imports": {}, "kinds": {}}
     print(f"{data['hardware']}; {data['software']}", flush=True)
     for name, code in IMPORTS.items():
         data["imports"][name] = measure_import(code, options.rounds)
     for name, case in list(KINDS.items())[: options.kinds]:
         data["kinds"][name] = measure_kind(case, options.rounds)
-    print(table(data, markdown if options.markdown else aligned))
-    print("\nempty: no code compiled before; warm: found on disk; again: the second call of that process")
+    for table in tables(data):
+        print(aligned(table), end="\n\n")
+    print("empty: no code compiled before; warm: found on disk; again: the second call of that process")
     if options.json:
         write_json(data, options.json)
     return 0

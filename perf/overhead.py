@@ -22,7 +22,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from spacebatch.timing import rotated, round_seconds
 from .baselines import array_function
 from .cases import Case
 from .records import about, device_of, write_json
-from .report import aligned, markdown, positive
+from .report import Table, aligned, positive
 
 MODES = ("no gradient", "gradient", "forward+backward")
 SIZE = (1, 1, 4, 4)
@@ -263,23 +263,22 @@ def table(rows: Sequence[Row]) -> str:
     return aligned(lines, 3)
 
 
-def table_for_a_page(rows: Sequence[Row]) -> str:
-    """The rows as a table for a page: ours / by hand, plain and then with a border.
+def tables(data: Mapping[str, Any]) -> list[Table]:
+    """What a page shows of a file of these figures: ours / by hand, plain and then with a border.
 
-    >>> print(table_for_a_page([Row("space_to_batch", border, "gradient", 5.0, 10.0, 0.5) for border in (False, True)]))
-    |  | gradient |
-    |---|---|
-    | `space_to_batch`, plain; padded | 5.0 / 10.0; 5.0 / 10.0 |
+    >>> rows = [Row("space_to_batch", border, "gradient", 5.0, 10.0, 0.5) for border in (False, True)]
+    >>> tables({"rows": [asdict(row) for row in rows]})
+    [[['us, ours / by hand', 'gradient'], ['`space_to_batch`, plain; padded', '5.0 / 10.0; 5.0 / 10.0']]]
     """
-    compared = [row for row in rows if row.hand is not None]
+    compared = [row for row in (Row(**found) for found in data["rows"]) if row.hand is not None]
     modes = list(dict.fromkeys(row.mode for row in compared))
-    lines = [["", *modes]]
+    lines = [["us, ours / by hand", *modes]]
     for operation, border in (("space_to_batch", "padded"), ("batch_to_space", "cropped")):
         mine = [row for row in compared if row.operation == operation]
         parts = ["; ".join(f"{r.ours:.1f} / {r.hand:.1f}" for r in mine if r.mode == mode) for mode in modes]
         if mine:
             lines.append([f"`{operation}`, plain; {border}", *parts])
-    return markdown(lines)
+    return [lines]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -289,7 +288,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=41, help="rounds, of which the median is taken")
     parser.add_argument("--threads", type=positive, help="PyTorch's threads; a tensor of 16 elements needs one")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--markdown", action="store_true", help="print them once more, as a table for a page")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -299,7 +297,7 @@ def main(options: argparse.Namespace) -> int:
     device = device_of(options.device)
     if device.type == "cpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything brings Triton in
-    facts = about(device)
+    facts = about("overhead", device)
     print(f"{facts['hardware']}; {facts['software']}; {SIZE} float32, block {BLOCK}, padding 0 or 1")
     rows, note = rows_of(device, calls=options.calls, rounds=options.rounds), "launched on the device"
     if device.type == "cpu":
@@ -307,8 +305,6 @@ def main(options: argparse.Namespace) -> int:
         more, note = _try_launch_rows(options)
         rows += more
     print(table(rows), note, sep="\n")
-    if options.markdown:
-        print(f"\n{table_for_a_page(rows)}\n")
     if options.json:
         data = {**facts, "note": note, "rows": list(map(asdict, rows))}
         write_json(data, options.json)

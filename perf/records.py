@@ -158,9 +158,15 @@ def write_json(data: dict[str, Any], path: Path) -> None:
     write_text_atomically(path, json.dumps(data, indent=1) + "\n")
 
 
-def about(device: torch.device) -> dict[str, Any]:
-    """What stands at the head of a file of figures: the machine, the versions, and the load before the first figure."""
-    return {"hardware": hardware(device), "software": software(), "cores": cores(), "load": average()}
+def about(command: str, device: torch.device) -> dict[str, Any]:
+    """What stands at the head of a file of figures: what measured them, the machine, the versions, and the load before the first figure."""
+    return {
+        "command": command,
+        "hardware": hardware(device),
+        "software": software(),
+        "cores": cores(),
+        "load": average(),
+    }
 
 
 def device_of(name: str | None) -> torch.device:

@@ -6,6 +6,7 @@ import argparse
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from .baselines import PROVIDERS
 from .cases import dtype_of
@@ -13,6 +14,8 @@ from .load import crowded
 from .plausible import believed, doubts
 from .records import Record, Run
 from .suites import ROWS
+
+Table: TypeAlias = Sequence[Sequence[object]]  # of text, its first row the head
 
 GRAPH_SHARE = 0.80  # of a captured copy, for small tensors inside a CUDA graph
 MEANS = {"cuda": {"compile": 1.5, "eager": 2.5}, "cpu": {"tensorflow": 4.0, "eager": 1.5}}  # geometric means of ratios
@@ -196,7 +199,7 @@ def table(records: Sequence[Record]) -> str:
     return aligned(lines)
 
 
-def aligned(rows: Sequence[Sequence[object]], left: int = 1) -> str:
+def aligned(rows: Table, left: int = 1) -> str:
     """A table: its first columns aligned to the left, the others to the right. Not rich's, which cuts lines to a terminal's width.
 
     >>> print(aligned([("name", "us"), ("a", 10.5)]))
@@ -210,7 +213,7 @@ def aligned(rows: Sequence[Sequence[object]], left: int = 1) -> str:
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
-def markdown(rows: Sequence[Sequence[object]]) -> str:
+def markdown(rows: Table) -> str:
     """A table for a page, the first row its head.
 
     >>> print(markdown([("name", "us"), ("a", "10.5")]))

@@ -11,7 +11,7 @@ import argparse
 import ctypes
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ from spacebatch.timing import Call, round_seconds
 
 from .measure import extra_bytes
 from .records import about, write_json
-from .report import aligned, markdown, positive
+from .report import Table, aligned, positive
 
 MIB = 1 << 20
 
@@ -158,7 +158,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=1, help="of PyTorch")
     parser.add_argument("--tiny", action="store_true", help="two small cases, to see that it runs")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
-    parser.add_argument("--markdown", action="store_true", help="print a table for a page")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -170,10 +169,9 @@ def main(options: argparse.Namespace) -> int:
         version = f"MONAI {import_module('monai').__version__}"
     except ImportError:
         pass
-    data: dict[str, Any] = {**about(torch.device("cpu")), "rows": []}
+    data: dict[str, Any] = {**about("tiled", torch.device("cpu")), "rows": []}
     data["software"] += f", {version}"
     print(f"{data['hardware']}; {data['software']}", flush=True)
-    rows: list[tuple[str, ...]] = [("case", "ours, ms", "MONAI, ms", "MONAI / ours", "extra, MiB", "MONAI's", "result")]
     cases = TINY if options.tiny else CASES
     for case in cases:
         data["rows"].append(times(case, options.rounds, theirs))
@@ -184,14 +182,20 @@ def main(options: argparse.Namespace) -> int:
         row["extra_bytes"] = {
             name: extra_bytes(call, result_bytes, torch.device("cpu")) for name, call in calls.items()
         }
-        rows.append(line(row))
-    print((markdown if options.markdown else aligned)(rows))
+    for table in tables(data):
+        print(aligned(table))
     if options.json:
         write_json(data, options.json)
     return 0
 
 
-def line(row: dict[str, Any]) -> tuple[str, ...]:
+def tables(data: Mapping[str, Any]) -> list[Table]:
+    """The figures of a file."""
+    head = ("case", "ours, ms", "MONAI, ms", "MONAI / ours", "extra, MiB", "MONAI's", "result")
+    return [[head, *map(line, data["rows"])]]
+
+
+def line(row: Mapping[str, Any]) -> tuple[str, ...]:
     """A row of the table."""
 
     def ms(name: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def test_the_table_has_every_row() -> None:
     assert {row.mode for row in rows} == {*overhead.MODES, "NumPy"}
     assert all(row.ours > 0 and row.hand is not None and row.hand > 0 and row.ratio is not None for row in rows)
     assert len(overhead.table(rows).splitlines()) == 17
-    assert overhead.table_for_a_page(rows).count(" / ") == 16
+    (table,) = overhead.tables({"rows": [asdict(row) for row in rows]})
+    assert sum(str(cell).count(" / ") for line in table[1:] for cell in line) == 16
 
 
 def test_a_size_comes_once_for_ours_and_for_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +86,13 @@ def test_few_calls_of_python_per_call() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "overhead.json"
-    status = main(["overhead", "--device", "cpu", "--calls", "3", "--rounds", "3", "--json", str(path), "--markdown"])
+    status = main(["overhead", "--device", "cpu", "--calls", "3", "--rounds", "3", "--json", str(path)])
     assert status in (0, 1)  # three calls measure nothing
     data = json.loads(path.read_text())
-    assert {"hardware", "software", "cores", "load", "note", "rows"} == set(data)
-    out = capsys.readouterr().out
-    assert "new size, 1-D" in out
-    assert "| `batch_to_space`, plain; cropped | " in out
+    assert {"command", "hardware", "software", "cores", "load", "note", "rows"} == set(data)
+    assert "new size, 1-D" in capsys.readouterr().out
+    assert main(["page", str(path)]) == 0
+    assert "| `batch_to_space`, plain; cropped | " in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         main(["overhead", "--calls", "0"])
     assert "a positive number is needed, got '0'" in capsys.readouterr().err
@@ -121,11 +123,13 @@ def test_the_first_call_by_hand_is_the_same_operation(name: str) -> None:
 def test_first_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_call, "IMPORTS", {"import numpy": "import numpy"})
     path = tmp_path / "first.json"
-    assert main(["first-call", "--rounds", "1", "--kinds", "1", "--json", str(path), "--markdown"]) == 0
+    assert main(["first-call", "--rounds", "1", "--kinds", "1", "--json", str(path)]) == 0
     data = json.loads(path.read_text())
     assert list(data["imports"]) == ["import numpy"]
     assert list(data["kinds"]) == list(first_call.KINDS)[:1]
     assert all(ms > 0 for ms in data["kinds"]["images, block 2"].values())
+    assert "images, block 2 " in capsys.readouterr().out
+    assert main(["page", str(path)]) == 0
     assert "| images, block 2 | " in capsys.readouterr().out
 
 
