@@ -152,6 +152,7 @@ def measure(data: dict[str, Any], options: argparse.Namespace, device: torch.dev
 
 def networks(device: torch.device, tiny: bool, end: float) -> Iterator[dict[str, Any]]:
     """Each network, natively and wholly in batch space: a training step and inference."""
+    torch.manual_seed(0)
     width, side = (4, 17) if tiny else (32, 129)
     length = 64 if tiny else 4096
     made: tuple[tuple[str, torch.nn.Module, tuple[int, ...]], ...] = (

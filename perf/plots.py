@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,10 @@ from .report import PEERS, best_peer
 from .sizes import in_words, size_class
 from .suites import ROWS
 
-COLOURS = {name: f"C{i}" for i, name in enumerate(PROVIDERS)} | {"copy": "black"}
+# those of NumPy arrays are dotted, in the colour of what does the same to tensors
+ARRAYS = {"numpy": "ours", "einops-numpy": "einops"}
+_COLOURS = {name: f"C{i}" for i, name in enumerate(name for name in PROVIDERS if name not in ARRAYS)}
+COLOURS = _COLOURS | {name: _COLOURS[tensors] for name, tensors in ARRAYS.items()} | {"copy": "black"}
 _MOST_BARS = 60
 
 
@@ -76,7 +80,7 @@ def bandwidth(figure: Any, run: Run) -> bool:
             markersize=4,
             color=COLOURS[name],
             linewidth=2.5 if name in ("ours", "copy") else 1.2,
-            linestyle="--" if name == "copy" else "-",
+            linestyle="--" if name == "copy" else ":" if name in ARRAYS else "-",
             label="a copy of as many bytes" if name == "copy" else f"{name}: {PROVIDERS[name].about}",
         )
     dots = [(r.moved_bytes, r.moved_bytes / r.times["ours"].median / 1e9) for r in cases if "ours" in r.times]
@@ -116,8 +120,11 @@ def peers(figure: Any, run: Run) -> bool:
     axes.set_xticks(range(len(dtypes)), dtypes, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
     most = max(map(len, found.values()))
+    white = "; white: nothing that can be believed" if any(map(math.isnan, itertools.chain(*values))) else ""
     tile = f"the worst of up to {most} cases a tile" if most > 1 else "a case a tile"
-    axes.set_title(f"The best peer's time over ours, {tile}\n(above 1 we are faster): {run.device['name']}", fontsize=9)
+    axes.set_title(
+        f"The best peer's time over ours, {tile}\n(above 1 we are faster{white}): {run.device['name']}", fontsize=9
+    )
     bar = figure.colorbar(image, ax=axes, shrink=0.6)
     bar.set_ticks([-2, -1, 0, 1, 2], labels=["1/4", "1/2", "1", "2", "4"])
     return True

@@ -60,7 +60,7 @@ def convert(
     The model is changed in place, as `torch.nn.SyncBatchNorm.convert_sync_batchnorm` changes it: its dilated `Conv*d` become
     `AtrousConv*d`, subclasses of yours and parametrized ones included, and nothing else does. Their results are tensors that stay in
     batch space until something needs the image; what leaves the model is an image. Before that, a copy of the model over the same
-    tensors runs on the example, and is compared with the native model: what differs is not replaced.
+    tensors runs on the example, and is compared with the native model: what differs by more than rounding is not replaced.
 
     Args:
         model: any module. Its mode decides what is measured: a training step in training, inference in evaluation.
@@ -120,7 +120,7 @@ def _tried(
 ) -> Conversion:
     """The report of a trial on a copy of the model; without a budget nothing is measured."""
     network = shared_copy(model)
-    trial = Trial(network, blocks, lambda: network(*inputs, **options), method == "batch_space")
+    trial = Trial(network, blocks, inputs, options, method == "batch_space")
     with trials.undisturbed(network):
         chains = trial.run()
         if budget is not None and chains:

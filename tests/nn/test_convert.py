@@ -508,6 +508,8 @@ class Wrong(nn.Module):
             raise ZeroDivisionError("not so")
         if self.kind == "gradient" and is_value(h):
             return h * 2 - h.detach()
+        if self.kind == "rounding" and is_value(h):
+            return h + 1e5 * torch.finfo(h.dtype).eps
         return h + is_value(h) if self.kind == "differs" else h
 
 
@@ -535,6 +537,19 @@ def test_compared_with_the_native_network(kind: str, replaced: bool, note: str) 
     converted = convert(made(lambda: Wrong(kind)), inputs(), method="batch_space")
     assert (type(converted.conv) is AtrousConv2d) == replaced
     assert note in str(converted.conversion)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_float64_tells_rounding_from_a_difference(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of many products may differ by more than any limit, where a ReLU cuts at 0; a network without float64 stays as it is."""
+    model = made(lambda: Wrong("rounding")).float()
+    if not wide:
+        monkeypatch.setattr(Wrong, "double", lambda self: 1 / 0)
+    converted = convert(model, inputs().float(), method="batch_space")
+    assert (type(converted.conv) is AtrousConv2d) == wide
+    note = "outputs (number 0) differ by rounding alone" if wide else "taken back: outputs (number 0) would differ"
+    assert note in str(converted.conversion)
+    assert converted.conv.weight.dtype == torch.float32
 
 
 def test_compiled() -> None:

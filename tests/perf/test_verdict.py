@@ -99,7 +99,7 @@ def test_what_cannot_be_believed_is_in_no_verdict() -> None:
     table = page(run)
     assert "All cells: `run.json`." in table
     assert "| all | 2 | 1.26 (0.80 - 2.00) | 1 |" in table
-    assert "1 cells more are left out" in table
+    assert "Cells left out, since their times cannot be believed: 1." in table
 
 
 def test_the_load_is_said() -> None:
