@@ -51,7 +51,7 @@ def _carried_out(options: argparse.Namespace) -> int:
         import PIL.Image  # noqa: F401
     except ImportError as error:
         _refuse(f'the photograph and the picture need matplotlib ({error}): pip install "spacebatch[job]"')
-    path = options.picture or options.image or matplotlib.cbook.get_sample_data(PHOTOGRAPH, asfileobj=False)
+    path = options.picture or matplotlib.cbook.get_sample_data(PHOTOGRAPH, asfileobj=False)
     try:
         photograph = read(path)
     except ValueError as error:
@@ -115,11 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Pictures of any size and kind are taken; what is converted is said.",
     )
     parser.add_argument("--version", action="version", version=f"spacebatch {spacebatch.__version__}")
-    image = parser.add_mutually_exclusive_group()
-    image.add_argument(
+    parser.add_argument(
         "picture", metavar="PICTURE", nargs="?", help="any picture; by default a photograph that matplotlib ships"
     )
-    image.add_argument("--image", metavar="PICTURE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: the GPU if there is one"
     )

@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "ROUNDS", 2)
     image = tmp_path / "small.png"
     matplotlib.image.imsave(image, np.random.default_rng(0).random((37, 50, 3)))
-    return ["--device", "cpu", "--image", str(image), "--out", str(tmp_path / "out.png")]
+    return ["--device", "cpu", str(image), "--out", str(tmp_path / "out.png")]
 
 
 def test_everything_passes_and_is_said(small, tmp_path, capsys):
