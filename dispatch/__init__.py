@@ -97,10 +97,9 @@ if not TYPE_CHECKING:  # type checkers would take any name for one of the packag
         if name in ("caffe2", "fused", "reference", "tensorflow", "windows"):
             return import_module(f".{name}", __name__)
         if name not in _NEED_TORCH:
-            from .near_names import suggestion
+            from .near_names import absent
 
-            near = "" if name.startswith("_") else suggestion(name, __all__)
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{near}")
+            raise absent(__name__, name, __all__)
         module = _with_torch(_NEED_TORCH[name])
         return module if name == "nn" else getattr(module, name)
 

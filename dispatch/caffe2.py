@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,14 @@ __all__ = [
     "space_to_batch",
     "space_to_batch_op_example",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from .near_names import absent
+
+        raise absent(__name__, name, __all__)
 
 
 @dataclass(frozen=True)

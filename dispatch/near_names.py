@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 _NN = (
@@ -52,26 +52,37 @@ ELSEWHERE = {
     "grid_reverse": "windows.grid_merge",
     "sliding_window_inference": "tiled",
     "SlidingWindowInferer": "tiled",
+    **{f"atrous_conv{k}d": f"nn.functional.atrous_conv{k}d" for k in (1, 2, 3)},
     "backend": "use_backend",
     "set_backend": "use_backend",
 }
 
 
-def suggestion(name: str, public: Sequence[str]) -> str:
-    """The end of a message: what may have been meant, or nothing.
+def absent(module: str, name: str, public: Sequence[str]) -> AttributeError:
+    """The error for a name that the package, or one of its rooms, does not have; it says what may have been meant.
 
-    >>> suggestion("window_reverse", [])
-    '; did you mean spacebatch.windows.window_merge?'
-    >>> suggestion("space_to_bach", ["space_to_batch"]), suggestion("plot", [])
-    ('; did you mean spacebatch.space_to_batch?', '')
+    >>> absent("spacebatch", "space_to_bach", ["space_to_batch"])
+    AttributeError("module 'spacebatch' has no attribute 'space_to_bach'; did you mean spacebatch.space_to_batch?")
+    >>> absent("spacebatch.windows", "window_reverse", [])
+    AttributeError("module 'spacebatch.windows' has no attribute 'window_reverse'; did you mean spacebatch.windows.window_merge?")
+    >>> absent("spacebatch", "plot", [])
+    AttributeError("module 'spacebatch' has no attribute 'plot'")
 
     Args:
-        name: what was asked for. public: the names that there are.
+        module: its name. name: what was asked for. public: the names that there are.
     """
-    meant = ELSEWHERE.get(name)
-    if meant is None:
-        spelt = {known.lower(): known for known in (*ELSEWHERE, *public)}
-        near = get_close_matches(name.lower(), spelt, n=1, cutoff=0.75)
-        if near:
-            meant = ELSEWHERE.get(spelt[near[0]], spelt[near[0]])
-    return f"; did you mean spacebatch.{meant}?" if meant else ""
+    room = module.partition(".")[2]
+    own = {known: f"{room}.{known}" if room else known for known in public}
+    others = {"batch_to_space": "batch_to_space", "space_to_batch": "space_to_batch"} | ELSEWHERE
+    meant = None
+    if not name.startswith("_"):
+        meant = others.get(name) or _near(name, own) or _near(name, others)
+    return AttributeError(
+        f"module {module!r} has no attribute {name!r}" + (f"; did you mean spacebatch.{meant}?" if meant else "")
+    )
+
+
+def _near(name: str, places: Mapping[str, str]) -> str | None:
+    spelt = {known.lower(): place for known, place in places.items()}
+    near = get_close_matches(name.lower(), spelt, n=1, cutoff=0.75)
+    return spelt[near[0]] if near else None

@@ -11,7 +11,7 @@ Every function takes TensorFlow's `name` and ignores it. An input of nested list
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
 import numpy.typing as npt
 
@@ -30,6 +30,15 @@ __all__ = [
     "space_to_batch",
     "space_to_batch_nd",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from .near_names import absent
+
+        raise absent(__name__, name, __all__)
+
 
 Vector: TypeAlias = "Sequence[int] | npt.NDArray[Any] | Tensor"  # of integers, shape [M]
 Pairs: TypeAlias = "Sequence[Sequence[int]] | npt.NDArray[Any] | Tensor"  # of integers, shape [M, 2]

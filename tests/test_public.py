@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -211,7 +212,7 @@ def said_of(name: str) -> str:
     ("name", "meant"),
     [
         ("space_to_bach", "space_to_batch"),
-        ("spacetobatch", "nn.SpaceToBatch"),
+        ("spacetobatch", "space_to_batch"),
         ("blockgeometry", "BlockGeometry"),
         ("Space_to_batch", "space_to_batch"),
         ("window_partitions", "windows.window_partition"),
@@ -222,6 +223,30 @@ def said_of(name: str) -> str:
 def test_a_wrong_name_suggests_the_right_one(name: str, meant: str) -> None:
     assert said_of(name) == f"module 'spacebatch' has no attribute {name!r}; did you mean spacebatch.{meant}?"
     assert found(meant.partition("(")[0])
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "meant"),
+    [
+        ("windows", "window_reverse", "windows.window_merge"),
+        ("windows", "Window", "windows.Windows"),
+        ("windows", "space_to_batch", "space_to_batch"),
+        ("nn", "AtrousConv2D", "nn.AtrousConv2d"),
+        ("nn", "atrous_conv2d", "nn.functional.atrous_conv2d"),
+        ("nn.functional", "atrousconv1d", "nn.functional.atrous_conv1d"),
+        ("fused", "space_to_bach", "fused.space_to_batch"),
+        ("tensorflow", "space_to_batch_n", "tensorflow.space_to_batch_nd"),
+        ("caffe2", "CreateOperator", "caffe2.create_operator"),
+        ("nn", "plot", ""),
+        ("nn", "__path__of__", ""),
+    ],
+)
+def test_rooms_suggest_names_too(room: str, name: str, meant: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(import_module(f"spacebatch.{room}"), name)
+    end = f"; did you mean spacebatch.{meant}?" if meant else ""
+    assert str(caught.value) == f"module 'spacebatch.{room}' has no attribute {name!r}{end}"
+    assert not meant or found(meant)
 
 
 def test_unknown_names() -> None:

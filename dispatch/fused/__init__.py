@@ -10,7 +10,17 @@ tensor([[-0.1666, -0.0333],
 Windows, `to_blocks`, `Blocks.restore` and `patchify` take the same words.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from ..reference.arithmetic import Arithmetic
 from .functions import batch_to_space, space_to_batch
 
 __all__ = ["Arithmetic", "batch_to_space", "space_to_batch"]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from ..near_names import absent
+
+        raise absent(__name__, name, __all__)

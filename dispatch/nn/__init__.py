@@ -5,6 +5,8 @@
 SpaceToBatch(block_shape=2, paddings=1)
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from . import functional
 from . import rules as rules
 from .atrous import AtrousConv1d, AtrousConv2d, AtrousConv3d
@@ -24,6 +26,15 @@ __all__ = [
     "SpaceToBatch",
     "functional",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from ..near_names import absent
+
+        raise absent(__name__, name, __all__)
+
 
 # Pickles name a class by its module, and these two were written when they stood here.
 for _class in (SpaceToBatch, BatchToSpace):

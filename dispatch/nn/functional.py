@@ -10,7 +10,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from torch import Tensor
 from torch.overrides import handle_torch_function
@@ -38,6 +38,15 @@ __all__ = [
     "atrous_conv_transpose3d",
     "explain_atrous",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from ..near_names import absent
+
+        raise absent(__name__, name, __all__)
+
 
 Ints = int | tuple[int, ...]
 Way: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of the image, the weight and the bias

@@ -12,6 +12,8 @@
 Each is a few lines over `space_to_batch` and `batch_to_space`: arrays give arrays, tensors give tensors.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from .depth import depth_to_space, space_to_depth
 from .partition import Grid, Windows
 from .partitions import dilated_merge, dilated_partition, grid_merge, grid_partition, window_merge, window_partition
@@ -33,3 +35,11 @@ __all__ = [
     "window_merge",
     "window_partition",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        from ..near_names import absent
+
+        raise absent(__name__, name, __all__)
