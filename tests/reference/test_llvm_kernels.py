@@ -177,6 +177,31 @@ def test_rows_that_would_be_scattered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "block", "itemsize", "scattered"),
+    [
+        ((2, 256, 33, 33), 18, 4, True),  # 18 phases, two pages apart
+        ((2, 255, 33, 33), 18, 4, False),  # not a whole number of pages
+        ((8, 64, 65, 65), 18, 4, True),
+        ((8, 64, 72, 72), 18, 4, False),  # one vector has the four positions of a phase
+        ((2, 2048, 33, 33), 12, 4, False),
+        ((2, 2048, 33, 33), 12, 2, True),
+        ((2, 2048, 33, 33), 18, 4, False),  # large: by hand all of it would be padded first
+        ((2, 2048, 33, 33), 36, 4, False),  # one position
+        ((2, 256, 33, 33), 24, 4, True),
+        ((2, 16, 33, 33), 24, 4, False),  # small
+    ],
+)
+def test_rows_whose_lines_crowd_a_set_of_the_cache(
+    shape: tuple[int, ...], block: int, itemsize: int, scattered: bool
+) -> None:
+    geometry = BlockGeometry(shape, block, "auto")
+    space, batch = (dense_strides(s, range(4)) for s in (geometry.space_shape, geometry.batch_shape))
+    plan = make_plan("space_to_batch", geometry, space, batch, itemsize)
+    assert isinstance(plan, str) == scattered
+    assert isinstance(make_plan("batch_to_space", geometry, space, batch, itemsize), Plan)
+
+
+@pytest.mark.parametrize(
     ("cpu", "vector", "registers", "shuffle"),
     [("x86-64-v4", 64, "%zmm", "vperm"), ("x86-64-v3", 32, "%ymm", "vshufps")],
 )

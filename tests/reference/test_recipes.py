@@ -107,8 +107,9 @@ def test_recipes_compute_what_the_planner_does(seed: int) -> None:
             expected = planned(kind.direction, shape, kind.itemsize, kind.last, arguments)
             computed = recipe.compute(*shape)
             if computed is None:
-                sizes = np.prod(shape) + np.prod(expected[0])
-                assert sizes * kind.itemsize >= SHORT_BYTES
+                if not isinstance(expected, str):  # large, and a strided copy is faster
+                    sizes = np.prod(shape) + np.prod(expected[0])
+                    assert sizes * kind.itemsize >= SHORT_BYTES
                 seen["large"] += 1
                 continue
             assert (*computed[:2], recipe.kernel.spec, computed[2]) == expected, (kind.direction, arguments, shape)
