@@ -51,8 +51,7 @@ class Trial:
 
     def choose(self, paths: Collection[str]) -> None:
         """The convolutions of these paths go through the batch; the others are native."""
-        for path, layer in self.layers.items():
-            layer.method = "batch_space" if path in paths else "native"
+        _choose(self.layers, paths)
 
     def run(self) -> list[Chain]:
         """Run the example, and compare; the chains that were found, none where nothing is to be replaced."""
@@ -90,11 +89,10 @@ class Trial:
         try:
             wide = copy.deepcopy(self.network).double()
             inputs, options = tree_map(_double, self.example)
-            layers: list[Any] = [wide.get_submodule(path) for path in self.layers]
+            layers = {path: wide.get_submodule(path) for path in self.layers}
 
             def natively(native: bool) -> None:
-                for layer in layers:
-                    layer.method = "native" if native else "batch_space"
+                _choose(layers, () if native else layers)
 
             return difference(wide, lambda: wide(*inputs, **options), natively, self.training) is None
         except Exception:  # the network's own code: it has no float64, or cannot be copied
@@ -176,6 +174,11 @@ class Trial:
 def rate_of(layer: Any) -> tuple[int, ...]:
     """The blocks that a convolution is to have."""
     return getattr(layer, "rate", None) or dilation_of(layer) or ()
+
+
+def _choose(layers: Mapping[str, Any], paths: Collection[str]) -> None:
+    for path, layer in layers.items():
+        layer.method = "batch_space" if path in paths else "native"
 
 
 def _double(value: Any) -> Any:
